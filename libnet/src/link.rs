@@ -1,0 +1,231 @@
+//! What a link is: queues that take and give frames, and never block.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use crate::ethernet::MacAddr;
+use crate::packet::Packet;
+use crate::time::Instant;
+
+/// What travels on a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Medium {
+    /// Ethernet II frames, without the frame check sequence.
+    Ethernet,
+    /// Bare IP packets (tun devices, loopback).
+    Ip,
+}
+
+/// What a link can take whole, so that it need not be done before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Offload {
+    /// Takes TCP super-segments ([`crate::packet::GsoKind::Tcp4`], `Tcp6`).
+    pub tcp_segmentation: bool,
+    /// Takes UDP super-datagrams ([`crate::packet::GsoKind::Udp`]).
+    pub udp_segmentation: bool,
+    /// Takes packets with [`crate::packet::Checksum::Partial`].
+    pub partial_checksum: bool,
+    /// The longest frame it takes, link header included, in bytes; 0: MTU and header.
+    pub max_frame_bytes: u32,
+}
+
+impl Offload {
+    /// Nothing: every frame is within the MTU and its checksums are complete.
+    pub const NONE: Offload = Offload {
+        tcp_segmentation: false,
+        udp_segmentation: false,
+        partial_checksum: false,
+        max_frame_bytes: 0,
+    };
+
+    /// Everything, up to 64 KiB of IP and an Ethernet header.
+    pub const FULL: Offload = Offload {
+        tcp_segmentation: true,
+        udp_segmentation: true,
+        partial_checksum: true,
+        max_frame_bytes: 65_549,
+    };
+}
+
+/// What a link says of itself when it is attached.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LinkInfo {
+    /// Stem of the interface's name: `shmif`, `tap`, `lo`.
+    pub kind: &'static str,
+    /// What it was opened on, for people: a path, a device name.
+    pub target: String,
+    /// What travels on it.
+    pub medium: Medium,
+    /// Our address on it, for [`Medium::Ethernet`].
+    pub mac: MacAddr,
+    /// The largest IP packet, in bytes, that a frame on the wire may hold.
+    pub mtu: u32,
+    /// What it takes whole.
+    pub offload: Offload,
+    /// What is sent comes back at our own end.
+    pub loopback: bool,
+}
+
+impl LinkInfo {
+    /// An Ethernet link without offloads; the rest is set on the fields.
+    pub fn ethernet(kind: &'static str, target: impl Into<String>, mac: MacAddr, mtu: u32) -> Self {
+        LinkInfo {
+            kind,
+            target: target.into(),
+            medium: Medium::Ethernet,
+            mac,
+            mtu,
+            offload: Offload::NONE,
+            loopback: false,
+        }
+    }
+}
+
+/// The word that a receiver sleeps on, and how to sleep on it without losing a wake-up.
+///
+/// ```text
+/// driver                      whoever has something for it
+///   arm() → Some(v)             publish
+///   futex_wait(word, v)  <──    ring(): word += 1, wake if armed
+///   disarm()
+/// ```
+pub trait Doorbell: Send + Sync {
+    /// Announces a sleep. `None`: something is there already, do not sleep. `Some(v)`: sleep
+    /// while [`word`](Self::word) holds `v`.
+    fn arm(&self) -> Option<u32>;
+
+    /// Ends the announcement; called after every `arm` that gave `Some`.
+    fn disarm(&self);
+
+    /// The word to sleep on.
+    fn word(&self) -> &AtomicU32;
+
+    /// May the word be in memory shared with other processes?
+    fn is_shared(&self) -> bool;
+
+    /// Wakes a sleeper of this process, as a driver's kick does.
+    fn ring(&self);
+}
+
+/// How to wait until a queue has something, or room. Owned, so that a thread can sleep on it
+/// while others use the queue.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Readiness {
+    /// Readable when there is something to receive, writable when there is room.
+    Descriptor(Arc<OwnedFd>),
+    /// A futex word; it rings for both, something to receive and room again after a refusal.
+    Doorbell(Arc<dyn Doorbell>),
+    /// Never on its own: whoever sends also delivers (loopback, simulated links).
+    Never,
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Readiness::Descriptor(fd) => f.debug_tuple("Descriptor").field(fd).finish(),
+            Readiness::Doorbell(_) => f.write_str("Doorbell"),
+            Readiness::Never => f.write_str("Never"),
+        }
+    }
+}
+
+/// The receiving half of one queue of a link. Never blocks, never calls back.
+pub trait LinkRx: Send {
+    /// Appends up to `budget` received frames to `sink`; how many.
+    ///
+    /// # Errors
+    /// The link is gone or broken; the interface goes down.
+    fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize>;
+
+    /// How to wait for the next frame.
+    fn readiness(&self) -> Readiness;
+}
+
+/// The sending half of one queue of a link. Never blocks, never calls back.
+pub trait LinkTx: Send {
+    /// Sends from the front of `queue` what the link has room for; how many frames. What stays
+    /// in `queue` is back-pressure: the link asks for room and its [`Readiness`] fires.
+    ///
+    /// A frame that the link can never take (too long, malformed) is removed and counted.
+    ///
+    /// # Errors
+    /// The link is gone or broken; the interface goes down.
+    fn send(&mut self, now: Instant, queue: &mut VecDeque<Packet>) -> io::Result<usize>;
+
+    /// How to wait for room.
+    fn readiness(&self) -> Readiness;
+}
+
+/// One queue of a link, in two halves, so that a thread asleep on one does not stop the other.
+pub struct LinkQueue {
+    /// Frames in.
+    pub rx: Box<dyn LinkRx>,
+    /// Frames out.
+    pub tx: Box<dyn LinkTx>,
+}
+
+impl fmt::Debug for LinkQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkQueue")
+    }
+}
+
+/// Which frames a link should deliver beside those to its own address and to all.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct RxFilter {
+    /// Everything on the segment, whoever it is for.
+    pub promiscuous: bool,
+    /// Every group address.
+    pub all_multicast: bool,
+    /// Frames to unicast addresses that no member owns (bridges).
+    pub unknown_unicast: bool,
+    /// These group addresses.
+    pub groups: Vec<MacAddr>,
+}
+
+/// Figures that a link keeps about itself, beside the interface's own counters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct LinkStats {
+    /// Frames that were lost before we could take them (a reader lapped, a ring overrun).
+    pub rx_missed: u64,
+    /// Frames refused because what the link said of them could not be true.
+    pub rx_malformed: u64,
+    /// Frames that the link could never take.
+    pub tx_refused: u64,
+    /// Times that sending had to wait for room.
+    pub tx_waits: u64,
+}
+
+/// The control half of a link.
+pub trait LinkControl: Send {
+    /// Sets what is delivered.
+    ///
+    /// # Errors
+    /// As the link's system calls give them.
+    fn set_filter(&mut self, filter: &RxFilter) -> io::Result<()>;
+
+    /// The link's own figures.
+    fn stats(&self) -> LinkStats;
+}
+
+/// A link that a stack can be built on: a bus member, a tap device, one end of a simulated wire.
+pub trait Link: Send {
+    /// What it is.
+    fn info(&self) -> LinkInfo;
+
+    /// Opens it: at least one queue, and the control half.
+    ///
+    /// # Errors
+    /// As the link's system calls give them.
+    fn start(self: Box<Self>) -> io::Result<(Vec<LinkQueue>, Box<dyn LinkControl>)>;
+}
