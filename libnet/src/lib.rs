@@ -2,12 +2,25 @@
 //! drivers that put clocks, threads and links to it.
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod checksum;
+pub mod driver;
+pub mod engine;
+pub mod errno;
 pub mod ethernet;
+pub mod gso;
+pub mod iface;
 pub mod link;
 pub mod packet;
+pub mod socket;
+pub mod stats;
 pub mod time;
+pub mod wake;
 
 pub use ethernet::{EtherType, EthernetHeader, MacAddr};
+pub use iface::{IfIndex, Interface, InterfaceSpec, IpCidr};
 pub use packet::{Checksum, Gso, GsoKind, Packet};
+pub use socket::{Domain, Family, Protocol, SockType, SocketId};
+pub use stats::{DropCounters, DropReason};
 pub use time::Instant;
+pub use wake::{Ready, Registration, WakeSet};

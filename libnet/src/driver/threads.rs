@@ -1,0 +1,342 @@
+//! Drives a stack with one thread per link queue, asleep on the link's own kind of readiness.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::thread::futex;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Driver, Signal};
+use crate::engine::{Engine, StackCore};
+use crate::iface::IfIndex;
+use crate::link::{Doorbell, Readiness};
+use crate::time::Instant;
+
+/// A sleep never lasts longer: a doorbell in a damaged bus must not be waited for forever.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Batches received before timers and blocked frames get their turn.
+const ROUNDS: usize = 16;
+
+/// The machine's clock, and what a caller needs to reach the sleeping threads.
+pub struct ThreadDriver {
+    /// The thread that serves timers sleeps until then; `u64::MAX`: it has no deadline.
+    sleeping_until: AtomicU64,
+    timer_bell: Mutex<Option<Bell>>,
+    /// What each queue's thread sleeps on.
+    queue_bells: Mutex<Vec<((IfIndex, usize), Bell)>>,
+    stop: AtomicBool,
+}
+
+impl ThreadDriver {
+    /// A driver without threads yet.
+    pub fn new() -> Arc<Self> {
+        Arc::new(ThreadDriver {
+            sleeping_until: AtomicU64::new(0),
+            timer_bell: Mutex::new(None),
+            queue_bells: Mutex::new(Vec::new()),
+            stop: AtomicBool::new(false),
+        })
+    }
+}
+
+impl Driver for ThreadDriver {
+    fn now(&self) -> Instant {
+        let now = clock_gettime(ClockId::Monotonic);
+        Instant::from_nanos(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+    }
+
+    fn kick(&self, at: Instant) {
+        if at.as_nanos() >= self.sleeping_until.load(Ordering::SeqCst) {
+            return;
+        }
+        // Claim the kick, so that a burst of callers rings once.
+        self.sleeping_until.store(0, Ordering::SeqCst);
+        if let Some(bell) = &*self.timer_bell.lock().unwrap_or_else(PoisonError::into_inner) {
+            bell.ring();
+        }
+    }
+
+    fn kick_queue(&self, iface: IfIndex, queue: usize) {
+        let bells = self.queue_bells.lock().unwrap_or_else(PoisonError::into_inner);
+        // A doorbell rings on its own when there is room; `poll` must be told to look for it.
+        let bell = bells.iter().find(|(key, _)| *key == (iface, queue)).map(|(_, bell)| bell);
+        if let Some(bell @ Bell::Descriptor { .. }) = bell {
+            bell.ring();
+        }
+    }
+
+    fn wait(&self, signal: &Arc<Signal>, deadline: Option<Instant>) -> io::Result<bool> {
+        let timeout = deadline.map(|deadline| deadline.since(self.now()));
+        Ok(signal.sleep(timeout))
+    }
+}
+
+/// The threads of one stack; dropping it ends and joins them.
+pub struct Threads {
+    driver: Arc<ThreadDriver>,
+    bells: Vec<Bell>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Starts a thread for each queue of each interface that can be waited for, and one for
+    /// timers if there is none.
+    ///
+    /// # Errors
+    /// When a thread or an eventfd cannot be made.
+    pub fn start<C: StackCore + 'static>(
+        driver: Arc<ThreadDriver>,
+        engine: &Arc<Engine<C>>,
+    ) -> io::Result<Threads> {
+        let mut threads = Threads { driver, bells: Vec::new(), handles: Vec::new() };
+        let ifaces: Vec<_> = engine.interfaces().map(|iface| (iface.index, &iface.name)).collect();
+        for (index, name) in ifaces {
+            for (queue, readiness) in engine.readiness(index).into_iter().enumerate() {
+                let Some(bell) = Bell::of(readiness)? else { continue };
+                threads.spawn(engine, name, Some((index, queue)), bell)?;
+            }
+        }
+        if threads.handles.is_empty() {
+            threads.spawn(engine, "timer", None, Bell::private())?;
+        }
+        Ok(threads)
+    }
+
+    fn spawn<C: StackCore + 'static>(
+        &mut self,
+        engine: &Arc<Engine<C>>,
+        name: &str,
+        queue: Option<(IfIndex, usize)>,
+        bell: Bell,
+    ) -> io::Result<()> {
+        let timers = self.handles.is_empty();
+        if timers {
+            *self.driver.timer_bell.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(bell.clone());
+        }
+        if let Some(queue) = queue {
+            let mut bells = self.driver.queue_bells.lock().unwrap_or_else(PoisonError::into_inner);
+            bells.push((queue, bell.clone()));
+        }
+        let worker = Worker {
+            driver: Arc::clone(&self.driver),
+            engine: Arc::clone(engine),
+            queue,
+            bell: bell.clone(),
+            timers,
+        };
+        self.bells.push(bell);
+        let builder = std::thread::Builder::new().name(format!("rump/{name}"));
+        self.handles.push(builder.spawn(move || worker.run())?);
+        Ok(())
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.driver.stop.store(true, Ordering::SeqCst);
+        for bell in &self.bells {
+            bell.ring();
+        }
+        let own = std::thread::current().id();
+        for handle in self.handles.drain(..) {
+            // The last socket may be dropped by a waker on a thread of ours.
+            if handle.thread().id() != own {
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+struct Worker<C> {
+    driver: Arc<ThreadDriver>,
+    engine: Arc<Engine<C>>,
+    queue: Option<(IfIndex, usize)>,
+    bell: Bell,
+    timers: bool,
+}
+
+impl<C: StackCore> Worker<C> {
+    fn run(mut self) {
+        while !self.driver.stop.load(Ordering::SeqCst) {
+            let received = self.receive();
+            if let Some((index, queue)) = self.queue {
+                self.engine.poll_blocked(index, queue);
+            }
+            if self.timers {
+                self.engine.poll_timeouts();
+            }
+            if received == 0 {
+                self.sleep();
+            }
+        }
+    }
+
+    fn receive(&mut self) -> usize {
+        let Some((index, queue)) = self.queue else { return 0 };
+        let mut total = 0;
+        for _ in 0..ROUNDS {
+            match self.engine.poll_receive(index, queue) {
+                Ok(0) => break,
+                Ok(n) => total += n,
+                Err(error) => {
+                    tracing::error!(iface = index.0, %error, "the link failed; interface is down");
+                    // Timers are still served; the link is not asked again.
+                    self.queue = None;
+                    self.bell = self.bell.without_link();
+                    break;
+                }
+            }
+        }
+        total
+    }
+
+    fn sleep(&self) {
+        let Some(armed) = self.bell.arm() else { return };
+        // Publish first, then look: a caller that sets an earlier deadline either sees what we
+        // published and rings, or we see its deadline.
+        let mut timeout = LONGEST_SLEEP;
+        if self.timers {
+            timeout = self.publish_deadline();
+        }
+        if !timeout.is_zero() && !self.driver.stop.load(Ordering::SeqCst) {
+            let wants_room = self.queue.is_some_and(|(i, q)| self.engine.is_blocked(i, q));
+            self.bell.sleep(armed, timeout, wants_room);
+        }
+        if self.timers {
+            self.driver.sleeping_until.store(0, Ordering::SeqCst);
+        }
+        self.bell.disarm();
+    }
+
+    fn publish_deadline(&self) -> Duration {
+        let mut at = self.engine.next_deadline();
+        loop {
+            let nanos = at.map_or(u64::MAX, Instant::as_nanos);
+            self.driver.sleeping_until.store(nanos, Ordering::SeqCst);
+            let again = self.engine.next_deadline();
+            if again == at {
+                break;
+            }
+            at = again;
+        }
+        at.map_or(LONGEST_SLEEP, |at| at.since(self.driver.now()).min(LONGEST_SLEEP))
+    }
+}
+
+/// What one thread sleeps on.
+#[derive(Clone)]
+enum Bell {
+    Doorbell(Arc<dyn Doorbell>),
+    Descriptor { link: Arc<OwnedFd>, kick: Arc<OwnedFd> },
+}
+
+impl Bell {
+    fn of(readiness: Readiness) -> io::Result<Option<Bell>> {
+        Ok(match readiness {
+            Readiness::Never => None,
+            Readiness::Doorbell(bell) => Some(Bell::Doorbell(bell)),
+            Readiness::Descriptor(link) => {
+                let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+                Some(Bell::Descriptor { link, kick: Arc::new(eventfd(0, flags)?) })
+            }
+        })
+    }
+
+    fn private() -> Bell {
+        Bell::Doorbell(Arc::new(PrivateDoorbell::default()))
+    }
+
+    fn without_link(&self) -> Bell {
+        match self {
+            Bell::Doorbell(_) => self.clone(),
+            Bell::Descriptor { kick, .. } => {
+                Bell::Descriptor { link: Arc::clone(kick), kick: Arc::clone(kick) }
+            }
+        }
+    }
+
+    fn arm(&self) -> Option<u32> {
+        match self {
+            Bell::Doorbell(bell) => bell.arm(),
+            Bell::Descriptor { .. } => Some(0),
+        }
+    }
+
+    fn disarm(&self) {
+        if let Bell::Doorbell(bell) = self {
+            bell.disarm();
+        }
+    }
+
+    fn ring(&self) {
+        match self {
+            Bell::Doorbell(bell) => bell.ring(),
+            // A full counter is readable all the same.
+            Bell::Descriptor { kick, .. } => drop(rustix::io::write(kick, &1u64.to_ne_bytes())),
+        }
+    }
+
+    fn sleep(&self, armed: u32, timeout: Duration, wants_room: bool) {
+        let timeout = timespec(timeout);
+        match self {
+            Bell::Doorbell(bell) => {
+                let flags =
+                    if bell.is_shared() { futex::Flags::empty() } else { futex::Flags::PRIVATE };
+                // Woken, timed out, interrupted, or rung before: all mean "look again".
+                let _ = futex::wait(bell.word(), flags, armed, Some(&timeout));
+            }
+            Bell::Descriptor { link, kick } => {
+                let mut events = PollFlags::IN;
+                if wants_room {
+                    events |= PollFlags::OUT;
+                }
+                let mut fds = [PollFd::new(link, events), PollFd::new(kick, PollFlags::IN)];
+                let _ = poll(&mut fds, Some(&timeout));
+                if !fds[1].revents().is_empty() {
+                    let _ = rustix::io::read(kick, &mut [0; 8]);
+                }
+            }
+        }
+    }
+}
+
+/// A doorbell within the process, for stacks that have no link to sleep on.
+#[derive(Default)]
+struct PrivateDoorbell {
+    word: AtomicU32,
+}
+
+impl Doorbell for PrivateDoorbell {
+    fn arm(&self) -> Option<u32> {
+        Some(self.word.load(Ordering::SeqCst))
+    }
+
+    fn disarm(&self) {}
+
+    fn word(&self) -> &AtomicU32 {
+        &self.word
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn ring(&self) {
+        self.word.fetch_add(1, Ordering::SeqCst);
+        let _ = futex::wake(&self.word, futex::Flags::PRIVATE, u32::MAX);
+    }
+}
+
+/// A time-out as the system calls take it.
+pub(crate) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}

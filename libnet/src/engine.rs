@@ -1,0 +1,542 @@
+//! Runs shards to completion: a call or a batch of frames goes in under the shard's lock, frames
+//! come out on interface queues, and links are fed after every lock is released.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use crate::capture::{CaptureTaps, Direction};
+use crate::driver::Driver;
+use crate::gso;
+use crate::iface::{IfIndex, Interface};
+use crate::link::{LinkControl, LinkQueue, LinkStats, Readiness, RxFilter};
+use crate::packet::Packet;
+use crate::stats::{DropCounters, DropReason, IfaceCounters};
+use crate::time::Instant;
+
+/// One shard of a stack, pure: no I/O, no clock, no lock of its own shard.
+pub trait StackCore: Send {
+    /// Takes frames that arrived on an interface; leaves `frames` empty.
+    fn handle_input(&mut self, now: Instant, iface: IfIndex, frames: &mut Vec<Packet>);
+
+    /// Appends up to `budget` frames for an interface to `out`, link headers included.
+    fn poll_transmit(
+        &mut self,
+        now: Instant,
+        iface: IfIndex,
+        budget: usize,
+        out: &mut VecDeque<Packet>,
+    );
+
+    /// Appends the interfaces that `poll_transmit` has something for.
+    fn poll_pending(&self, out: &mut Vec<IfIndex>);
+
+    /// When `handle_timeout` wants to be called next.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Does what is due.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// Moves the wakers of sockets that became ready to `out`; they are fired without a lock.
+    fn poll_wakes(&mut self, out: &mut Vec<Waker>);
+
+    /// Moves packets that another shard should see to `out`: they are steered like received ones.
+    fn poll_handoff(&mut self, out: &mut Vec<(IfIndex, Packet)>);
+}
+
+/// Tells which shard a received packet belongs to, before any lock.
+pub trait Steer: Send + Sync {
+    /// A number; its remainder by the count of shards is the shard.
+    fn steer(&self, iface: &Interface, packet: &Packet) -> u64;
+}
+
+/// Bounds of an engine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EngineConfig {
+    /// Interfaces at most, `lo0` among them.
+    pub max_interfaces: usize,
+    /// Frames that wait on one interface queue at most; past it, senders wait.
+    pub queue_frames: usize,
+    /// Frames taken from a link at a time.
+    pub rx_batch_frames: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        EngineConfig { max_interfaces: 256, queue_frames: 64, rx_batch_frames: 64 }
+    }
+}
+
+/// A stack's shards, its interfaces' queues, and the locks between them.
+///
+/// Lock rank: shard, then queue, then link; never two shards.
+pub struct Engine<C> {
+    shards: Box<[Shard<C>]>,
+    ports: Box<[OnceLock<Port>]>,
+    steer: Box<dyn Steer>,
+    drops: Arc<DropCounters>,
+    driver: Arc<dyn Driver>,
+    config: EngineConfig,
+}
+
+struct Shard<C> {
+    core: Mutex<C>,
+    /// Nanoseconds of the core's next deadline; `u64::MAX`: none.
+    deadline: AtomicU64,
+}
+
+/// An interface with its queues.
+struct Port {
+    iface: Arc<Interface>,
+    taps: CaptureTaps,
+    queues: Box<[PortQueue]>,
+    control: Mutex<Box<dyn LinkControl>>,
+}
+
+struct PortQueue {
+    /// Frames that shards have put out, in order. Rank: after shard, before link.
+    out: Mutex<VecDeque<Packet>>,
+    tx: Mutex<TxSide>,
+    rx: Mutex<RxSide>,
+    readiness: Readiness,
+    /// The link refused frames; its readiness will fire.
+    blocked: AtomicBool,
+    /// A shard has more than the queue had room for.
+    starved: AtomicBool,
+    /// Requests to deliver what was looped back; whoever raises it from zero serves all.
+    pump_requests: AtomicUsize,
+}
+
+struct TxSide {
+    link: Box<dyn crate::link::LinkTx>,
+    /// Taken from `out`, not yet accepted by the link.
+    pending: VecDeque<Packet>,
+}
+
+struct RxSide {
+    link: Box<dyn crate::link::LinkRx>,
+}
+
+/// What is to be done once the shard's lock is released.
+#[derive(Default)]
+struct After {
+    pending: Vec<IfIndex>,
+    wakes: Vec<Waker>,
+    handoff: Vec<(IfIndex, Packet)>,
+    deadline: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    /// The link has everything.
+    Drained,
+    /// The link is full, or another thread is at it.
+    Left,
+}
+
+/// Rounds of refilling before the driver is asked to go on.
+const REFILL_ROUNDS: usize = 64;
+
+impl<C: StackCore> Engine<C> {
+    /// An engine over `cores`, one shard each, without interfaces yet.
+    pub fn new(
+        cores: Vec<C>,
+        steer: Box<dyn Steer>,
+        drops: Arc<DropCounters>,
+        driver: Arc<dyn Driver>,
+        config: EngineConfig,
+    ) -> Self {
+        let shard = |core| Shard { core: Mutex::new(core), deadline: AtomicU64::new(u64::MAX) };
+        Engine {
+            shards: cores.into_iter().map(shard).collect(),
+            ports: (0..config.max_interfaces).map(|_| OnceLock::new()).collect(),
+            steer,
+            drops,
+            driver,
+            config,
+        }
+    }
+
+    /// Adds an interface's queues under its number.
+    ///
+    /// # Errors
+    /// `ENOBUFS` if the number is past the bound, `EEXIST` if it is taken.
+    pub fn add_interface(
+        &self,
+        iface: Arc<Interface>,
+        queues: Vec<LinkQueue>,
+        control: Box<dyn LinkControl>,
+    ) -> io::Result<()> {
+        let slot = self.ports.get(iface.index.0 as usize).ok_or_else(crate::errno::no_buffers)?;
+        let port = Port {
+            iface,
+            taps: CaptureTaps::new(),
+            queues: queues.into_iter().map(PortQueue::new).collect(),
+            control: Mutex::new(control),
+        };
+        slot.set(port).map_err(|_| io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The driver.
+    pub fn driver(&self) -> &Arc<dyn Driver> {
+        &self.driver
+    }
+
+    /// The stack's drop counters.
+    pub fn drops(&self) -> &Arc<DropCounters> {
+        &self.drops
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The interfaces, in order of their numbers.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Arc<Interface>> {
+        self.ports.iter().filter_map(|port| port.get()).map(|port| &port.iface)
+    }
+
+    /// An interface by its number.
+    pub fn interface(&self, index: IfIndex) -> Option<&Arc<Interface>> {
+        self.port(index).map(|port| &port.iface)
+    }
+
+    /// The capture taps of an interface.
+    pub fn taps(&self, index: IfIndex) -> Option<&CaptureTaps> {
+        self.port(index).map(|port| &port.taps)
+    }
+
+    /// The link's own figures.
+    pub fn link_stats(&self, index: IfIndex) -> Option<LinkStats> {
+        self.port(index).map(|port| lock(&port.control).stats())
+    }
+
+    /// Sets what an interface's link delivers.
+    ///
+    /// # Errors
+    /// `ENODEV` for an unknown interface; as the link gives them.
+    pub fn set_filter(&self, index: IfIndex, filter: &RxFilter) -> io::Result<()> {
+        let port = self.port(index).ok_or_else(crate::errno::no_device)?;
+        lock(&port.control).set_filter(filter)
+    }
+
+    /// How to wait for each of an interface's queues.
+    pub fn readiness(&self, index: IfIndex) -> Vec<Readiness> {
+        let Some(port) = self.port(index) else { return Vec::new() };
+        port.queues.iter().map(|queue| queue.readiness.clone()).collect()
+    }
+
+    /// Calls into a shard and brings what came of it on its way.
+    pub fn with_shard<R>(&self, shard: usize, call: impl FnOnce(&mut C, Instant) -> R) -> R {
+        let now = self.driver.now();
+        let mut after = After::default();
+        let result = {
+            let mut core = lock(&self.shards[shard].core);
+            let result = call(&mut core, now);
+            self.settle(shard, &mut core, now, &mut after);
+            result
+        };
+        self.finish(shard, now, after);
+        result
+    }
+
+    /// Takes frames that an interface received.
+    pub fn input(&self, now: Instant, index: IfIndex, frames: &mut Vec<Packet>) {
+        let Some(port) = self.port(index) else { return frames.clear() };
+        port.count_received(now, frames);
+        let config = port.iface.config();
+        if !config.up {
+            self.drops.add(DropReason::IfaceDown, frames.len() as u64);
+            return frames.clear();
+        }
+        self.deliver(now, &port.iface, frames);
+    }
+
+    /// Receives a batch from a queue's link; how many frames it held.
+    ///
+    /// # Errors
+    /// The link's; the interface is no longer running then.
+    pub fn poll_receive(&self, index: IfIndex, queue: usize) -> io::Result<usize> {
+        let Some(port) = self.port(index) else { return Ok(0) };
+        let now = self.driver.now();
+        let mut frames = Vec::new();
+        let received =
+            lock(&port.queues[queue].rx).link.recv(now, self.config.rx_batch_frames, &mut frames);
+        if received.is_err() {
+            port.iface.reconfigure(|config| config.running = false);
+        }
+        let n = received?;
+        if !frames.is_empty() {
+            self.input(now, index, &mut frames);
+        }
+        Ok(n)
+    }
+
+    /// Sends what a queue's link refused before.
+    pub fn poll_blocked(&self, index: IfIndex, queue: usize) {
+        let Some(port) = self.port(index) else { return };
+        if port.queues[queue].blocked.load(Ordering::Acquire) {
+            self.drain(index, queue);
+        }
+    }
+
+    /// Does frames wait for room in a queue's link?
+    pub fn is_blocked(&self, index: IfIndex, queue: usize) -> bool {
+        self.port(index).is_some_and(|port| port.queues[queue].blocked.load(Ordering::Acquire))
+    }
+
+    /// When [`poll_timeouts`](Self::poll_timeouts) wants to be called next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let next = self.shards.iter().map(|shard| shard.deadline.load(Ordering::Acquire)).min();
+        next.filter(|&nanos| nanos != u64::MAX).map(Instant::from_nanos)
+    }
+
+    /// Serves every deadline that has come.
+    pub fn poll_timeouts(&self) {
+        for shard in 0..self.shards.len() {
+            let due = self.shards[shard].deadline.load(Ordering::Acquire);
+            if due <= self.driver.now().as_nanos() {
+                self.with_shard(shard, |core, now| core.handle_timeout(now));
+            }
+        }
+    }
+
+    fn port(&self, index: IfIndex) -> Option<&Port> {
+        self.ports.get(index.0 as usize).and_then(OnceLock::get)
+    }
+
+    /// Hands frames to their shards, one after the other, never two locked at a time.
+    fn deliver(&self, now: Instant, iface: &Interface, frames: &mut Vec<Packet>) {
+        let count = self.shards.len();
+        if count == 1 {
+            return self.handle_input(0, now, iface.index, frames);
+        }
+        let mut by_shard: Vec<Vec<Packet>> = vec![Vec::new(); count];
+        for packet in frames.drain(..) {
+            let shard = (self.steer.steer(iface, &packet) % count as u64) as usize;
+            by_shard[shard].push(packet);
+        }
+        for (shard, mut frames) in by_shard.into_iter().enumerate() {
+            if !frames.is_empty() {
+                self.handle_input(shard, now, iface.index, &mut frames);
+            }
+        }
+    }
+
+    fn handle_input(&self, shard: usize, now: Instant, index: IfIndex, frames: &mut Vec<Packet>) {
+        let mut after = After::default();
+        {
+            let mut core = lock(&self.shards[shard].core);
+            core.handle_input(now, index, frames);
+            self.settle(shard, &mut core, now, &mut after);
+        }
+        self.finish(shard, now, after);
+    }
+
+    /// Under the shard's lock: moves frames to the interface queues and gathers the rest.
+    fn settle(&self, shard: usize, core: &mut C, now: Instant, after: &mut After) {
+        let first = after.pending.len();
+        core.poll_pending(&mut after.pending);
+        for &index in &after.pending[first..] {
+            let Some(port) = self.port(index) else { continue };
+            let queue = port.queue_of(shard);
+            let mut out = lock(&queue.out);
+            let room = self.config.queue_frames.saturating_sub(out.len());
+            if room == 0 {
+                queue.starved.store(true, Ordering::Release);
+                continue;
+            }
+            core.poll_transmit(now, index, room, &mut out);
+            if out.len() >= self.config.queue_frames {
+                queue.starved.store(true, Ordering::Release);
+            }
+        }
+        core.poll_wakes(&mut after.wakes);
+        core.poll_handoff(&mut after.handoff);
+        let deadline = core.poll_timeout();
+        let nanos = deadline.map_or(u64::MAX, Instant::as_nanos);
+        self.shards[shard].deadline.store(nanos, Ordering::Release);
+        after.deadline = deadline;
+    }
+
+    /// With no lock held: feeds the links, wakes sockets, and delivers what was looped back.
+    fn finish(&self, shard: usize, now: Instant, after: After) {
+        for index in after.pending {
+            let Some(port) = self.port(index) else { continue };
+            self.drain(index, port.queue_number(shard));
+        }
+        for waker in after.wakes {
+            waker.wake();
+        }
+        for (index, packet) in after.handoff {
+            let Some(port) = self.port(index) else { continue };
+            self.deliver(now, &port.iface, &mut vec![packet]);
+        }
+        if let Some(at) = after.deadline {
+            self.driver.kick(at);
+        }
+    }
+
+    /// Feeds a link until its queue and the shards behind it have nothing more, or it is full.
+    fn drain(&self, index: IfIndex, number: usize) {
+        let Some(port) = self.port(index) else { return };
+        let queue = &port.queues[number];
+        for _ in 0..REFILL_ROUNDS {
+            let was_blocked = queue.blocked.load(Ordering::Acquire);
+            let flushed = self.flush(port, queue);
+            if !was_blocked && queue.blocked.load(Ordering::Acquire) {
+                self.driver.kick_queue(index, number);
+            }
+            if port.iface.link.loopback {
+                self.pump(port, number);
+            }
+            if flushed == Flush::Left || !queue.starved.swap(false, Ordering::AcqRel) {
+                return;
+            }
+            self.refill(port, number);
+        }
+        queue.blocked.store(true, Ordering::Release);
+        self.driver.kick_queue(index, number);
+    }
+
+    /// Asks the shards that use a queue for more.
+    fn refill(&self, port: &Port, number: usize) {
+        for shard in (0..self.shards.len()).filter(|&shard| port.queue_number(shard) == number) {
+            let now = self.driver.now();
+            let mut after = After::default();
+            self.settle(shard, &mut lock(&self.shards[shard].core), now, &mut after);
+            for waker in after.wakes {
+                waker.wake();
+            }
+            for (index, packet) in after.handoff {
+                let Some(port) = self.port(index) else { continue };
+                self.deliver(now, &port.iface, &mut vec![packet]);
+            }
+        }
+    }
+
+    /// Gives a queue's frames to its link. Whoever holds the link serves the others' frames too,
+    /// so that order is kept and nobody waits.
+    fn flush(&self, port: &Port, queue: &PortQueue) -> Flush {
+        loop {
+            let Ok(mut tx) = queue.tx.try_lock() else { return Flush::Left };
+            let flushed = self.flush_locked(port, queue, &mut tx);
+            drop(tx);
+            // Somebody may have appended and found the link taken since we looked.
+            if flushed == Flush::Left || lock(&queue.out).is_empty() {
+                return flushed;
+            }
+        }
+    }
+
+    fn flush_locked(&self, port: &Port, queue: &PortQueue, tx: &mut TxSide) -> Flush {
+        let now = self.driver.now();
+        loop {
+            if tx.pending.is_empty() {
+                self.take_queued(port, queue, now, &mut tx.pending);
+                if tx.pending.is_empty() {
+                    queue.blocked.store(false, Ordering::Release);
+                    return Flush::Drained;
+                }
+            }
+            let before: usize = tx.pending.iter().map(Packet::len).sum();
+            match tx.link.send(now, &mut tx.pending) {
+                Ok(n) => {
+                    let after: usize = tx.pending.iter().map(Packet::len).sum();
+                    let counters = &port.iface.counters;
+                    IfaceCounters::bump(&counters.tx_frames, n as u64);
+                    IfaceCounters::bump(&counters.tx_bytes, (before - after) as u64);
+                }
+                Err(_) => {
+                    self.drops.add(DropReason::LinkFailed, tx.pending.len() as u64);
+                    tx.pending.clear();
+                    port.iface.reconfigure(|config| config.running = false);
+                }
+            }
+            if !tx.pending.is_empty() {
+                IfaceCounters::bump(&port.iface.counters.tx_waits, 1);
+                queue.blocked.store(true, Ordering::Release);
+                return Flush::Left;
+            }
+        }
+    }
+
+    /// Takes all queued frames, makes them what the link can carry, and shows them to the taps.
+    fn take_queued(
+        &self,
+        port: &Port,
+        queue: &PortQueue,
+        now: Instant,
+        pending: &mut VecDeque<Packet>,
+    ) {
+        let queued = std::mem::take(&mut *lock(&queue.out));
+        for packet in queued {
+            if gso::fit_to_link(packet, &port.iface.link, pending).is_err() {
+                self.drops.count(DropReason::BadOffload);
+                IfaceCounters::bump(&port.iface.counters.tx_dropped, 1);
+            }
+        }
+        for packet in pending.iter() {
+            port.taps.show(now, Direction::Out, packet);
+        }
+    }
+
+    /// Delivers what a loopback link holds. One thread at a time; the others leave it a request.
+    fn pump(&self, port: &Port, number: usize) {
+        let queue = &port.queues[number];
+        if queue.pump_requests.fetch_add(1, Ordering::AcqRel) != 0 {
+            return;
+        }
+        loop {
+            let seen = queue.pump_requests.load(Ordering::Acquire);
+            while matches!(self.poll_receive(port.iface.index, number), Ok(n) if n > 0) {}
+            let done =
+                queue.pump_requests.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire);
+            if done.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+impl Port {
+    fn queue_number(&self, shard: usize) -> usize {
+        shard % self.queues.len()
+    }
+
+    fn queue_of(&self, shard: usize) -> &PortQueue {
+        &self.queues[self.queue_number(shard)]
+    }
+
+    fn count_received(&self, now: Instant, frames: &[Packet]) {
+        let bytes: usize = frames.iter().map(Packet::len).sum();
+        IfaceCounters::bump(&self.iface.counters.rx_frames, frames.len() as u64);
+        IfaceCounters::bump(&self.iface.counters.rx_bytes, bytes as u64);
+        for packet in frames {
+            self.taps.show(now, Direction::In, packet);
+        }
+    }
+}
+
+impl PortQueue {
+    fn new(queue: LinkQueue) -> Self {
+        PortQueue {
+            readiness: queue.rx.readiness(),
+            out: Mutex::new(VecDeque::new()),
+            tx: Mutex::new(TxSide { link: queue.tx, pending: VecDeque::new() }),
+            rx: Mutex::new(RxSide { link: queue.rx }),
+            blocked: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            pump_requests: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// A panic while a lock is held is a bug that tests find; until then the others go on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

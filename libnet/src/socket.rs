@@ -1,0 +1,319 @@
+//! The socket layer's vocabulary and the `Domain` that every address family's provider fills.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::time::Instant;
+use crate::wake::{Ready, Registration};
+use std::collections::VecDeque;
+use std::task::Waker;
+
+/// An address family.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Family {
+    /// `PF_INET`.
+    Inet,
+    /// `PF_INET6`.
+    Inet6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(addr: &IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(_) => Family::Inet,
+            IpAddr::V6(_) => Family::Inet6,
+        }
+    }
+
+    /// The wildcard address of the family.
+    pub const fn unspecified(self) -> IpAddr {
+        match self {
+            Family::Inet => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+            Family::Inet6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+        }
+    }
+}
+
+/// A socket's type.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum SockType {
+    /// `SOCK_STREAM`.
+    Stream,
+    /// `SOCK_DGRAM`.
+    Datagram,
+    /// `SOCK_RAW`.
+    Raw,
+}
+
+/// An IP protocol number. Source: IANA "Assigned Internet Protocol Numbers".
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Protocol(pub u8);
+
+impl Protocol {
+    /// The type's usual one: TCP for streams, UDP for datagrams.
+    pub const DEFAULT: Protocol = Protocol(0);
+    /// ICMP, RFC 792.
+    pub const ICMP: Protocol = Protocol(1);
+    /// IGMP, RFC 3376.
+    pub const IGMP: Protocol = Protocol(2);
+    /// TCP, RFC 9293.
+    pub const TCP: Protocol = Protocol(6);
+    /// UDP, RFC 768.
+    pub const UDP: Protocol = Protocol(17);
+    /// ICMPv6, RFC 4443.
+    pub const ICMPV6: Protocol = Protocol(58);
+}
+
+/// A socket of a domain. The generation makes a stale one an error (`EBADF`), not another socket.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SocketId {
+    /// Slot in the domain's table.
+    pub index: u32,
+    /// Which use of the slot.
+    pub generation: u32,
+}
+
+/// What to send, and to whom.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SendMsg<'a> {
+    /// Copied out of the caller's buffers, which are one message to a datagram socket.
+    Copy(&'a [IoSlice<'a>]),
+    /// Taken as it is, without a copy.
+    Owned(Bytes),
+    /// As `Copy`, to an address (`sendto`).
+    CopyTo(&'a [IoSlice<'a>], SocketAddr),
+    /// As `Owned`, to an address.
+    OwnedTo(Bytes, SocketAddr),
+}
+
+/// Where received bytes go.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RecvMsg<'a, 'b> {
+    /// Copied into the caller's buffers.
+    Copy(&'a mut [IoSliceMut<'b>]),
+    /// Copied, and left in the queue (`MSG_PEEK`).
+    Peek(&'a mut [IoSliceMut<'b>]),
+    /// Handed over without a copy: of a stream up to `max_bytes`, of a datagram socket one message.
+    Zero {
+        /// Upper bound on what is handed over, in bytes.
+        max_bytes: usize,
+        /// Receives the buffers, in order.
+        out: &'a mut VecDeque<Bytes>,
+    },
+}
+
+/// What a receive brought.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Received {
+    /// Bytes stored in the caller's buffers.
+    pub bytes: usize,
+    /// Bytes of the message, which a short buffer cut (`MSG_TRUNC`); same as `bytes` for streams.
+    pub message_bytes: usize,
+    /// Who sent it; `None` for streams.
+    pub from: Option<SocketAddr>,
+    /// When the link received it.
+    pub rx_at: Instant,
+    /// TTL or hop limit of the datagram; 0 for streams.
+    pub ttl: u8,
+    /// To which of our addresses it was sent.
+    pub to: Option<IpAddr>,
+}
+
+impl Received {
+    /// `bytes` of a stream.
+    pub const fn stream(bytes: usize) -> Self {
+        Received { bytes, message_bytes: bytes, from: None, rx_at: Instant::ZERO, ttl: 0, to: None }
+    }
+
+    /// A whole datagram.
+    pub const fn datagram(bytes: usize, message_bytes: usize, from: SocketAddr) -> Self {
+        Received { bytes, message_bytes, from: Some(from), rx_at: Instant::ZERO, ttl: 0, to: None }
+    }
+}
+
+/// A socket option with its value. Names as in `socket(7)`, `ip(7)`, `tcp(7)`, `udp(7)`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SocketOption {
+    /// `SO_REUSEADDR`.
+    ReuseAddr(bool),
+    /// `SO_REUSEPORT`.
+    ReusePort(bool),
+    /// `SO_BROADCAST`.
+    Broadcast(bool),
+    /// `SO_KEEPALIVE`.
+    KeepAlive(bool),
+    /// `SO_SNDBUF`, bytes.
+    SendBufferBytes(u32),
+    /// `SO_RCVBUF`, bytes.
+    ReceiveBufferBytes(u32),
+    /// `SO_LINGER`; `Some(0)` resets on close.
+    Linger(Option<Duration>),
+    /// `TCP_NODELAY`.
+    NoDelay(bool),
+    /// `TCP_KEEPIDLE`.
+    KeepIdle(Duration),
+    /// `TCP_KEEPINTVL`.
+    KeepInterval(Duration),
+    /// `TCP_KEEPCNT`, probes.
+    KeepCount(u32),
+    /// `TCP_USER_TIMEOUT`; zero: the default.
+    UserTimeout(Duration),
+    /// `TCP_MAXSEG`, bytes.
+    MaxSegmentBytes(u32),
+    /// `IP_TTL` or `IPV6_UNICAST_HOPS`, 1..=255.
+    Ttl(u8),
+    /// `IP_TOS`, the traffic class octet.
+    Tos(u8),
+    /// `IP_MULTICAST_TTL`.
+    MulticastTtl(u8),
+    /// `IP_MULTICAST_LOOP`.
+    MulticastLoop(bool),
+    /// `IP_HDRINCL`: the caller writes the IP header (raw sockets).
+    HeaderIncluded(bool),
+    /// `IPV6_V6ONLY`.
+    V6Only(bool),
+    /// `IP_MTU_DISCOVER`: set DF and refuse what does not fit.
+    DontFragment(bool),
+    /// `SO_BINDTODEVICE`, the interface's name; empty: any.
+    BindToDevice(String),
+}
+
+/// Which option to ask for; the answer is the [`SocketOption`] of the same name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each is the key of the SocketOption of the same name")]
+pub enum OptionKey {
+    ReuseAddr,
+    ReusePort,
+    Broadcast,
+    KeepAlive,
+    SendBufferBytes,
+    ReceiveBufferBytes,
+    Linger,
+    NoDelay,
+    KeepIdle,
+    KeepInterval,
+    KeepCount,
+    UserTimeout,
+    MaxSegmentBytes,
+    Ttl,
+    Tos,
+    MulticastTtl,
+    MulticastLoop,
+    HeaderIncluded,
+    V6Only,
+    DontFragment,
+    BindToDevice,
+}
+
+/// An address family's provider: libnetinet and sockin fill the same table.
+///
+/// Every call is non-blocking; what would block gives `WouldBlock` and [`register`](Self::register)
+/// tells when to try again. Error kinds and errno are those that Linux gives.
+pub trait Domain: Send + Sync {
+    /// The families it serves.
+    fn families(&self) -> &[Family];
+
+    /// Makes a socket (`socket(2)`).
+    ///
+    /// # Errors
+    /// `EPROTONOSUPPORT` and `EAFNOSUPPORT` for what is not served, `EMFILE` at the table's bound.
+    fn socket(&self, family: Family, ty: SockType, protocol: Protocol) -> io::Result<SocketId>;
+
+    /// Gives it a local address (`bind(2)`).
+    ///
+    /// # Errors
+    /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EINVAL` if bound already.
+    fn bind(&self, id: SocketId, addr: SocketAddr) -> io::Result<()>;
+
+    /// Makes it accept connections (`listen(2)`); up to `backlog` wait.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for datagram sockets, `EADDRINUSE`.
+    fn listen(&self, id: SocketId, backlog: u32) -> io::Result<()>;
+
+    /// Takes the next connection (`accept(2)`).
+    ///
+    /// # Errors
+    /// `EAGAIN` if none waits, `EINVAL` if it does not listen.
+    fn accept(&self, id: SocketId) -> io::Result<(SocketId, SocketAddr)>;
+
+    /// Connects (`connect(2)`): a stream begins its handshake, a datagram socket sets its peer.
+    ///
+    /// # Errors
+    /// `EINPROGRESS` for a stream that has begun; it is writable when it has ended.
+    fn connect(&self, id: SocketId, addr: SocketAddr) -> io::Result<()>;
+
+    /// Sends; how many bytes were taken.
+    ///
+    /// # Errors
+    /// `EAGAIN` if there is no room, `EPIPE`, `ENOTCONN`, `EDESTADDRREQ`, `EMSGSIZE`, or the
+    /// pending error.
+    fn send(&self, id: SocketId, msg: SendMsg<'_>) -> io::Result<usize>;
+
+    /// Receives; 0 bytes of a stream are its end.
+    ///
+    /// # Errors
+    /// `EAGAIN` if there is nothing, `ENOTCONN`, or the pending error.
+    fn recv(&self, id: SocketId, msg: RecvMsg<'_, '_>) -> io::Result<Received>;
+
+    /// Closes a direction (`shutdown(2)`).
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    fn shutdown(&self, id: SocketId, how: Shutdown) -> io::Result<()>;
+
+    /// Gives the socket up (`close(2)`); what is queued is still sent. An unknown id does nothing.
+    fn close(&self, id: SocketId);
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT` for one that the socket does not have, `EINVAL` for a value out of range.
+    fn set_option(&self, id: SocketId, option: SocketOption) -> io::Result<()>;
+
+    /// Reads an option.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT` for one that the socket does not have.
+    fn get_option(&self, id: SocketId, key: OptionKey) -> io::Result<SocketOption>;
+
+    /// The local address (`getsockname(2)`).
+    ///
+    /// # Errors
+    /// `EBADF`.
+    fn local_addr(&self, id: SocketId) -> io::Result<SocketAddr>;
+
+    /// The peer's address (`getpeername(2)`).
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    fn peer_addr(&self, id: SocketId) -> io::Result<SocketAddr>;
+
+    /// Takes the pending error (`SO_ERROR`).
+    ///
+    /// # Errors
+    /// `EBADF`.
+    fn take_error(&self, id: SocketId) -> io::Result<Option<io::Error>>;
+
+    /// What the socket is ready for now.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    fn ready(&self, id: SocketId) -> io::Result<Ready>;
+
+    /// Wakes `waker` when the socket becomes ready for any of `interest`, until the registration
+    /// is dropped. Many per socket. A spurious wake is fine, a lost one is a bug; the caller
+    /// tries once more after registering.
+    fn register(&self, id: SocketId, interest: Ready, waker: &Waker) -> Registration;
+}

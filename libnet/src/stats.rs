@@ -1,0 +1,181 @@
+//! Counters: why a packet was dropped, and what passed an interface.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Why a packet, or something asked of the stack, was refused. Each has a counter.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[non_exhaustive]
+        #[repr(usize)]
+        pub enum DropReason { $($(#[$doc])* $name,)* }
+
+        impl DropReason {
+            /// All reasons, in the order of their counters.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$name,)*];
+
+            /// The reason's name in listings and JSON: lower case with underscores.
+            pub const fn name(self) -> &'static str {
+                match self { $(DropReason::$name => $text,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The interface is down.
+    IfaceDown = "iface_down",
+    /// Shorter than an Ethernet header, or the link said something impossible of it.
+    LinkMalformed = "link_malformed",
+    /// To another station's address.
+    NotForUs = "not_for_us",
+    /// An EtherType that nobody here speaks.
+    UnknownEtherType = "unknown_ethertype",
+    /// A frame longer than the link can take.
+    FrameTooLong = "frame_too_long",
+    /// The queue of replies to an interface was full.
+    ReplyQueueFull = "reply_queue_full",
+    /// The link failed while frames waited for it.
+    LinkFailed = "link_failed",
+    /// A super-segment whose metadata do not fit it or our MTU.
+    BadOffload = "bad_offload",
+    /// Not a well-formed ARP packet for IPv4 over Ethernet.
+    ArpMalformed = "arp_malformed",
+    /// The neighbour table is full.
+    NeighbourTableFull = "neighbour_table_full",
+    /// The queue of packets that wait for a neighbour was full.
+    NeighbourQueueFull = "neighbour_queue_full",
+    /// No answer to neighbour resolution.
+    NeighbourUnreachable = "neighbour_unreachable",
+    /// An IP header that breaks RFC 791: version, lengths.
+    IpMalformed = "ip_malformed",
+    /// The IPv4 header checksum is wrong.
+    IpChecksum = "ip_checksum",
+    /// A source address that no host may use.
+    IpBadSource = "ip_bad_source",
+    /// A destination that is not ours, and we do not forward.
+    IpNotOurs = "ip_not_ours",
+    /// IP options that break their own lengths.
+    IpBadOptions = "ip_bad_options",
+    /// A transport protocol that nobody here speaks.
+    IpUnknownProtocol = "ip_unknown_protocol",
+    /// No route to the destination.
+    NoRoute = "no_route",
+    /// A fragment that breaks RFC 791: past 65,535 bytes, or not a multiple of 8.
+    FragmentMalformed = "fragment_malformed",
+    /// Fragments that overlap with other bytes.
+    FragmentOverlap = "fragment_overlap",
+    /// Reassembly took too long.
+    FragmentTimeout = "fragment_timeout",
+    /// Reassembly memory is used up.
+    FragmentMemory = "fragment_memory",
+    /// Too big for the path and not to be fragmented.
+    TooBig = "too_big",
+    /// A malformed ICMP message, or one with a wrong checksum.
+    IcmpMalformed = "icmp_malformed",
+    /// The ICMP checksum is wrong.
+    IcmpChecksum = "icmp_checksum",
+    /// An ICMP error about something we did not send.
+    IcmpUnmatched = "icmp_unmatched",
+    /// An ICMP message not sent because of the rate limit.
+    IcmpRateLimited = "icmp_rate_limited",
+    /// A UDP length that does not fit the packet.
+    UdpMalformed = "udp_malformed",
+    /// The UDP checksum is wrong.
+    UdpChecksum = "udp_checksum",
+    /// No socket on that UDP port.
+    UdpNoPort = "udp_no_port",
+    /// A datagram socket's receive buffer was full.
+    SocketBufferFull = "socket_buffer_full",
+    /// A TCP header that breaks its own lengths.
+    TcpMalformed = "tcp_malformed",
+    /// The TCP checksum is wrong.
+    TcpChecksum = "tcp_checksum",
+    /// A segment to no connection and no listener.
+    TcpNoConnection = "tcp_no_connection",
+    /// A segment outside the receive window.
+    TcpOutOfWindow = "tcp_out_of_window",
+    /// An old segment by its timestamp (PAWS, RFC 7323 §5).
+    TcpPaws = "tcp_paws",
+    /// An acknowledgement of what was never sent, or too old.
+    TcpBadAck = "tcp_bad_ack",
+    /// A segment without ACK in a state that asks for it.
+    TcpNoAck = "tcp_no_ack",
+    /// A SYN or RST that RFC 5961 answers with a challenge.
+    TcpChallenged = "tcp_challenged",
+    /// A challenge ACK not sent because of the rate limit.
+    TcpChallengeLimited = "tcp_challenge_limited",
+    /// A SYN to a listener whose queue is full.
+    TcpListenOverflow = "tcp_listen_overflow",
+    /// Out-of-order bytes past the memory for them.
+    TcpReassemblyFull = "tcp_reassembly_full",
+    /// Data after the application closed its receiving side.
+    TcpDataAfterClose = "tcp_data_after_close",
+    /// The connection table is full.
+    TcpTableFull = "tcp_table_full",
+    /// A zero-window receiver got data.
+    TcpZeroWindow = "tcp_zero_window",
+}
+
+/// One counter per [`DropReason`]. Relaxed: counters order nothing.
+#[derive(Debug)]
+pub struct DropCounters([AtomicU64; DropReason::ALL.len()]);
+
+impl DropCounters {
+    /// All zero.
+    pub const fn new() -> Self {
+        DropCounters([const { AtomicU64::new(0) }; DropReason::ALL.len()])
+    }
+
+    /// Counts one.
+    pub fn count(&self, reason: DropReason) {
+        self.add(reason, 1);
+    }
+
+    /// Counts `n`.
+    pub fn add(&self, reason: DropReason, n: u64) {
+        self.0[reason as usize].fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// How many so far.
+    pub fn get(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// The reasons that were hit, with how often.
+    pub fn nonzero(&self) -> Vec<(DropReason, u64)> {
+        let all = DropReason::ALL.iter().map(|&reason| (reason, self.get(reason)));
+        all.filter(|&(_, n)| n > 0).collect()
+    }
+}
+
+impl Default for DropCounters {
+    fn default() -> Self {
+        DropCounters::new()
+    }
+}
+
+/// What passed an interface, as `ip -s link` shows it. Frames here are as the link carried them:
+/// a super-frame counts once.
+#[derive(Debug, Default)]
+pub struct IfaceCounters {
+    /// Frames received.
+    pub rx_frames: AtomicU64,
+    /// Bytes received, link headers included.
+    pub rx_bytes: AtomicU64,
+    /// Frames sent.
+    pub tx_frames: AtomicU64,
+    /// Bytes sent, link headers included.
+    pub tx_bytes: AtomicU64,
+    /// Frames that could not be sent.
+    pub tx_dropped: AtomicU64,
+    /// Times that the link was full and sending waited.
+    pub tx_waits: AtomicU64,
+}
+
+impl IfaceCounters {
+    /// Adds `n` to one of the counters.
+    pub(crate) fn bump(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}
