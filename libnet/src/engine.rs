@@ -388,7 +388,10 @@ impl<C: StackCore> Engine<C> {
         for _ in 0..REFILL_ROUNDS {
             let was_blocked = queue.blocked.load(Ordering::Acquire);
             let flushed = self.flush(port, queue);
-            if !was_blocked && queue.blocked.load(Ordering::Acquire) {
+            // A doorbell rings on its own when there is room; a descriptor's thread must be told
+            // to look for it.
+            let told = !matches!(queue.readiness, Readiness::Descriptor(_));
+            if !told && !was_blocked && queue.blocked.load(Ordering::Acquire) {
                 self.driver.kick_queue(index, number);
             }
             if port.iface.link.loopback {

@@ -11,6 +11,7 @@ pub mod ethernet;
 pub mod gso;
 pub mod iface;
 pub mod link;
+pub mod net;
 pub mod packet;
 pub mod socket;
 pub mod stats;

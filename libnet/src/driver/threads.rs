@@ -63,9 +63,7 @@ impl Driver for ThreadDriver {
 
     fn kick_queue(&self, iface: IfIndex, queue: usize) {
         let bells = self.queue_bells.lock().unwrap_or_else(PoisonError::into_inner);
-        // A doorbell rings on its own when there is room; `poll` must be told to look for it.
-        let bell = bells.iter().find(|(key, _)| *key == (iface, queue)).map(|(_, bell)| bell);
-        if let Some(bell @ Bell::Descriptor { .. }) = bell {
+        if let Some((_, bell)) = bells.iter().find(|(key, _)| *key == (iface, queue)) {
             bell.ring();
         }
     }

@@ -1,0 +1,398 @@
+//! A socket of any domain: blocking, time-outs and options, in one place for all types.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::SocketLayer;
+use crate::driver::Signal;
+use crate::errno;
+use crate::socket::{Domain, OptionKey, Received, RecvMsg, SendMsg, SocketId, SocketOption};
+use crate::time::Instant;
+use crate::wake::Ready;
+
+/// A socket of any family, type and protocol: what `TcpStream` and the others are made of, and
+/// what raw and ping sockets are used by. Closed on drop.
+pub struct Socket {
+    layer: SocketLayer,
+    domain: Arc<dyn Domain>,
+    id: SocketId,
+    nonblocking: AtomicBool,
+    read_timeout: Timeout,
+    write_timeout: Timeout,
+}
+
+impl Socket {
+    pub(super) fn new(layer: SocketLayer, domain: Arc<dyn Domain>, id: SocketId) -> Self {
+        Socket {
+            layer,
+            domain,
+            id,
+            nonblocking: AtomicBool::new(false),
+            read_timeout: Timeout::default(),
+            write_timeout: Timeout::default(),
+        }
+    }
+
+    /// The socket's id in its domain.
+    pub fn id(&self) -> SocketId {
+        self.id
+    }
+
+    /// The domain that serves it.
+    pub fn domain(&self) -> &Arc<dyn Domain> {
+        &self.domain
+    }
+
+    /// Gives it a local address.
+    ///
+    /// # Errors
+    /// As [`Domain::bind`].
+    pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
+        self.domain.bind(self.id, addr)
+    }
+
+    /// Makes it accept connections, `backlog` waiting at most.
+    ///
+    /// # Errors
+    /// As [`Domain::listen`].
+    pub fn listen(&self, backlog: u32) -> io::Result<()> {
+        self.domain.listen(self.id, backlog)
+    }
+
+    /// Takes the next connection; waits for one if blocking.
+    ///
+    /// # Errors
+    /// As [`Domain::accept`]; `WouldBlock` when the read time-out has passed.
+    pub fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        let deadline = self.deadline(&self.read_timeout);
+        let (id, peer) =
+            self.block_on(Ready::READABLE, deadline, || self.domain.accept(self.id))?;
+        Ok((Socket::new(self.layer.clone(), Arc::clone(&self.domain), id), peer))
+    }
+
+    /// Connects; waits until it is done if blocking.
+    ///
+    /// # Errors
+    /// As [`Domain::connect`].
+    pub fn connect(&self, addr: SocketAddr) -> io::Result<()> {
+        self.connect_until(addr, self.deadline(&self.write_timeout))
+    }
+
+    /// Connects, waiting at most until `deadline`.
+    pub(super) fn connect_until(
+        &self,
+        addr: SocketAddr,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        match self.domain.connect(self.id, addr) {
+            Err(error) if errno::is_in_progress(&error) && !self.is_nonblocking() => {}
+            done => return done,
+        }
+        self.block_on(Ready::WRITABLE, deadline, || {
+            if let Some(error) = self.domain.take_error(self.id)? {
+                return Err(error);
+            }
+            let ready = self.domain.ready(self.id)?;
+            if ready.intersects(Ready::WRITABLE | Ready::HANGUP) {
+                return Ok(());
+            }
+            Err(errno::would_block())
+        })
+    }
+
+    /// Sends; waits for room if blocking. How many bytes were taken.
+    ///
+    /// # Errors
+    /// As [`Domain::send`]; `WouldBlock` when the write time-out has passed.
+    pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.send_vectored(&[IoSlice::new(buf)])
+    }
+
+    /// Sends out of several buffers, which are one message to a datagram socket.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.block_on_write(|| self.domain.send(self.id, SendMsg::Copy(bufs)))
+    }
+
+    /// Sends a shared buffer without copying it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_bytes(&self, bytes: &bytes::Bytes) -> io::Result<usize> {
+        self.block_on_write(|| self.domain.send(self.id, SendMsg::Owned(bytes.clone())))
+    }
+
+    /// Sends to an address.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_to(&self, buf: &[u8], addr: SocketAddr) -> io::Result<usize> {
+        let bufs = [IoSlice::new(buf)];
+        self.block_on_write(|| self.domain.send(self.id, SendMsg::CopyTo(&bufs, addr)))
+    }
+
+    /// Receives; waits for something if blocking. 0 bytes of a stream are its end.
+    ///
+    /// # Errors
+    /// As [`Domain::recv`]; `WouldBlock` when the read time-out has passed.
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.recv_vectored(&mut [IoSliceMut::new(buf)])
+    }
+
+    /// Receives into several buffers.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.recv_msg(bufs).map(|received| received.bytes)
+    }
+
+    /// Receives with what is known of the message: sender, full length, time, TTL.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_msg(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
+        self.block_on_read(|| self.domain.recv(self.id, RecvMsg::Copy(bufs)))
+    }
+
+    /// Looks at what would be received, and leaves it.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn peek_msg(&self, buf: &mut [u8]) -> io::Result<Received> {
+        let mut bufs = [IoSliceMut::new(buf)];
+        self.block_on_read(|| self.domain.recv(self.id, RecvMsg::Peek(&mut bufs)))
+    }
+
+    /// Receives a datagram and its sender.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let received = self.recv_msg(&mut [IoSliceMut::new(buf)])?;
+        let from = received.from.ok_or_else(errno::not_connected)?;
+        Ok((received.bytes, from))
+    }
+
+    /// Receives shared buffers without copying them: up to `max_bytes` of a stream, or one
+    /// datagram. How many bytes; they are appended to `out`.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_bytes(
+        &self,
+        max_bytes: usize,
+        out: &mut std::collections::VecDeque<bytes::Bytes>,
+    ) -> io::Result<usize> {
+        let received =
+            self.block_on_read(|| self.domain.recv(self.id, RecvMsg::Zero { max_bytes, out }))?;
+        Ok(received.bytes)
+    }
+
+    /// Closes a direction.
+    ///
+    /// # Errors
+    /// As [`Domain::shutdown`].
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.domain.shutdown(self.id, how)
+    }
+
+    /// The local address.
+    ///
+    /// # Errors
+    /// As [`Domain::local_addr`].
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.domain.local_addr(self.id)
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.domain.peer_addr(self.id)
+    }
+
+    /// Takes the pending error.
+    ///
+    /// # Errors
+    /// As [`Domain::take_error`].
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.domain.take_error(self.id)
+    }
+
+    /// What it is ready for now.
+    ///
+    /// # Errors
+    /// As [`Domain::ready`].
+    pub fn ready(&self) -> io::Result<Ready> {
+        self.domain.ready(self.id)
+    }
+
+    /// Waits until it is ready for any of `interest`, at most `timeout`; what it is ready for.
+    ///
+    /// # Errors
+    /// As [`Domain::ready`].
+    pub fn wait_ready(&self, interest: Ready, timeout: Option<Duration>) -> io::Result<Ready> {
+        let wanted = interest | Ready::ERROR | Ready::HANGUP;
+        let deadline = timeout.map(|timeout| self.layer.driver().now() + timeout);
+        let waited = self.wait_until(interest, deadline, || {
+            let ready = self.domain.ready(self.id)?;
+            if ready.intersects(wanted) { Ok(ready) } else { Err(errno::would_block()) }
+        });
+        match waited {
+            Err(error) if errno::is_would_block(&error) => Ok(Ready::NONE),
+            done => done,
+        }
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// As [`Domain::set_option`].
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.domain.set_option(self.id, option)
+    }
+
+    /// Reads an option.
+    ///
+    /// # Errors
+    /// As [`Domain::get_option`].
+    pub fn option(&self, key: OptionKey) -> io::Result<SocketOption> {
+        self.domain.get_option(self.id, key)
+    }
+
+    /// Moves it into or out of non-blocking mode.
+    pub fn set_nonblocking(&self, nonblocking: bool) {
+        self.nonblocking.store(nonblocking, Ordering::Relaxed);
+    }
+
+    /// Is it in non-blocking mode?
+    pub fn is_nonblocking(&self) -> bool {
+        self.nonblocking.load(Ordering::Relaxed)
+    }
+
+    /// Bounds how long a receive or accept waits; `None`: without end.
+    ///
+    /// # Errors
+    /// `InvalidInput` for zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.read_timeout.set(timeout)
+    }
+
+    /// Bounds how long a send waits; `None`: without end.
+    ///
+    /// # Errors
+    /// `InvalidInput` for zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.write_timeout.set(timeout)
+    }
+
+    /// How long a receive or accept waits.
+    pub fn read_timeout(&self) -> Option<Duration> {
+        self.read_timeout.get()
+    }
+
+    /// How long a send waits.
+    pub fn write_timeout(&self) -> Option<Duration> {
+        self.write_timeout.get()
+    }
+
+    fn deadline(&self, timeout: &Timeout) -> Option<Instant> {
+        timeout.get().map(|timeout| self.layer.driver().now() + timeout)
+    }
+
+    fn block_on_read<T>(&self, op: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.block_on(Ready::READABLE | Ready::READ_CLOSED, self.deadline(&self.read_timeout), op)
+    }
+
+    fn block_on_write<T>(&self, op: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.block_on(Ready::WRITABLE, self.deadline(&self.write_timeout), op)
+    }
+
+    fn block_on<T>(
+        &self,
+        interest: Ready,
+        deadline: Option<Instant>,
+        mut op: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        match op() {
+            Err(error) if errno::is_would_block(&error) && !self.is_nonblocking() => {
+                self.wait_until(interest, deadline, op)
+            }
+            done => done,
+        }
+    }
+
+    /// Tries `op` until it does not give `WouldBlock`, asleep in between.
+    fn wait_until<T>(
+        &self,
+        interest: Ready,
+        deadline: Option<Instant>,
+        mut op: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let signal = Signal::new();
+        let _registration = self.domain.register(self.id, interest, &signal.waker());
+        loop {
+            match op() {
+                Err(error) if errno::is_would_block(&error) => {}
+                done => return done,
+            }
+            let driver = self.layer.driver();
+            if !driver.wait(&signal, deadline)?
+                && deadline.is_some_and(|deadline| deadline <= driver.now())
+            {
+                // One last look: it may have become ready as the time ran out.
+                return op();
+            }
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.domain.close(self.id);
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Socket");
+        if let Ok(addr) = self.local_addr() {
+            out.field("addr", &addr);
+        }
+        if let Ok(peer) = self.peer_addr() {
+            out.field("peer", &peer);
+        }
+        out.field("id", &self.id).finish()
+    }
+}
+
+/// A time-out in nanoseconds; 0: none.
+#[derive(Default)]
+struct Timeout(AtomicU64);
+
+impl Timeout {
+    fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
+        if timeout == Some(Duration::ZERO) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "cannot set a 0 duration timeout",
+            ));
+        }
+        let nanos = timeout.map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
+        self.0.store(nanos, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Duration> {
+        let nanos = self.0.load(Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+}

@@ -1,0 +1,349 @@
+//! `TcpStream` and `TcpListener`, in the shape of `std::net`.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Socket, SocketLayer};
+use crate::socket::{OptionKey, SockType, SocketOption};
+
+/// A TCP connection. Reads and writes take `&self`; clones share the connection, its mode and its
+/// time-outs. It is closed when the last clone is dropped; what was written is still sent.
+#[derive(Clone)]
+pub struct TcpStream(Arc<Socket>);
+
+/// A TCP socket that accepts connections.
+#[derive(Clone)]
+pub struct TcpListener(Arc<Socket>);
+
+/// The connections of a listener, without end. Made by [`TcpListener::incoming`].
+#[derive(Debug)]
+pub struct Incoming<'a>(&'a TcpListener);
+
+macro_rules! options {
+    ($($(#[$doc:meta])* $get:ident $set:ident $option:ident: $ty:ty = $from:expr, $to:expr;)*) => {
+        $(
+            $(#[$doc])*
+            ///
+            /// # Errors
+            /// As the domain gives them for the option.
+            pub fn $get(&self) -> io::Result<$ty> {
+                match self.0.option(OptionKey::$option)? {
+                    SocketOption::$option(value) => Ok($to(value)),
+                    _ => Err(crate::errno::no_such_option()),
+                }
+            }
+
+            #[doc = concat!("Sets what [`", stringify!($get), "`](Self::", stringify!($get), ") gives.")]
+            ///
+            /// # Errors
+            /// As the domain gives them for the option.
+            pub fn $set(&self, value: $ty) -> io::Result<()> {
+                self.0.set_option(SocketOption::$option($from(value)?))
+            }
+        )*
+    };
+}
+pub(super) use options;
+
+pub(super) fn same<T>(value: T) -> T {
+    value
+}
+
+pub(super) fn ok<T>(value: T) -> io::Result<T> {
+    Ok(value)
+}
+
+/// TTLs are 1..=255, as the kernel has it.
+pub(super) fn ttl_from(value: u32) -> io::Result<u8> {
+    u8::try_from(value).ok().filter(|&ttl| ttl > 0).ok_or_else(crate::errno::invalid)
+}
+
+impl TcpStream {
+    pub(super) fn open(
+        layer: &SocketLayer,
+        addr: SocketAddr,
+        timeout: Option<Duration>,
+    ) -> io::Result<Self> {
+        let socket = layer.socket_for(&addr.ip(), SockType::Stream)?;
+        let deadline = timeout.map(|timeout| layer.driver().now() + timeout);
+        match socket.connect_until(addr, deadline) {
+            Err(error) if crate::errno::is_would_block(&error) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "connection timed out"));
+            }
+            done => done?,
+        }
+        Ok(TcpStream(Arc::new(socket)))
+    }
+
+    /// A stream over a connected socket, as accepted or connected by hand.
+    pub fn from_socket(socket: Socket) -> Self {
+        TcpStream(Arc::new(socket))
+    }
+
+    /// The socket under it.
+    pub fn socket(&self) -> &Socket {
+        &self.0
+    }
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    /// `ENOTCONN` once the connection is gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    /// As the domain gives them.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Closes the reading, the writing or both directions.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.0.shutdown(how)
+    }
+
+    /// Another handle of the same connection.
+    ///
+    /// # Errors
+    /// None; the signature is that of `std::net`.
+    pub fn try_clone(&self) -> io::Result<TcpStream> {
+        Ok(self.clone())
+    }
+
+    /// Bounds how long a read waits; `None`: without end. It gives `WouldBlock` then.
+    ///
+    /// # Errors
+    /// `InvalidInput` for zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_read_timeout(timeout)
+    }
+
+    /// Bounds how long a write waits; `None`: without end. It gives `WouldBlock` then.
+    ///
+    /// # Errors
+    /// `InvalidInput` for zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_write_timeout(timeout)
+    }
+
+    /// How long a read waits.
+    ///
+    /// # Errors
+    /// None; the signature is that of `std::net`.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.0.read_timeout())
+    }
+
+    /// How long a write waits.
+    ///
+    /// # Errors
+    /// None; the signature is that of `std::net`.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.0.write_timeout())
+    }
+
+    /// Copies what would be read into `buf`, and leaves it to be read.
+    ///
+    /// # Errors
+    /// As a read gives them.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.peek_msg(buf).map(|received| received.bytes)
+    }
+
+    options! {
+        /// Are small segments sent at once (`TCP_NODELAY`), not gathered by Nagle's algorithm?
+        nodelay set_nodelay NoDelay: bool = ok, same;
+        /// The TTL of packets sent, 1..=255 (`IP_TTL`).
+        ttl set_ttl Ttl: u32 = ttl_from, u32::from;
+        /// How long a close waits for data to be sent (`SO_LINGER`); zero resets the connection.
+        linger set_linger Linger: Option<Duration> = ok, same;
+        /// Are probes sent on an idle connection (`SO_KEEPALIVE`)?
+        keepalive set_keepalive KeepAlive: bool = ok, same;
+    }
+
+    /// Takes the pending error (`SO_ERROR`).
+    ///
+    /// # Errors
+    /// As the domain gives them.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.0.take_error()
+    }
+
+    /// Moves it into or out of non-blocking mode.
+    ///
+    /// # Errors
+    /// None; the signature is that of `std::net`.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.0.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// Sends a shared buffer without copying it; how many of its bytes were taken.
+    ///
+    /// # Errors
+    /// As a write gives them.
+    pub fn send_bytes(&self, bytes: &Bytes) -> io::Result<usize> {
+        self.0.send_bytes(bytes)
+    }
+
+    /// Receives up to `max_bytes` as shared buffers without copying them; 0 is the stream's end.
+    ///
+    /// # Errors
+    /// As a read gives them.
+    pub fn recv_bytes(&self, max_bytes: usize, out: &mut VecDeque<Bytes>) -> io::Result<usize> {
+        self.0.recv_bytes(max_bytes, out)
+    }
+}
+
+impl Read for &TcpStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.recv(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.0.recv_vectored(bufs)
+    }
+}
+
+impl Write for &TcpStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.send(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.send_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for TcpStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+}
+
+impl Write for TcpStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TcpStream").field(&self.0).finish()
+    }
+}
+
+impl TcpListener {
+    pub(super) fn open(layer: &SocketLayer, addr: SocketAddr, backlog: u32) -> io::Result<Self> {
+        let socket = layer.socket_for(&addr.ip(), SockType::Stream)?;
+        socket.set_option(SocketOption::ReuseAddr(true))?;
+        socket.bind(addr)?;
+        socket.listen(backlog)?;
+        Ok(TcpListener(Arc::new(socket)))
+    }
+
+    /// A listener over a socket that listens already.
+    pub fn from_socket(socket: Socket) -> Self {
+        TcpListener(Arc::new(socket))
+    }
+
+    /// The socket under it.
+    pub fn socket(&self) -> &Socket {
+        &self.0
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    /// As the domain gives them.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Another handle of the same listener.
+    ///
+    /// # Errors
+    /// None; the signature is that of `std::net`.
+    pub fn try_clone(&self) -> io::Result<TcpListener> {
+        Ok(self.clone())
+    }
+
+    /// Takes the next connection, and waits for one unless non-blocking.
+    ///
+    /// # Errors
+    /// `WouldBlock` if none waits and it is non-blocking.
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (socket, peer) = self.0.accept()?;
+        Ok((TcpStream(Arc::new(socket)), peer))
+    }
+
+    /// The connections to come, without end.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming(self)
+    }
+
+    options! {
+        /// The TTL of packets sent, 1..=255 (`IP_TTL`); connections inherit it.
+        ttl set_ttl Ttl: u32 = ttl_from, u32::from;
+    }
+
+    /// Takes the pending error (`SO_ERROR`).
+    ///
+    /// # Errors
+    /// As the domain gives them.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.0.take_error()
+    }
+
+    /// Moves it into or out of non-blocking mode.
+    ///
+    /// # Errors
+    /// None; the signature is that of `std::net`.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.0.set_nonblocking(nonblocking);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TcpListener").field(&self.0).finish()
+    }
+}
+
+impl Iterator for Incoming<'_> {
+    type Item = io::Result<TcpStream>;
+
+    fn next(&mut self) -> Option<io::Result<TcpStream>> {
+        Some(self.0.accept().map(|(stream, _)| stream))
+    }
+}
