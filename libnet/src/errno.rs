@@ -15,6 +15,8 @@ errnos! {
     would_block => AGAIN,
     /// `EBADF`: no such socket (any more).
     bad_descriptor => BADF,
+    /// `EEXIST`.
+    exists => EXIST,
     /// `EINVAL`.
     invalid => INVAL,
     /// `EADDRINUSE`.

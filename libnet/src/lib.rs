@@ -13,6 +13,7 @@ pub mod iface;
 pub mod link;
 pub mod net;
 pub mod packet;
+pub mod route;
 pub mod socket;
 pub mod stats;
 pub mod time;

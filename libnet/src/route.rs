@@ -1,0 +1,353 @@
+//! The route table: longest prefix first, then the lowest metric.
+
+use std::io;
+use std::net::IpAddr;
+
+use crate::errno;
+use crate::iface::{IfIndex, IpCidr};
+
+mod trie;
+
+use trie::Trie;
+
+/// What happens to a packet that a route is chosen for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum RouteKind {
+    /// Sent out of the interface, to the gateway or straight to the destination.
+    Unicast,
+    /// To ourselves.
+    Local,
+    /// To everybody on the interface's link.
+    Broadcast,
+    /// Refused with an error: `EHOSTUNREACH` to a sender here, ICMP to one elsewhere.
+    Reject,
+    /// Dropped without a word (RFC 5635 §2).
+    Blackhole,
+}
+
+/// Who put a route into the table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum RouteOrigin {
+    /// It came with an interface's address, and goes with it.
+    Connected,
+    /// Configuration.
+    Static,
+    /// An ICMP redirect or a router's advertisement.
+    Learned,
+}
+
+/// One route.
+///
+/// Two routes are the same if destination, metric, interface and gateway are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Route {
+    /// The destination; host bits are cleared when the route enters a table.
+    pub dst: IpCidr,
+    /// What happens to the packet.
+    pub kind: RouteKind,
+    /// The interface that it leaves by.
+    pub iface: IfIndex,
+    /// The neighbour that passes it on; `None`: the destination is a neighbour itself.
+    pub gateway: Option<IpAddr>,
+    /// Between routes to the same destination the lowest wins.
+    pub metric: u32,
+    /// The source address of packets whose sender has not chosen one.
+    pub preferred_source: Option<IpAddr>,
+    /// The largest IP packet on this route in bytes, where it is less than the interface's.
+    pub mtu: Option<u32>,
+    /// Who put it there.
+    pub origin: RouteOrigin,
+}
+
+impl Route {
+    /// A route to the neighbours of an interface, metric 0.
+    pub const fn connected(dst: IpCidr, iface: IfIndex) -> Self {
+        Route {
+            dst,
+            kind: RouteKind::Unicast,
+            iface,
+            gateway: None,
+            metric: 0,
+            preferred_source: None,
+            mtu: None,
+            origin: RouteOrigin::Connected,
+        }
+    }
+
+    /// A configured route through a gateway, metric 0.
+    pub const fn via(dst: IpCidr, iface: IfIndex, gateway: IpAddr) -> Self {
+        let mut route = Route::connected(dst, iface);
+        route.gateway = Some(gateway);
+        route.origin = RouteOrigin::Static;
+        route
+    }
+
+    /// The same route with another kind.
+    #[must_use]
+    pub const fn with_kind(mut self, kind: RouteKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// The same route with another metric.
+    #[must_use]
+    pub const fn with_metric(mut self, metric: u32) -> Self {
+        self.metric = metric;
+        self
+    }
+
+    /// The same route with another origin.
+    #[must_use]
+    pub const fn with_origin(mut self, origin: RouteOrigin) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    /// The same route with a source address for whoever has not chosen one.
+    #[must_use]
+    pub const fn with_source(mut self, source: IpAddr) -> Self {
+        self.preferred_source = Some(source);
+        self
+    }
+
+    fn is_same(&self, other: &Route) -> bool {
+        self.dst == other.dst
+            && self.metric == other.metric
+            && self.iface == other.iface
+            && self.gateway == other.gateway
+    }
+}
+
+/// Which of the routes to a destination is meant; what is `None` matches all.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RouteSelector {
+    /// With this metric.
+    pub metric: Option<u32>,
+    /// By this interface.
+    pub iface: Option<IfIndex>,
+    /// Through this gateway.
+    pub gateway: Option<IpAddr>,
+}
+
+impl RouteSelector {
+    /// Any route to the destination.
+    pub const ANY: RouteSelector = RouteSelector { metric: None, iface: None, gateway: None };
+
+    /// Is this route meant?
+    pub fn matches(&self, route: &Route) -> bool {
+        self.metric.is_none_or(|metric| metric == route.metric)
+            && self.iface.is_none_or(|iface| iface == route.iface)
+            && self.gateway.is_none_or(|gateway| Some(gateway) == route.gateway)
+    }
+}
+
+/// Why a route did not enter the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// The same route is there already.
+    #[error("the route exists")]
+    Exists,
+    /// The table holds as many routes as it may.
+    #[error("the route table is full")]
+    Full,
+    /// Gateway or source are of another address family than the destination.
+    #[error("destination, gateway and source are of different address families")]
+    MixedFamilies,
+}
+
+impl From<RouteError> for io::Error {
+    fn from(error: RouteError) -> io::Error {
+        match error {
+            RouteError::Exists => errno::exists(),
+            RouteError::Full => errno::no_buffers(),
+            RouteError::MixedFamilies => errno::invalid(),
+        }
+    }
+}
+
+/// Bounds of a route table.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RouteTableConfig {
+    /// Routes at most, both families together.
+    pub max_routes: usize,
+}
+
+impl Default for RouteTableConfig {
+    fn default() -> Self {
+        RouteTableConfig { max_routes: 65_536 }
+    }
+}
+
+impl RouteTableConfig {
+    /// A table of at most `max_routes` routes.
+    pub const fn new(max_routes: usize) -> Self {
+        RouteTableConfig { max_routes }
+    }
+}
+
+/// The routes of a stack, both address families.
+///
+/// ```
+/// use libnet::route::{Route, RouteTable};
+/// use libnet::IfIndex;
+///
+/// let mut table = RouteTable::default();
+/// table.insert(Route::connected("10.0.0.0/24".parse()?, IfIndex(2)))?;
+/// table.insert(Route::via("0.0.0.0/0".parse()?, IfIndex(2), "10.0.0.254".parse()?))?;
+/// let route = table.lookup("192.0.2.1".parse()?).expect("there is a default route");
+/// assert_eq!(route.gateway, Some("10.0.0.254".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct RouteTable {
+    v4: Trie<u32>,
+    v6: Trie<u128>,
+    len: usize,
+    generation: u64,
+    refused: u64,
+    config: RouteTableConfig,
+}
+
+impl RouteTable {
+    /// An empty table.
+    pub fn new(config: RouteTableConfig) -> Self {
+        RouteTable { v4: Trie::new(), v6: Trie::new(), len: 0, generation: 1, refused: 0, config }
+    }
+
+    /// Adds a route; among equal metrics the one that was there first goes on winning.
+    ///
+    /// # Errors
+    /// [`RouteError`]; the table is as before then.
+    pub fn insert(&mut self, mut route: Route) -> Result<(), RouteError> {
+        self.check(&mut route)?;
+        let there = self.slot(&route.dst);
+        if there.is_some_and(|routes| routes.iter().any(|other| other.is_same(&route))) {
+            return Err(RouteError::Exists);
+        }
+        if self.len >= self.config.max_routes {
+            self.refused += 1;
+            return Err(RouteError::Full);
+        }
+        self.add(route);
+        Ok(())
+    }
+
+    /// Adds a route in place of the same one, else of the best one with the same destination and
+    /// metric, if there is any; gives the old one back.
+    ///
+    /// # Errors
+    /// [`RouteError`]; the table is as before then.
+    pub fn replace(&mut self, mut route: Route) -> Result<Option<Route>, RouteError> {
+        self.check(&mut route)?;
+        let old = self
+            .take(&route.dst, |other| other.is_same(&route))
+            .or_else(|| self.take(&route.dst, |other| other.metric == route.metric));
+        self.insert(route)?;
+        Ok(old)
+    }
+
+    /// Takes out the best route to exactly `dst` that `selector` means.
+    pub fn remove(&mut self, dst: &IpCidr, selector: RouteSelector) -> Option<Route> {
+        self.take(&dst.network(), |route| selector.matches(route))
+    }
+
+    /// Takes out every route that `keep` is false for, as when an interface goes; how many.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Route) -> bool) -> usize {
+        let gone: Vec<Route> = self.iter().filter(|route| !keep(route)).cloned().collect();
+        for route in &gone {
+            self.take(&route.dst, |other| other.is_same(route));
+        }
+        gone.len()
+    }
+
+    /// The route for a destination: of the longest prefix that holds it, the lowest metric.
+    pub fn lookup(&self, addr: IpAddr) -> Option<&Route> {
+        self.lookup_where(addr, |_| true)
+    }
+
+    /// As [`lookup`](Self::lookup), among those that `usable` is true for: routes of one
+    /// interface, or of those that are up.
+    pub fn lookup_where(&self, addr: IpAddr, usable: impl Fn(&Route) -> bool) -> Option<&Route> {
+        match addr {
+            IpAddr::V4(a) => self.v4.lookup(a.to_bits(), usable),
+            IpAddr::V6(a) => self.v6.lookup(a.to_bits(), usable),
+        }
+    }
+
+    /// All routes: IPv4 first, by destination, shorter prefixes first, then by metric.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.v4.iter().chain(self.v6.iter())
+    }
+
+    /// How many routes there are.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Holds no route?
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Grows with every change; what was looked up before is stale when it has.
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// How many routes were refused because the table was full.
+    pub const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Clears host bits, and refuses what mixes families.
+    fn check(&self, route: &mut Route) -> Result<(), RouteError> {
+        let is_v4 = route.dst.addr().is_ipv4();
+        let mut others = route.gateway.iter().chain(&route.preferred_source);
+        if others.any(|addr| addr.is_ipv4() != is_v4) {
+            return Err(RouteError::MixedFamilies);
+        }
+        route.dst = route.dst.network();
+        Ok(())
+    }
+
+    fn take(&mut self, dst: &IpCidr, meant: impl Fn(&Route) -> bool) -> Option<Route> {
+        let old = match dst.addr() {
+            IpAddr::V4(a) => self.v4.remove_first(a.to_bits(), dst.prefix_bits(), meant),
+            IpAddr::V6(a) => self.v6.remove_first(a.to_bits(), dst.prefix_bits(), meant),
+        }?;
+        self.len -= 1;
+        self.generation += 1;
+        Some(old)
+    }
+
+    fn slot(&self, dst: &IpCidr) -> Option<&[Route]> {
+        match dst.addr() {
+            IpAddr::V4(a) => self.v4.exact(a.to_bits(), dst.prefix_bits()),
+            IpAddr::V6(a) => self.v6.exact(a.to_bits(), dst.prefix_bits()),
+        }
+    }
+
+    fn add(&mut self, route: Route) {
+        let bits = route.dst.prefix_bits();
+        match route.dst.addr() {
+            IpAddr::V4(a) => self.v4.insert(a.to_bits(), bits, route),
+            IpAddr::V6(a) => self.v6.insert(a.to_bits(), bits, route),
+        }
+        self.len += 1;
+        self.generation += 1;
+    }
+}
+
+impl Default for RouteTable {
+    fn default() -> Self {
+        RouteTable::new(RouteTableConfig::default())
+    }
+}
+
+#[cfg(test)]
+mod tests;
