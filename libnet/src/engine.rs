@@ -394,10 +394,15 @@ impl<C: StackCore> Engine<C> {
             if !told && !was_blocked && queue.blocked.load(Ordering::Acquire) {
                 self.driver.kick_queue(index, number);
             }
-            if port.iface.link.loopback {
-                self.pump(port, number);
+            // Delivering makes room again, and no readiness tells of it.
+            let made_room = port.iface.link.loopback && self.pump(port, number);
+            if flushed == Flush::Left && !made_room {
+                return;
             }
-            if flushed == Flush::Left || !queue.starved.swap(false, Ordering::AcqRel) {
+            let starved = queue.starved.swap(false, Ordering::AcqRel);
+            // Another thread may have left its frames to whoever delivers.
+            let left = made_room && queue.blocked.load(Ordering::Acquire);
+            if flushed == Flush::Drained && !starved && !left {
                 return;
             }
             self.refill(port, number);
@@ -488,19 +493,23 @@ impl<C: StackCore> Engine<C> {
         }
     }
 
-    /// Delivers what a loopback link holds. One thread at a time; the others leave it a request.
-    fn pump(&self, port: &Port, number: usize) {
+    /// Delivers what a loopback link holds; whether it held any. One thread at a time; the others
+    /// leave it a request.
+    fn pump(&self, port: &Port, number: usize) -> bool {
         let queue = &port.queues[number];
         if queue.pump_requests.fetch_add(1, Ordering::AcqRel) != 0 {
-            return;
+            return false;
         }
+        let mut delivered = false;
         loop {
             let seen = queue.pump_requests.load(Ordering::Acquire);
-            while matches!(self.poll_receive(port.iface.index, number), Ok(n) if n > 0) {}
+            while matches!(self.poll_receive(port.iface.index, number), Ok(n) if n > 0) {
+                delivered = true;
+            }
             let done =
                 queue.pump_requests.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire);
             if done.is_ok() {
-                return;
+                return delivered;
             }
         }
     }

@@ -11,6 +11,7 @@ pub mod ethernet;
 pub mod gso;
 pub mod iface;
 pub mod link;
+pub mod loopback;
 pub mod net;
 pub mod packet;
 pub mod route;

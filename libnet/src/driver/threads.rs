@@ -29,6 +29,8 @@ pub struct ThreadDriver {
     timer_bell: Mutex<Option<Bell>>,
     /// What each queue's thread sleeps on.
     queue_bells: Mutex<Vec<((IfIndex, usize), Bell)>>,
+    /// Queues without a thread (loopback) that someone ran out of patience with.
+    unattended: Mutex<Vec<(IfIndex, usize)>>,
     stop: AtomicBool,
 }
 
@@ -39,8 +41,15 @@ impl ThreadDriver {
             sleeping_until: AtomicU64::new(0),
             timer_bell: Mutex::new(None),
             queue_bells: Mutex::new(Vec::new()),
+            unattended: Mutex::new(Vec::new()),
             stop: AtomicBool::new(false),
         })
+    }
+
+    fn ring_timers(&self) {
+        if let Some(bell) = &*self.timer_bell.lock().unwrap_or_else(PoisonError::into_inner) {
+            bell.ring();
+        }
     }
 }
 
@@ -56,16 +65,22 @@ impl Driver for ThreadDriver {
         }
         // Claim the kick, so that a burst of callers rings once.
         self.sleeping_until.store(0, Ordering::SeqCst);
-        if let Some(bell) = &*self.timer_bell.lock().unwrap_or_else(PoisonError::into_inner) {
-            bell.ring();
-        }
+        self.ring_timers();
     }
 
     fn kick_queue(&self, iface: IfIndex, queue: usize) {
         let bells = self.queue_bells.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bell)) = bells.iter().find(|(key, _)| *key == (iface, queue)) {
-            bell.ring();
+        let bell = bells.iter().find(|(key, _)| *key == (iface, queue)).map(|(_, bell)| bell);
+        if let Some(bell) = bell {
+            return bell.ring();
         }
+        drop(bells);
+        let mut list = self.unattended.lock().unwrap_or_else(PoisonError::into_inner);
+        if !list.contains(&(iface, queue)) {
+            list.push((iface, queue));
+        }
+        drop(list);
+        self.ring_timers();
     }
 
     fn wait(&self, signal: &Arc<Signal>, deadline: Option<Instant>) -> io::Result<bool> {
@@ -168,10 +183,19 @@ impl<C: StackCore> Worker<C> {
             }
             if self.timers {
                 self.engine.poll_timeouts();
+                self.serve_unattended();
             }
             if received == 0 {
                 self.sleep();
             }
+        }
+    }
+
+    fn serve_unattended(&self) {
+        let list = &self.driver.unattended;
+        let queues = std::mem::take(&mut *list.lock().unwrap_or_else(PoisonError::into_inner));
+        for (index, queue) in queues {
+            self.engine.poll_blocked(index, queue);
         }
     }
 
@@ -201,6 +225,10 @@ impl<C: StackCore> Worker<C> {
         let mut timeout = LONGEST_SLEEP;
         if self.timers {
             timeout = self.publish_deadline();
+            let list = self.driver.unattended.lock().unwrap_or_else(PoisonError::into_inner);
+            if !list.is_empty() {
+                timeout = Duration::ZERO;
+            }
         }
         if !timeout.is_zero() && !self.driver.stop.load(Ordering::SeqCst) {
             let wants_room = self.queue.is_some_and(|(i, q)| self.engine.is_blocked(i, q));
