@@ -483,8 +483,11 @@ impl<C: StackCore> Engine<C> {
     ) {
         let queued = std::mem::take(&mut *lock(&queue.out));
         for packet in queued {
-            if gso::fit_to_link(packet, &port.iface.link, pending).is_err() {
-                self.drops.count(DropReason::BadOffload);
+            if let Err(unfit) = gso::fit_to_link(packet, &port.iface.link, pending) {
+                self.drops.count(match unfit {
+                    gso::Unfit::BadOffload => DropReason::BadOffload,
+                    gso::Unfit::TooLong => DropReason::FrameTooLong,
+                });
                 IfaceCounters::bump(&port.iface.counters.tx_dropped, 1);
             }
         }
