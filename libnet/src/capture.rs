@@ -1,7 +1,16 @@
 //! Capture taps: who wants to see the frames of an interface, in both directions.
 
+#[cfg(feature = "pcap")]
+pub mod pcapng;
+#[cfg(feature = "pcap")]
+pub mod reader;
+#[cfg(all(test, feature = "pcap"))]
+mod tests;
+pub mod wire;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::packet::Packet;
 use crate::time::Instant;
@@ -20,6 +29,23 @@ pub enum Direction {
 pub trait CaptureTap: Send + Sync {
     /// One frame; `at` is on the driver's clock.
     fn frame(&self, at: Instant, direction: Direction, packet: &Packet);
+}
+
+/// One moment on a driver's clock and on the calendar, to tell the one from the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ClockAnchor {
+    /// The moment on the driver's clock.
+    pub driver: Instant,
+    /// The same moment, since the Unix epoch.
+    pub unix: Duration,
+}
+
+impl ClockAnchor {
+    /// A driver's instant as time since the Unix epoch; never before it.
+    pub fn to_unix(&self, at: Instant) -> Duration {
+        let later = self.unix.saturating_add(at.since(self.driver));
+        later.saturating_sub(self.driver.since(at))
+    }
 }
 
 /// The taps of one interface. Without any, a frame costs one load.
