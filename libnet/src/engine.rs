@@ -118,6 +118,8 @@ struct TxSide {
 
 struct RxSide {
     link: Box<dyn crate::link::LinkRx>,
+    /// The last batch's buffer, empty, to be filled again.
+    batch: Vec<Packet>,
 }
 
 /// What is to be done once the shard's lock is released.
@@ -273,6 +275,7 @@ impl<C: StackCore> Engine<C> {
         if !frames.is_empty() {
             self.input(now, index, &mut frames);
         }
+        lock(&port.queues[queue].rx).batch = frames;
         Ok(n)
     }
 
@@ -291,7 +294,7 @@ impl<C: StackCore> Engine<C> {
 
     /// When [`poll_timeouts`](Self::poll_timeouts) wants to be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let next = self.shards.iter().map(|shard| shard.deadline.load(Ordering::Acquire)).min();
+        let next = self.shards.iter().map(|shard| shard.deadline.load(Ordering::SeqCst)).min();
         next.filter(|&nanos| nanos != u64::MAX).map(Instant::from_nanos)
     }
 
@@ -359,7 +362,9 @@ impl<C: StackCore> Engine<C> {
         core.poll_handoff(&mut after.handoff);
         let deadline = core.poll_timeout();
         let nanos = deadline.map_or(u64::MAX, Instant::as_nanos);
-        self.shards[shard].deadline.store(nanos, Ordering::Release);
+        // Sequentially consistent against the driver, which publishes how long it sleeps and then
+        // looks here: one of the two sees the other.
+        self.shards[shard].deadline.store(nanos, Ordering::SeqCst);
         after.deadline = deadline;
     }
 
@@ -543,7 +548,7 @@ impl PortQueue {
             readiness: queue.rx.readiness(),
             out: Mutex::new(VecDeque::new()),
             tx: Mutex::new(TxSide { link: queue.tx, pending: VecDeque::new() }),
-            rx: Mutex::new(RxSide { link: queue.rx }),
+            rx: Mutex::new(RxSide { link: queue.rx, batch: Vec::new() }),
             blocked: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             pump_requests: AtomicUsize::new(0),
