@@ -1,0 +1,296 @@
+//! Holds `tests/conformance/clauses.toml` against the code, and `docs/conformance.md` against both.
+//!
+//! Every clause must name code and a test that exist, or say why not. The page is made from the
+//! clauses: `CONFORMANCE_WRITE=1 cargo test -p rumpnet-tests --test conformance` writes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+const CLAUSES: &str = "tests/conformance/clauses.toml";
+const PAGE: &str = "docs/conformance.md";
+
+/// The numbered requirements of RFC 9293, Appendix B.
+const TCP_REQUIREMENTS: std::ops::RangeInclusive<u32> = 1..=69;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clauses {
+    clause: Vec<Clause>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clause {
+    id: String,
+    rfc: u32,
+    section: String,
+    level: String,
+    text: String,
+    #[serde(default)]
+    code: Places,
+    #[serde(default)]
+    test: Places,
+    deviation: Option<String>,
+    not_applicable: Option<String>,
+    open: Option<String>,
+}
+
+/// One `path#anchor` or several.
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum Places {
+    #[default]
+    None,
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Status {
+    Tested,
+    Deviation,
+    NotApplicable,
+    Open,
+}
+
+#[test]
+fn every_clause_names_code_and_tests_that_exist() {
+    let mut sources = Sources::default();
+    let mut complaints = Vec::new();
+    for clause in load() {
+        complaints.extend(clause.complaints(&mut sources));
+    }
+    assert!(complaints.is_empty(), "{CLAUSES}:\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn no_clause_is_listed_twice_and_no_tcp_requirement_is_missing() {
+    let clauses = load();
+    let mut ids = BTreeSet::new();
+    for clause in &clauses {
+        assert!(ids.insert(clause.id.as_str()), "{} is listed twice", clause.id);
+        assert!(clause.id.starts_with(&format!("RFC{}-", clause.rfc)), "{}: other RFC", clause.id);
+    }
+    for number in TCP_REQUIREMENTS {
+        assert!(ids.contains(format!("RFC9293-MUST-{number}").as_str()), "MUST-{number} missing");
+    }
+}
+
+#[test]
+fn the_page_is_what_the_clauses_say() {
+    let page = render(&load());
+    let path = root().join(PAGE);
+    if std::env::var_os("CONFORMANCE_WRITE").is_some() {
+        fs::write(&path, &page).expect("the page can be written");
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == page,
+        "{PAGE} is out of date: CONFORMANCE_WRITE=1 cargo test -p rumpnet-tests --test conformance"
+    );
+}
+
+impl Clause {
+    fn status(&self) -> Status {
+        match (&self.deviation, &self.not_applicable, &self.open) {
+            (Some(_), _, _) => Status::Deviation,
+            (_, Some(_), _) => Status::NotApplicable,
+            (_, _, Some(_)) => Status::Open,
+            (None, None, None) => Status::Tested,
+        }
+    }
+
+    fn complaints(&self, sources: &mut Sources) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let reasons = [&self.deviation, &self.not_applicable, &self.open];
+        let given = reasons.into_iter().flatten().count();
+        if given > 1 || reasons.into_iter().flatten().any(|reason| reason.trim().is_empty()) {
+            complaints.push("wants one reason, and not an empty one".to_owned());
+        }
+        if given == 0 && (self.code.list().is_empty() || self.test.list().is_empty()) {
+            complaints.push("names no code or no test, and no reason".to_owned());
+        }
+        if !["MUST", "MUST NOT", "STEP"].contains(&self.level.as_str()) {
+            complaints.push(format!("level {:?} is unknown", self.level));
+        }
+        for place in self.code.list() {
+            if !sources.has_anchor(place) {
+                complaints.push(format!("there is no {place}"));
+            }
+        }
+        for place in self.test.list() {
+            if !sources.has_test(place) {
+                complaints.push(format!("there is no test {place}"));
+            }
+        }
+        complaints.into_iter().map(|complaint| format!("{}: {complaint}", self.id)).collect()
+    }
+}
+
+impl Places {
+    fn list(&self) -> &[String] {
+        match self {
+            Self::None => &[],
+            Self::One(place) => std::slice::from_ref(place),
+            Self::Many(places) => places,
+        }
+    }
+}
+
+/// Files read once.
+#[derive(Default)]
+struct Sources(BTreeMap<String, String>);
+
+impl Sources {
+    /// Whether `path#anchor` names an item defined in that file, or else a text found in it.
+    fn has_anchor(&mut self, place: &str) -> bool {
+        let Some((path, anchor)) = place.split_once('#') else { return false };
+        let text = self.read(path);
+        if anchor.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return defines(text, anchor);
+        }
+        !anchor.is_empty() && text.contains(anchor)
+    }
+
+    /// Whether `path#function` names a function that carries a test attribute or stands in a
+    /// `proptest!` block, where the attribute comes first as well.
+    fn has_test(&mut self, place: &str) -> bool {
+        let Some((path, function)) = place.split_once('#') else { return false };
+        let lines: Vec<&str> = self.read(path).lines().collect();
+        let heads = [format!("fn {function}("), format!("fn {function}<")];
+        lines.iter().enumerate().any(|(at, line)| {
+            heads.iter().any(|head| line.contains(head))
+                && (line.contains("#[test]")
+                    || lines[..at]
+                        .iter()
+                        .rev()
+                        .take_while(|above| is_attribute_or_comment(above))
+                        .any(|above| above.trim_start().starts_with("#[test]")))
+        })
+    }
+
+    fn read(&mut self, path: &str) -> &str {
+        self.0
+            .entry(path.to_owned())
+            .or_insert_with(|| fs::read_to_string(root().join(path)).unwrap_or_default())
+    }
+}
+
+fn is_attribute_or_comment(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("#[") || line.starts_with("//")
+}
+
+/// Whether `text` defines an item called `name`.
+fn defines(text: &str, name: &str) -> bool {
+    const KINDS: &[&str] = &[
+        "fn ",
+        "struct ",
+        "enum ",
+        "const ",
+        "static ",
+        "type ",
+        "trait ",
+        "mod ",
+        "macro_rules! ",
+    ];
+    KINDS.iter().any(|kind| {
+        let head = format!("{kind}{name}");
+        text.match_indices(&head).any(|(at, _)| {
+            let next = text[at + head.len()..].chars().next();
+            !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+        })
+    })
+}
+
+fn load() -> Vec<Clause> {
+    let text = fs::read_to_string(root().join(CLAUSES)).expect("the clauses are there");
+    toml::from_str::<Clauses>(&text).unwrap_or_else(|error| panic!("{CLAUSES}: {error}")).clause
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_owned()
+}
+
+fn render(clauses: &[Clause]) -> String {
+    let mut by_rfc: Vec<(u32, Vec<&Clause>)> = Vec::new();
+    for clause in clauses {
+        match by_rfc.iter_mut().find(|(rfc, _)| *rfc == clause.rfc) {
+            Some((_, list)) => list.push(clause),
+            None => by_rfc.push((clause.rfc, vec![clause])),
+        }
+    }
+    let mut page = String::from(INTRODUCTION);
+    page.push_str("| RFC | rules | code and test | deviation | not applicable | open |\n");
+    page.push_str("|---|---:|---:|---:|---:|---:|\n");
+    for (rfc, list) in &by_rfc {
+        summary_row(&mut page, &format!("[{rfc}](#rfc-{rfc})"), list);
+    }
+    summary_row(&mut page, "all", &clauses.iter().collect::<Vec<_>>());
+    for (rfc, list) in &by_rfc {
+        write!(page, "\n## RFC {rfc}\n\n| § | level | rule | where |\n|---|---|---|---|\n")
+            .expect("a string takes all");
+        for clause in list {
+            clause_row(&mut page, clause);
+        }
+    }
+    page
+}
+
+fn summary_row(page: &mut String, name: &str, clauses: &[&Clause]) {
+    let count = |status| clauses.iter().filter(|clause| clause.status() == status).count();
+    writeln!(
+        page,
+        "| {name} | {} | {} | {} | {} | {} |",
+        clauses.len(),
+        count(Status::Tested),
+        count(Status::Deviation),
+        count(Status::NotApplicable),
+        count(Status::Open)
+    )
+    .expect("a string takes all");
+}
+
+fn clause_row(page: &mut String, clause: &Clause) {
+    let number = clause.id.strip_prefix("RFC9293-").unwrap_or_default();
+    let section = match number {
+        "" => clause.section.clone(),
+        number => format!("{} ({number})", clause.section),
+    };
+    let reason = match clause.status() {
+        Status::Tested => None,
+        Status::Deviation => Some(("deviates", &clause.deviation)),
+        Status::NotApplicable => Some(("not applicable", &clause.not_applicable)),
+        Status::Open => Some(("**open**", &clause.open)),
+    };
+    let mut parts = Vec::new();
+    if let Some((word, Some(reason))) = reason {
+        parts.push(format!("{word}: {reason}"));
+    }
+    parts.extend(clause.code.list().iter().map(|place| link(place)));
+    parts.extend(clause.test.list().iter().map(|place| format!("test {}", link(place))));
+    writeln!(page, "| {section} | {} | {} | {} |", clause.level, clause.text, parts.join("<br>"))
+        .expect("a string takes all");
+}
+
+/// A link to the file, named by its anchor.
+fn link(place: &str) -> String {
+    let (path, anchor) = place.split_once('#').unwrap_or((place, ""));
+    format!("[`{anchor}`](../{path})")
+}
+
+const INTRODUCTION: &str = "\
+# Conformance
+
+<!-- Made from tests/conformance/clauses.toml; do not edit. -->
+
+Every MUST and MUST NOT of the RFCs below, and the steps of the two that predate these words, with the
+code that follows it and the test that fails when it does not. A rule without both is a deliberate
+deviation, does not apply, or is open. `cargo test -p rumpnet-tests --test conformance` checks that
+each place named here exists.
+
+";
