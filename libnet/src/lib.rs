@@ -14,6 +14,7 @@ pub mod link;
 pub mod loopback;
 pub mod net;
 pub mod packet;
+pub mod pair;
 pub mod route;
 pub mod socket;
 pub mod stats;
