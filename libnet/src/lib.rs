@@ -10,6 +10,7 @@ pub mod errno;
 pub mod ethernet;
 pub mod gso;
 pub mod iface;
+pub mod impair;
 pub mod link;
 pub mod loopback;
 pub mod net;

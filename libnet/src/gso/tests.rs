@@ -283,6 +283,11 @@ fn plain() -> Shape {
     }
 }
 
+/// A TCP super-segment over Ethernet and IPv4, for other modules' tests.
+pub(crate) fn super_segment(payload_bytes: usize, segment_bytes: u16) -> Packet {
+    Shape { payload: vec![7; payload_bytes], segment_bytes, ..plain() }.packet()
+}
+
 fn refused(packet: Packet) -> Unfit {
     let mut out = VecDeque::new();
     let error = fit_to_link(packet, &plain().link(Offload::NONE), &mut out).unwrap_err();

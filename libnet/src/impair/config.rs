@@ -1,0 +1,226 @@
+//! What harm a direction of a link does: the knobs.
+
+use std::time::Duration;
+
+/// Which frames a direction loses.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[non_exhaustive]
+pub enum Loss {
+    /// None.
+    #[default]
+    None,
+    /// Each with this probability, 0..=1, on its own.
+    Random(f64),
+    /// In bursts: a chain of two states, looked at once per frame (Gilbert 1960, Elliott 1963).
+    GilbertElliott {
+        /// Probability, 0..=1, of going from good to bad before a frame.
+        enter: f64,
+        /// Probability, 0..=1, of going from bad to good before a frame.
+        leave: f64,
+        /// Probability, 0..=1, of losing a frame in the good state.
+        loss_good: f64,
+        /// Probability, 0..=1, of losing a frame in the bad state.
+        loss_bad: f64,
+    },
+}
+
+/// What becomes of a frame with a flipped bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Fcs {
+    /// It is delivered: it was harmed where no frame check sequence protects it, and the stack's
+    /// own checksums must find it.
+    #[default]
+    Passes,
+    /// The receiver's network card finds the check sequence wrong and drops it.
+    Catches,
+}
+
+/// What happens to a frame when the queue in front of the wire is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Overflow {
+    /// The sender keeps it and waits for room.
+    #[default]
+    Waits,
+    /// It is dropped, as a router does.
+    Drops,
+}
+
+/// The queue in front of a wire that has a rate: first in, first out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct QueueLimit {
+    /// Frames at most, the one on the wire among them; at least one.
+    pub frames: usize,
+    /// Bytes at most; one frame is taken however long it is.
+    pub bytes: u64,
+    /// What happens past it.
+    pub overflow: Overflow,
+}
+
+impl QueueLimit {
+    /// A router's queue: drops past `frames` frames.
+    pub const fn drop_past_frames(frames: usize) -> Self {
+        QueueLimit { frames, bytes: u64::MAX, overflow: Overflow::Drops }
+    }
+
+    /// A router's queue: drops past `bytes` bytes.
+    pub const fn drop_past_bytes(bytes: u64) -> Self {
+        QueueLimit { frames: usize::MAX, bytes, overflow: Overflow::Drops }
+    }
+}
+
+impl Default for QueueLimit {
+    /// 256 frames, as a network card's ring, and senders wait.
+    fn default() -> Self {
+        QueueLimit { frames: 256, bytes: u64::MAX, overflow: Overflow::Waits }
+    }
+}
+
+/// The impairments of one direction. By default it does no harm at all.
+///
+/// ```
+/// use std::time::Duration;
+/// use libnet::impair::Impairments;
+/// let lossy = Impairments::none().delay(Duration::from_millis(10)).loss(0.05).reorder(0.05);
+/// assert!(!lossy.is_none());
+/// ```
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Impairments {
+    /// Bits per second of frames, link header included; 0: no limit.
+    pub rate_bits_per_second: u64,
+    /// Time from the last bit sent to the last bit received.
+    pub delay: Duration,
+    /// Adds a uniformly random time below this to each delay; order is kept.
+    pub jitter: Duration,
+    /// Which frames are lost.
+    pub loss: Loss,
+    /// Probability, 0..=1, that a frame arrives twice.
+    pub duplicate: f64,
+    /// Probability, 0..=1, that a frame is held back, so that later ones overtake it.
+    pub reorder: f64,
+    /// How long a frame is held back at most; the time is uniformly random.
+    pub reorder_by: Duration,
+    /// Probability, 0..=1, that one bit of a frame is flipped.
+    pub corrupt: f64,
+    /// What becomes of a flipped one.
+    pub fcs: Fcs,
+    /// The queue in front of the wire; it fills only if there is a rate.
+    pub queue: QueueLimit,
+}
+
+impl Impairments {
+    /// A perfect wire.
+    pub const fn none() -> Self {
+        Impairments {
+            rate_bits_per_second: 0,
+            delay: Duration::ZERO,
+            jitter: Duration::ZERO,
+            loss: Loss::None,
+            duplicate: 0.0,
+            reorder: 0.0,
+            reorder_by: Duration::from_millis(1),
+            corrupt: 0.0,
+            fcs: Fcs::Passes,
+            queue: QueueLimit { frames: 256, bytes: u64::MAX, overflow: Overflow::Waits },
+        }
+    }
+
+    /// Sets the rate in bits per second; 0: no limit.
+    #[must_use]
+    pub const fn rate(mut self, bits_per_second: u64) -> Self {
+        self.rate_bits_per_second = bits_per_second;
+        self
+    }
+
+    /// Sets the delay.
+    #[must_use]
+    pub const fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Sets the jitter.
+    #[must_use]
+    pub const fn jitter(mut self, jitter: Duration) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// Loses each frame with this probability, 0..=1.
+    #[must_use]
+    pub const fn loss(mut self, probability: f64) -> Self {
+        self.loss = Loss::Random(probability);
+        self
+    }
+
+    /// Loses frames in bursts: see [`Loss::GilbertElliott`]. In the bad state all are lost.
+    #[must_use]
+    pub const fn burst_loss(mut self, enter: f64, leave: f64) -> Self {
+        self.loss = Loss::GilbertElliott { enter, leave, loss_good: 0.0, loss_bad: 1.0 };
+        self
+    }
+
+    /// Duplicates each frame with this probability, 0..=1.
+    #[must_use]
+    pub const fn duplicate(mut self, probability: f64) -> Self {
+        self.duplicate = probability;
+        self
+    }
+
+    /// Holds each frame back with this probability, 0..=1.
+    #[must_use]
+    pub const fn reorder(mut self, probability: f64) -> Self {
+        self.reorder = probability;
+        self
+    }
+
+    /// Holds frames back by at most this.
+    #[must_use]
+    pub const fn reorder_by(mut self, longest: Duration) -> Self {
+        self.reorder_by = longest;
+        self
+    }
+
+    /// Flips a bit of each frame with this probability, 0..=1.
+    #[must_use]
+    pub const fn corrupt(mut self, probability: f64) -> Self {
+        self.corrupt = probability;
+        self
+    }
+
+    /// Says what becomes of a flipped frame.
+    #[must_use]
+    pub const fn fcs(mut self, fcs: Fcs) -> Self {
+        self.fcs = fcs;
+        self
+    }
+
+    /// Bounds the queue in front of the wire.
+    #[must_use]
+    pub const fn queue(mut self, limit: QueueLimit) -> Self {
+        self.queue = limit;
+        self
+    }
+
+    /// Does it do nothing to any frame?
+    pub fn is_none(&self) -> bool {
+        self.delay.is_zero() && !self.harms()
+    }
+
+    /// Does it do anything to frames but delay them all by the same time?
+    pub(super) fn harms(&self) -> bool {
+        self.rate_bits_per_second > 0
+            || !self.jitter.is_zero()
+            || self.loss != Loss::None
+            || self.duplicate > 0.0
+            || self.reorder > 0.0
+            || self.corrupt > 0.0
+    }
+}
+
+impl Default for Impairments {
+    fn default() -> Self {
+        Impairments::none()
+    }
+}
