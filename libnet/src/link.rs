@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use crate::ethernet::MacAddr;
 use crate::packet::Packet;
@@ -112,6 +113,13 @@ pub trait Doorbell: Send + Sync {
 
     /// Wakes a sleeper of this process, as a driver's kick does.
     fn ring(&self);
+
+    /// The longest to sleep after an [`arm`](Self::arm), however late the next deadline is: a
+    /// link that waits for room does not wait for ever, and a word in shared memory is not to
+    /// be relied on alone. After it, `recv` and, if frames are held back, `send` are due.
+    fn longest_sleep(&self) -> Duration {
+        Duration::from_secs(1)
+    }
 }
 
 /// How to wait until a queue has something, or room. Owned, so that a thread can sleep on it

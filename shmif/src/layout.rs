@@ -1,0 +1,212 @@
+//! Where everything is in the file, and the header page that says so.
+//!
+//! ```text
+//! 0         4096               areas_at
+//! +---------+------------------+-----------------------------+------------------- …
+//! | header  | slots, 128 B each| area of slot 0              | area of slot 1
+//! +---------+------------------+-----------------------------+------------------- …
+//!                              | control | pairs  | ring     |
+//!                              | 4096 B  | 64 B   | a power  |
+//!                              |         | each   | of two   |
+//! ```
+
+use crate::pos::UNIT;
+
+/// Sizes of a bus, fixed when it is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BusConfig {
+    /// The most members at a time, 2..=4096. Each slot costs file size; blocks only in use.
+    pub max_members: u16,
+    /// Bytes of each member's ring: a power of two, 256 KiB..=64 MiB. A small ring stays in the
+    /// processor's cache.
+    pub ring_bytes: u32,
+    /// The largest IP packet on the segment, in bytes, 68..=65,535 (RFC 791).
+    pub mtu: u32,
+}
+
+impl Default for BusConfig {
+    /// 1,024 members, rings of 512 KiB, an MTU of 1,500 bytes.
+    fn default() -> Self {
+        BusConfig { max_members: 1024, ring_bytes: 512 * 1024, mtu: 1500 }
+    }
+}
+
+impl BusConfig {
+    /// Is every value within its range?
+    pub(crate) fn is_valid(&self) -> bool {
+        (2..=MAX_MEMBERS).contains(&self.max_members)
+            && self.ring_bytes.is_power_of_two()
+            && (MIN_RING_BYTES..=MAX_RING_BYTES).contains(&self.ring_bytes)
+            && (68..=65_535).contains(&self.mtu)
+    }
+}
+
+/// The offsets that follow from a configuration. Copied at attach and never read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    pub(crate) max_members: u16,
+    pub(crate) ring_bytes: usize,
+    pub(crate) mtu: u32,
+}
+
+impl Geometry {
+    /// Of a configuration within its ranges.
+    pub(crate) fn new(config: &BusConfig) -> Self {
+        Geometry {
+            max_members: config.max_members,
+            ring_bytes: config.ring_bytes as usize,
+            mtu: config.mtu,
+        }
+    }
+
+    /// Where slot `slot` is.
+    pub(crate) fn slot(&self, slot: u16) -> usize {
+        SLOTS_AT + usize::from(slot) * SLOT_BYTES
+    }
+
+    /// Where the area of `slot` is; its control page comes first.
+    pub(crate) fn area(&self, slot: u16) -> usize {
+        self.areas_at() + usize::from(slot) * self.area_bytes()
+    }
+
+    /// The record of what `sender` has for `receiver`, in the receiver's area.
+    pub(crate) fn pair(&self, receiver: u16, sender: u16) -> usize {
+        self.area(receiver) + CONTROL_BYTES + usize::from(sender) * PAIR_BYTES
+    }
+
+    /// Where the ring of `slot` is.
+    pub(crate) fn ring(&self, slot: u16) -> usize {
+        self.area(slot) + CONTROL_BYTES + self.pairs_bytes()
+    }
+
+    /// Bytes of one member's area.
+    pub(crate) fn area_bytes(&self) -> usize {
+        CONTROL_BYTES + self.pairs_bytes() + self.ring_bytes
+    }
+
+    /// Bytes of header and slots, which are reserved when the file is made.
+    pub(crate) fn areas_at(&self) -> usize {
+        (SLOTS_AT + usize::from(self.max_members) * SLOT_BYTES).next_multiple_of(PAGE)
+    }
+
+    /// Bytes of the whole file.
+    pub(crate) fn file_bytes(&self) -> usize {
+        self.areas_at() + usize::from(self.max_members) * self.area_bytes()
+    }
+
+    /// Units of a ring.
+    pub(crate) fn ring_units(&self) -> u64 {
+        (self.ring_bytes / UNIT) as u64
+    }
+
+    fn pairs_bytes(&self) -> usize {
+        (usize::from(self.max_members) * PAIR_BYTES).next_multiple_of(PAGE)
+    }
+}
+
+/// `RUMPNBUS`, as a number of the machine's byte order: a foreign order does not match.
+pub(crate) const MAGIC: u64 = u64::from_be_bytes(*b"RUMPNBUS");
+/// The version of this format.
+pub(crate) const VERSION: u32 = 1;
+
+/// The page size of the format, whatever the machine's is.
+pub(crate) const PAGE: usize = 4096;
+pub(crate) const SLOTS_AT: usize = PAGE;
+pub(crate) const SLOT_BYTES: usize = 128;
+pub(crate) const CONTROL_BYTES: usize = PAGE;
+pub(crate) const PAIR_BYTES: usize = 64;
+pub(crate) const MAX_MEMBERS: u16 = 4096;
+pub(crate) const MIN_RING_BYTES: u32 = 256 * 1024;
+pub(crate) const MAX_RING_BYTES: u32 = 64 * 1024 * 1024;
+
+/// Offsets in the header page. Everything before `CHECK` is fixed when the file is made.
+pub(crate) mod header {
+    pub(crate) const MAGIC: usize = 0;
+    pub(crate) const VERSION: usize = 8;
+    /// Bits that a reader must know, or refuse the file. Those at 16 it may ignore.
+    pub(crate) const REQUIRED: usize = 12;
+    pub(crate) const MAX_MEMBERS: usize = 20;
+    pub(crate) const RING_BYTES: usize = 24;
+    pub(crate) const MTU: usize = 28;
+    pub(crate) const FILE_BYTES: usize = 32;
+    pub(crate) const MONOTONIC_NS: usize = 40;
+    pub(crate) const REALTIME_NS: usize = 48;
+    pub(crate) const BOOT_ID: usize = 56;
+    /// FNV-1a of the bytes before it.
+    pub(crate) const CHECK: usize = 72;
+    /// Bytes of the fixed part.
+    pub(crate) const FIXED_BYTES: usize = 80;
+    /// Changes whenever a slot does.
+    pub(crate) const GENERATION: usize = 1024;
+    /// Slots from here on were never used.
+    pub(crate) const USED_SLOTS: usize = 1032;
+}
+
+/// Offsets in a slot.
+pub(crate) mod slot {
+    pub(crate) const STATE: usize = 0;
+    pub(crate) const MAC: usize = 8;
+    pub(crate) const FILTER: usize = 16;
+    pub(crate) const GROUPS: usize = 24;
+    /// Process id in the low half, MTU in the high one.
+    pub(crate) const PID_MTU: usize = 32;
+    pub(crate) const SINCE_NS: usize = 40;
+    /// Six words of UTF-8, zero padded.
+    pub(crate) const NAME: usize = 48;
+    pub(crate) const NAME_BYTES: usize = 48;
+}
+
+/// Offsets in a control page.
+pub(crate) mod control {
+    pub(crate) const BELL_WORD: usize = 0;
+    pub(crate) const BELL_ARMED: usize = 4;
+    pub(crate) const BELL_SUMMARY: usize = 8;
+    pub(crate) const HEAD: usize = 64;
+    pub(crate) const RECLAIM: usize = 72;
+    pub(crate) const TX_FRAMES: usize = 128;
+    pub(crate) const TX_BYTES: usize = 136;
+    pub(crate) const TX_WAITS: usize = 144;
+    pub(crate) const TX_REFUSED: usize = 152;
+    pub(crate) const RX_FRAMES: usize = 192;
+    pub(crate) const RX_BYTES: usize = 200;
+    pub(crate) const RX_MISSED: usize = 208;
+    pub(crate) const RX_MALFORMED: usize = 216;
+    /// When a sender gave up waiting for this member, in ns; 0: nobody has.
+    pub(crate) const STALLED_NS: usize = 256;
+    /// 64 words: bit `s % 64` of word `s / 64` says that slot `s` has published something.
+    pub(crate) const PENDING: usize = 512;
+}
+
+/// Offsets in a pair record.
+pub(crate) mod pair {
+    /// Receiver's: its epoch, and before where it has taken everything.
+    pub(crate) const CURSOR: usize = 0;
+    /// Sender's: the receiver's epoch, and where the first frame is that it has not taken.
+    pub(crate) const FIRST: usize = 8;
+    /// Sender's: the receiver's epoch, and how many frames it had for it.
+    pub(crate) const ADDRESSED: usize = 16;
+    /// Sender's: ring me when the cursor is here; 0: no need.
+    pub(crate) const NEED: usize = 24;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_overlaps_and_all_is_aligned() {
+        for max_members in [2, 3, 64, 1024, 4096] {
+            let config = BusConfig { max_members, ..BusConfig::default() };
+            let geometry = Geometry::new(&config);
+            assert!(config.is_valid());
+            let last = max_members - 1;
+            assert!(geometry.slot(last) + SLOT_BYTES <= geometry.areas_at());
+            assert_eq!(geometry.area(last) + geometry.area_bytes(), geometry.file_bytes());
+            assert!(geometry.pair(0, last) + PAIR_BYTES <= geometry.ring(0));
+            assert_eq!(geometry.ring(0) + geometry.ring_bytes, geometry.area(1));
+            assert!(geometry.ring(last).is_multiple_of(PAGE));
+        }
+        assert!(control::PENDING + usize::from(MAX_MEMBERS) / 8 < CONTROL_BYTES);
+    }
+}

@@ -1,0 +1,310 @@
+//! The receiving half: goes to what senders have for us, and copies it out.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::fence;
+
+use bytes::Bytes;
+use libnet::ethernet::MacAddr;
+use libnet::link::{LinkRx, Readiness};
+use libnet::packet::Packet;
+use libnet::time::Instant;
+
+use crate::bell::take_bits;
+use crate::frame::{Dest, FrameHeader};
+use crate::layout::{control, pair};
+use crate::member::Member;
+use crate::pos::{Epoch, Pos, split};
+use crate::ring::{RingMemory, Seen, Window, look, take};
+use crate::slot::Filter;
+use crate::word::Word;
+
+/// Frames taken from one sender before the next one's turn.
+const TURN_FRAMES: usize = 64;
+/// Headers looked at in one turn, those of frames to others included.
+const TURN_LOOKS: usize = 1024;
+/// The cursor is shown to the sender at least every so many units.
+const SHOW_UNITS: u64 = 256;
+
+/// The receiving half of a member.
+pub(crate) struct Rx {
+    member: Arc<Member>,
+    /// By slot.
+    senders: Vec<Sender>,
+    /// Senders to look at, each at most once.
+    ready: VecDeque<u16>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    frames: u64,
+    bytes: u64,
+    missed: u64,
+    malformed: u64,
+}
+
+/// What we know of one sender. The cursor in memory is only ever written.
+#[derive(Clone, Default)]
+struct Sender {
+    /// Before this we have taken everything; `None` until the sender first had something.
+    cursor: Option<Pos>,
+    /// Frames that we took, or missed and counted; the sender counts what it had for us.
+    taken: Pos,
+    /// Some frame was overwritten before we took it; how many will be counted at the head.
+    lapped: bool,
+    is_ready: bool,
+}
+
+/// How a turn ended.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    /// Nothing is left.
+    Done,
+    /// Something may be left.
+    More,
+}
+
+impl Rx {
+    pub(crate) fn new(member: Arc<Member>) -> Self {
+        Rx { member, senders: Vec::new(), ready: VecDeque::new(), counts: Counts::default() }
+    }
+
+    /// Finds out which senders have something.
+    fn collect(&mut self) {
+        let own = self.member.slot;
+        let mut words = self.member.bus.bell(own).take_summary();
+        while words != 0 {
+            let index = words.trailing_zeros() as usize;
+            words &= words - 1;
+            self.collect_word(index);
+        }
+    }
+
+    /// The same without the summary, which somebody may have scribbled over.
+    fn collect_all(&mut self) {
+        for index in 0..usize::from(self.member.bus.geometry().max_members).div_ceil(64) {
+            self.collect_word(index);
+        }
+    }
+
+    fn collect_word(&mut self, index: usize) {
+        let mut bits = take_bits(self.member.bus.pending(self.member.slot, index));
+        while bits != 0 {
+            let slot = index * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            if slot >= usize::from(self.member.bus.geometry().max_members) {
+                continue;
+            }
+            if self.senders.len() <= slot {
+                self.senders.resize(slot + 1, Sender::default());
+            }
+            if !std::mem::replace(&mut self.senders[slot].is_ready, true) {
+                self.ready.push_back(slot as u16);
+            }
+        }
+    }
+
+    /// Takes up to `budget` frames from one sender.
+    fn turn(&mut self, slot: u16, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> Turn {
+        let own = self.member.slot;
+        let member = self.member.clone();
+        let bus = &member.bus;
+        let ring = bus.ring(slot);
+        // Before the head: what is counted here is published by then.
+        let (epoch, counted) = split(bus.pair(own, slot, pair::ADDRESSED).load(Acquire));
+        let addressed = if epoch == member.epoch { counted } else { Pos::START };
+        let Some(window) = Window::read(&ring) else { return Turn::Done };
+        let first = bus.pair(own, slot, pair::FIRST).load(Relaxed);
+        let mut at = self.enter(slot, window, first, addressed, ring.units());
+        let (mut shown, mut looks, wanted) = (at, 0, sink.len() + budget);
+        let filter = member.filter();
+        while at != window.head {
+            if sink.len() >= wanted || looks == TURN_LOOKS {
+                self.show_cursor(slot, at);
+                return Turn::More;
+            }
+            looks += 1;
+            match look(&ring, at, window.head) {
+                Seen::Frame { header, front, next, .. } => {
+                    if self.is_for_us(&header, front, filter) {
+                        self.receive(slot, &ring, at, &header, now, sink);
+                    }
+                    at = next;
+                }
+                Seen::Lapped => at = self.resync(slot, &ring, window.head),
+                Seen::Broken => {
+                    self.counts.malformed += 1;
+                    at = window.head;
+                }
+            }
+            if at.since(shown) >= SHOW_UNITS {
+                self.show_cursor(slot, at);
+                shown = at;
+            }
+        }
+        self.count_missed(slot, addressed);
+        self.show_cursor(slot, at);
+        Turn::Done
+    }
+
+    /// Where to start: at our cursor, or at the first frame for us if that is further on.
+    fn enter(&mut self, slot: u16, window: Window, first: u64, addressed: Pos, units: u64) -> Pos {
+        let sender = &mut self.senders[usize::from(slot)];
+        let (epoch, first) = split(first);
+        let named = epoch == self.member.epoch && window.holds(first);
+        let stands = window.head.since(window.reclaim) <= units;
+        let oldest = if stands { window.reclaim } else { window.head };
+        let Some(cursor) = sender.cursor else {
+            if named {
+                return first;
+            }
+            // Nothing is for us from before we came; if it counted some, they are overwritten.
+            sender.lapped = addressed != Pos::START;
+            return if sender.lapped { oldest } else { window.head };
+        };
+        let behind = window.head.since(cursor);
+        if named && window.head.since(first) < behind {
+            return first;
+        }
+        if window.head.is_before(cursor) {
+            // The head went back: somebody scribbled over it, then or now.
+            return window.head;
+        }
+        if behind > units {
+            sender.lapped = true;
+            return oldest;
+        }
+        cursor
+    }
+
+    fn is_for_us(&self, header: &FrameHeader, front: [u8; 8], filter: Filter) -> bool {
+        let [a, b, c, d, e, f, _, _] = front;
+        match header.dest {
+            Dest::Member(slot, epoch) => {
+                (slot == self.member.slot && epoch == self.member.epoch) || filter.promiscuous
+            }
+            Dest::Group => filter.wants_group(MacAddr([a, b, c, d, e, f])),
+            Dest::Unknown => filter.wants_unknown(),
+        }
+    }
+
+    fn receive<M: RingMemory>(
+        &mut self,
+        slot: u16,
+        ring: &M,
+        at: Pos,
+        header: &FrameHeader,
+        now: Instant,
+        sink: &mut Vec<Packet>,
+    ) {
+        let sender = &mut self.senders[usize::from(slot)];
+        let Some(bytes) = take(ring, at, header.frame_bytes as usize) else {
+            sender.lapped = true;
+            return;
+        };
+        sender.taken = sender.taken.plus(1);
+        if !header.is_plausible(self.member.bus.geometry().mtu) {
+            self.counts.malformed += 1;
+            return;
+        }
+        self.counts.frames += 1;
+        self.counts.bytes += bytes.len() as u64;
+        let mut packet = Packet::received(Bytes::from(bytes), now);
+        packet.checksum = header.checksum;
+        packet.gso = header.gso;
+        sink.push(packet);
+    }
+
+    /// The sender has overtaken us: the oldest frame that stands, or the head.
+    fn resync<M: RingMemory>(&mut self, slot: u16, ring: &M, head: Pos) -> Pos {
+        self.senders[usize::from(slot)].lapped = true;
+        let (_, reclaim) = split(ring.reclaim().load(Relaxed));
+        if head.since(reclaim) <= ring.units() { reclaim } else { head }
+    }
+
+    /// At the head: what was counted for us and did not arrive was missed.
+    fn count_missed(&mut self, slot: u16, addressed: Pos) {
+        let sender = &mut self.senders[usize::from(slot)];
+        // A frame that was taken already may not have been counted yet.
+        if addressed.is_before(sender.taken) {
+            return;
+        }
+        if std::mem::take(&mut sender.lapped) {
+            self.counts.missed += addressed.since(sender.taken);
+        }
+        sender.taken = addressed;
+    }
+
+    /// Says how far we are, and rings the sender if that is what it waits for.
+    fn show_cursor(&mut self, slot: u16, at: Pos) {
+        self.senders[usize::from(slot)].cursor = Some(at);
+        let bus = &self.member.bus;
+        let (own, epoch) = (self.member.slot, self.member.epoch);
+        bus.pair(own, slot, pair::CURSOR).store(epoch.with(at), Release);
+        // The sender stores what it needs, fences and reads our cursor; we do the reverse.
+        fence(SeqCst);
+        let need = bus.pair(own, slot, pair::NEED);
+        let needed = need.load(Relaxed);
+        let (for_epoch, until) = split(needed);
+        if for_epoch == Epoch::NONE || at.is_before(until) {
+            return;
+        }
+        if need.compare_exchange(needed, 0, Relaxed, Relaxed).is_ok() {
+            bus.wake_sleeper(slot);
+        }
+    }
+
+    fn show_counts(&self) {
+        let own = self.member.slot;
+        let bus = &self.member.bus;
+        bus.control(own, control::RX_FRAMES).store(self.counts.frames, Relaxed);
+        bus.control(own, control::RX_BYTES).store(self.counts.bytes, Relaxed);
+        bus.control(own, control::RX_MISSED).store(self.counts.missed, Relaxed);
+        bus.control(own, control::RX_MALFORMED).store(self.counts.malformed, Relaxed);
+        self.member.figures.rx_missed.store(self.counts.missed, Relaxed);
+        self.member.figures.rx_malformed.store(self.counts.malformed, Relaxed);
+    }
+}
+
+impl LinkRx for Rx {
+    fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
+        if self.member.do_chores(now)? {
+            self.collect_all();
+        }
+        self.member.wake_some();
+        self.member.show_movement();
+        self.collect();
+        let before = sink.len();
+        while let Some(slot) = self.ready.front().copied() {
+            let left = budget.saturating_sub(sink.len() - before);
+            if left == 0 {
+                break;
+            }
+            let turn = self.turn(slot, now, left.min(TURN_FRAMES), sink);
+            self.ready.pop_front();
+            if turn == Turn::More {
+                self.ready.push_back(slot);
+            } else {
+                self.senders[usize::from(slot)].is_ready = false;
+            }
+        }
+        self.member.backlog.store(!self.ready.is_empty(), Relaxed);
+        if sink.len() > before {
+            self.show_counts();
+        }
+        Ok(sink.len() - before)
+    }
+
+    fn readiness(&self) -> Readiness {
+        Readiness::Doorbell(self.member.clone())
+    }
+}
+
+impl Drop for Rx {
+    fn drop(&mut self) {
+        self.member.drop_half();
+    }
+}

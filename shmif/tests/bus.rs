@@ -1,0 +1,310 @@
+//! Members of one bus in one process: what reaches whom, and what holds whom up.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Node, TempBus, frame, frame_of};
+use libnet::ethernet::MacAddr;
+use libnet::link::RxFilter;
+use libnet::packet::{Checksum, Gso, GsoKind};
+use shmif::{AttachError, BusConfig, MemberState, Observer, Shmif, members};
+
+#[test]
+fn a_unicast_frame_reaches_its_receiver_only() {
+    let bus = TempBus::new();
+    let (mut a, mut b, mut c) = (bus.join("a"), bus.join("b"), bus.join("c"));
+    a.send(frame(b.mac, a.mac, b"hello"));
+    assert_eq!(b.recv(), [frame(b.mac, a.mac, b"hello").to_bytes()]);
+    assert!(c.recv().is_empty());
+    assert!(a.recv().is_empty());
+    assert!(b.recv().is_empty());
+}
+
+#[test]
+fn broadcast_reaches_everyone_but_its_sender() {
+    let bus = TempBus::new();
+    let (mut a, mut b, mut c) = (bus.join("a"), bus.join("b"), bus.join("c"));
+    a.send(frame(MacAddr::BROADCAST, a.mac, b"all"));
+    assert_eq!(b.recv().len(), 1);
+    assert_eq!(c.recv().len(), 1);
+    assert!(a.recv().is_empty());
+}
+
+#[test]
+fn frames_of_one_sender_arrive_in_order_whatever_they_are_for() {
+    let bus = TempBus::new();
+    let (mut a, mut b, mut c) = (bus.join("a"), bus.join("b"), bus.join("c"));
+    for round in 0..50_u8 {
+        a.send(frame(MacAddr::BROADCAST, a.mac, &[round, 0]));
+        a.send(frame(c.mac, a.mac, &[round, 9]));
+        a.send(frame(b.mac, a.mac, &[round, 1]));
+        if round % 3 == 0 {
+            let got = b.recv();
+            assert!(!got.is_empty());
+            b.kept.extend(got);
+        }
+    }
+    let rest = b.recv();
+    b.kept.extend(rest);
+    let want: Vec<[u8; 2]> = (0..50).flat_map(|round| [[round, 0], [round, 1]]).collect();
+    let got: Vec<[u8; 2]> = b.kept.iter().map(|f| [f[14], f[15]]).collect();
+    assert_eq!(got, want);
+    assert_eq!(c.recv().len(), 100);
+    assert_eq!(b.stats().rx_missed, 0);
+}
+
+#[test]
+fn a_super_frame_crosses_whole_with_its_metadata() {
+    let bus = TempBus::new();
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    for len in [14, 15, 60, 1514, 9000, 65_549] {
+        for _ in 0..10 {
+            let mut sent = frame_of(b.mac, a.mac, len);
+            sent.checksum = Checksum::Partial { start: 0, field: 12 };
+            sent.gso = Some(Gso { kind: GsoKind::Tcp6, segment_bytes: 1440.try_into().unwrap() });
+            let bytes = sent.to_bytes();
+            a.send(sent);
+            let got = b.recv_packets();
+            assert_eq!(got.len(), 1, "{len}");
+            assert_eq!(got[0].to_bytes(), bytes);
+            assert_eq!(got[0].checksum, Checksum::Partial { start: 0, field: 12 });
+            assert_eq!(got[0].gso.unwrap().segment_bytes.get(), 1440);
+            assert_eq!(got[0].gso.unwrap().kind, GsoKind::Tcp6);
+        }
+    }
+}
+
+#[test]
+fn what_can_never_be_sent_is_dropped_and_counted() {
+    let bus = TempBus::new();
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    a.send(frame_of(b.mac, a.mac, 13));
+    a.send(frame_of(b.mac, a.mac, 1519));
+    let mut giant = frame_of(b.mac, a.mac, 65_550);
+    giant.gso = Some(Gso { kind: GsoKind::Tcp4, segment_bytes: 1460.try_into().unwrap() });
+    a.send(giant);
+    let mut wide = frame_of(b.mac, a.mac, 4000);
+    wide.gso = Some(Gso { kind: GsoKind::Tcp4, segment_bytes: 1501.try_into().unwrap() });
+    a.send(wide);
+    assert!(b.recv().is_empty());
+    assert_eq!(a.stats().tx_refused, 4);
+    assert!(a.queue.is_empty());
+}
+
+#[test]
+fn a_live_receiver_pushes_back_and_lets_go_when_it_has_taken() {
+    let bus = TempBus::new();
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    for i in 0..100 {
+        a.queue.push_back(common::super_frame(b.mac, a.mac, i));
+    }
+    let first = a.flush();
+    assert!((3..100).contains(&first), "{first} frames fit the ring");
+    assert_eq!(a.flush(), 0);
+    assert_eq!(a.stats().tx_waits, 1);
+    let mut got = b.recv().len();
+    assert_eq!(got, first);
+    // The receiver rang: there is no reason to sleep.
+    assert!(!a.would_sleep());
+    while !a.queue.is_empty() {
+        a.flush();
+        got += b.recv().len();
+    }
+    assert_eq!(got + b.recv().len(), 100);
+    assert_eq!(b.stats().rx_missed, 0);
+}
+
+#[test]
+fn a_receiver_that_does_not_move_is_given_up_once_and_counts_what_it_missed() {
+    let bus = TempBus::new();
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    for i in 0..100 {
+        a.queue.push_back(common::super_frame(b.mac, a.mac, i));
+    }
+    a.flush();
+    a.pass(Duration::from_millis(19));
+    assert_eq!(a.flush(), 0);
+    a.pass(Duration::from_millis(1));
+    a.flush();
+    assert!(a.queue.is_empty(), "not waited for any more");
+    let shown = members(bus.path()).unwrap();
+    assert_eq!(shown[1].state, MemberState::Stalled);
+    let got = b.recv().len() as u64;
+    assert!(got > 0);
+    assert_eq!(got + b.stats().rx_missed, 100);
+    assert_eq!(members(bus.path()).unwrap()[1].state, MemberState::Alive);
+    // It moved, so it is waited for again.
+    for i in 0..100 {
+        a.queue.push_back(common::super_frame(b.mac, a.mac, i));
+    }
+    a.flush();
+    assert!(!a.queue.is_empty());
+}
+
+#[test]
+fn groups_and_observers_never_push_back() {
+    let bus = TempBus::new();
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    let mut observer = Observer::open(bus.path()).unwrap();
+    for i in 0..100 {
+        a.queue.push_back(common::super_frame(MacAddr::BROADCAST, a.mac, i));
+    }
+    assert_eq!(a.flush(), 100);
+    let got = b.recv().len() as u64;
+    assert_eq!(got + b.stats().rx_missed, 100);
+    let mut seen = Vec::new();
+    observer.poll(&mut seen).unwrap();
+    assert_eq!(seen.len() as u64, got);
+    assert_eq!(observer.missed(), 0, "what was overwritten before the first look is no loss");
+    for i in 0..100 {
+        a.queue.push_back(common::super_frame(MacAddr::BROADCAST, a.mac, i));
+    }
+    assert_eq!(a.flush(), 100);
+    let more = observer.poll(&mut seen).unwrap() as u64;
+    assert_eq!(more + observer.missed(), 100);
+}
+
+#[test]
+fn filters_decide_about_groups_strangers_and_others() {
+    let bus = TempBus::new();
+    let (mut a, mut b, mut c) = (bus.join("a"), bus.join("b"), bus.join("c"));
+    let group = MacAddr([1, 0, 0x5e, 0, 0, 7]);
+    let stranger = MacAddr([2, 9, 9, 9, 9, 9]);
+    let mut run = |a: &mut Node, c: &mut Node, filter: RxFilter| {
+        c.control.set_filter(&filter).unwrap();
+        for to in [group, stranger, b.mac] {
+            a.send(frame(to, a.mac, b"x"));
+        }
+        b.recv();
+        c.recv().iter().map(|f| MacAddr(*f.first_chunk().unwrap())).collect::<Vec<_>>()
+    };
+    let mut filter = RxFilter::default();
+    assert_eq!(run(&mut a, &mut c, filter.clone()), []);
+    filter.groups = vec![group];
+    assert_eq!(run(&mut a, &mut c, filter.clone()), [group]);
+    filter.unknown_unicast = true;
+    assert_eq!(run(&mut a, &mut c, filter.clone()), [group, stranger]);
+    filter = RxFilter::default();
+    filter.all_multicast = true;
+    assert_eq!(run(&mut a, &mut c, filter.clone()), [group]);
+    filter.promiscuous = true;
+    let all = run(&mut a, &mut c, filter);
+    assert_eq!(all.len(), 3);
+}
+
+#[test]
+fn a_sleeper_is_rung_and_one_awake_is_not() {
+    let bus = TempBus::new();
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    b.recv();
+    let before = b.armed().expect("nothing is there");
+    a.send(frame(b.mac, a.mac, b"x"));
+    assert_ne!(b.word(), before, "rung");
+    let rung = b.word();
+    a.send(frame(b.mac, a.mac, b"x"));
+    assert_eq!(b.word(), rung, "awake by now");
+    b.disarm();
+    assert_eq!(b.armed(), None, "something is there");
+    assert_eq!(b.recv().len(), 2);
+    assert!(b.armed().is_some());
+    b.disarm();
+}
+
+#[test]
+fn a_living_members_address_is_refused_and_a_former_ones_is_not() {
+    let bus = TempBus::new();
+    let a = bus.join("a");
+    let again = Shmif::attach(bus.path()).unwrap().mac(a.mac).join();
+    let Err(AttachError::MacInUse { mac, name, .. }) = again else { panic!("refused") };
+    assert_eq!((mac, name.as_str()), (a.mac, "a"));
+    let mac = a.mac;
+    drop(a);
+    assert!(members(bus.path()).unwrap().is_empty());
+    assert!(Shmif::attach(bus.path()).unwrap().mac(mac).join().is_ok());
+}
+
+#[test]
+fn a_newcomer_sees_nothing_of_what_was_before() {
+    let bus = TempBus::new();
+    let (mut a, b) = (bus.join("a"), bus.join("b"));
+    let mac = b.mac;
+    a.send(frame(mac, a.mac, b"old"));
+    a.send(frame(MacAddr::BROADCAST, a.mac, b"old"));
+    drop(b);
+    let mut b = bus.join_as("b", mac);
+    assert!(b.recv().is_empty());
+    a.send(frame(mac, a.mac, b"new"));
+    assert_eq!(b.recv(), [frame(mac, a.mac, b"new").to_bytes()]);
+    assert_eq!(b.stats().rx_missed, 0);
+}
+
+#[test]
+fn a_sender_that_comes_again_is_heard_again() {
+    let bus = TempBus::new();
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    let mac = a.mac;
+    for _ in 0..20 {
+        a.send(frame(b.mac, mac, b"one"));
+        drop(a);
+        a = bus.join_as("a", mac);
+        a.send(frame(b.mac, mac, b"two"));
+        let got = b.recv();
+        assert_eq!(got.len(), 2);
+        assert_eq!(&got[1][14..], b"two");
+    }
+    assert_eq!(b.stats().rx_missed, 0);
+}
+
+#[test]
+fn a_full_bus_says_so() {
+    let mut config = BusConfig::default();
+    config.max_members = 3;
+    let bus = TempBus::with(&config);
+    let all = [bus.join("a"), bus.join("b"), bus.join("c")];
+    let full = Shmif::attach(bus.path()).unwrap().join();
+    assert!(matches!(full, Err(AttachError::Full { max_members: 3, .. })));
+    drop(all);
+    assert!(Shmif::attach(bus.path()).unwrap().join().is_ok());
+}
+
+#[test]
+fn a_thousand_idle_members_are_neither_waited_for_nor_woken() {
+    let bus = TempBus::new();
+    let idle: Vec<Node> = (0..200).map(|i| bus.join(&format!("idle{i}"))).collect();
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    let words: Vec<u32> = idle.iter().map(|node| node.armed().unwrap()).collect();
+    for i in 0..1000 {
+        a.send(frame(b.mac, a.mac, &[i as u8]));
+        assert_eq!(b.recv().len(), 1);
+    }
+    let after: Vec<u32> = idle.iter().map(Node::word).collect();
+    assert_eq!(after, words);
+    // A broadcast wakes them in batches: few by the caller, the rest by its driver.
+    a.send(frame(MacAddr::BROADCAST, a.mac, b"all"));
+    let woken = |words: &[u32]| idle.iter().zip(words).filter(|(n, w)| n.word() != **w).count();
+    assert!(woken(&words) <= 8);
+    while !a.would_sleep() {}
+    assert_eq!(woken(&words), 200);
+}
+
+#[test]
+fn the_file_still_holds_the_last_frames_in_order_when_all_are_gone() {
+    let bus = TempBus::new();
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    for i in 0..10_u8 {
+        a.pass(Duration::from_micros(10));
+        b.now = a.now + Duration::from_micros(1);
+        a.send(frame(b.mac, a.mac, &[i, 0]));
+        b.send(frame(a.mac, b.mac, &[i, 1]));
+    }
+    drop((a, b));
+    let mut seen = Vec::new();
+    Observer::open(bus.path()).unwrap().poll(&mut seen).unwrap();
+    let got: Vec<[u8; 2]> =
+        seen.iter().map(|f| f.packet.to_bytes()).map(|f| [f[14], f[15]]).collect();
+    let want: Vec<[u8; 2]> = (0..10).flat_map(|i| [[i, 0], [i, 1]]).collect();
+    assert_eq!(got, want);
+    assert_eq!(seen[0].sender, "a");
+    assert_eq!(seen[1].sender, "b");
+}
