@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,6 +16,10 @@ use crate::engine::{Engine, StackCore};
 use crate::iface::IfIndex;
 use crate::link::{Doorbell, Readiness};
 use crate::time::Instant;
+
+mod lead;
+
+use lead::Lead;
 
 /// A sleep never lasts longer: a doorbell in a damaged bus must not be waited for forever.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -31,6 +35,8 @@ pub struct ThreadDriver {
     queue_bells: Mutex<Vec<((IfIndex, usize), Bell)>>,
     /// Queues without a thread (loopback) that someone ran out of patience with.
     unattended: Mutex<Vec<(IfIndex, usize)>>,
+    /// The link that callers may wait on themselves: the one of the thread that serves timers.
+    lead: OnceLock<Lead>,
     stop: AtomicBool,
 }
 
@@ -42,11 +48,18 @@ impl ThreadDriver {
             timer_bell: Mutex::new(None),
             queue_bells: Mutex::new(Vec::new()),
             unattended: Mutex::new(Vec::new()),
+            lead: OnceLock::new(),
             stop: AtomicBool::new(false),
         })
     }
 
     fn ring_timers(&self) {
+        if let Some(lead) = self.lead.get() {
+            lead.wake_driver();
+            if !lead.is_drivers() {
+                return;
+            }
+        }
         if let Some(bell) = &*self.timer_bell.lock().unwrap_or_else(PoisonError::into_inner) {
             bell.ring();
         }
@@ -84,8 +97,11 @@ impl Driver for ThreadDriver {
     }
 
     fn wait(&self, signal: &Arc<Signal>, deadline: Option<Instant>) -> io::Result<bool> {
-        let timeout = deadline.map(|deadline| deadline.since(self.now()));
-        Ok(signal.sleep(timeout))
+        let left = || deadline.map(|deadline| deadline.since(self.now()));
+        Ok(match self.lead.get() {
+            Some(lead) => lead.wait(signal, left),
+            None => signal.sleep(left()),
+        })
     }
 }
 
@@ -132,6 +148,13 @@ impl Threads {
             *self.driver.timer_bell.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(bell.clone());
         }
+        if timers && let (Some((index, number)), Bell::Doorbell(bell)) = (queue, &bell) {
+            let engine = Arc::downgrade(engine);
+            let poll =
+                move || engine.upgrade().and_then(|engine| poll_queue(&engine, index, number));
+            // Threads are started once for each driver.
+            let _ = self.driver.lead.set(Lead::new(Arc::clone(bell), Box::new(poll)));
+        }
         if let Some(queue) = queue {
             let mut bells = self.driver.queue_bells.lock().unwrap_or_else(PoisonError::into_inner);
             bells.push((queue, bell.clone()));
@@ -142,6 +165,7 @@ impl Threads {
             queue,
             bell: bell.clone(),
             timers,
+            woke_all: false,
         };
         self.bells.push(bell);
         let builder = std::thread::Builder::new().name(format!("rump/{name}"));
@@ -156,6 +180,7 @@ impl Drop for Threads {
         for bell in &self.bells {
             bell.ring();
         }
+        self.driver.ring_timers();
         let own = std::thread::current().id();
         for handle in self.handles.drain(..) {
             // The last socket may be dropped by a waker on a thread of ours.
@@ -172,12 +197,32 @@ struct Worker<C> {
     queue: Option<(IfIndex, usize)>,
     bell: Bell,
     timers: bool,
+    /// The last batches woke callers that were blocked.
+    woke_all: bool,
+}
+
+/// Receives a batch and feeds what the link refused before; how many frames came, `None` if the
+/// link failed.
+fn poll_queue<C: StackCore>(engine: &Engine<C>, index: IfIndex, queue: usize) -> Option<usize> {
+    let received = engine.poll_receive(index, queue).ok()?;
+    engine.poll_blocked(index, queue);
+    Some(received)
 }
 
 impl<C: StackCore> Worker<C> {
     fn run(mut self) {
-        while !self.driver.stop.load(Ordering::SeqCst) {
+        let driver = Arc::clone(&self.driver);
+        let lead = driver.lead.get().filter(|_| self.timers);
+        while !driver.stop.load(Ordering::SeqCst) {
+            if let Some(lead) = lead
+                && !lead.is_drivers()
+            {
+                self.nap(lead);
+                continue;
+            }
+            let blocked = lead.map_or(0, Lead::blocked);
             let received = self.receive();
+            self.woke_all |= received > 0 && blocked > 0;
             if let Some((index, queue)) = self.queue {
                 self.engine.poll_blocked(index, queue);
             }
@@ -185,10 +230,32 @@ impl<C: StackCore> Worker<C> {
                 self.engine.poll_timeouts();
                 self.serve_unattended();
             }
-            if received == 0 {
-                self.sleep();
+            if received > 0 {
+                continue;
             }
+            // A failed link is not left to callers: they would not see that it is gone.
+            if let Some(lead) = lead
+                && std::mem::take(&mut self.woke_all)
+                && lead.blocked() == 0
+                && self.queue.is_some()
+            {
+                lead.release();
+                continue;
+            }
+            self.sleep();
         }
+    }
+
+    /// A caller holds the link, or one will soon: serve the timers and nap.
+    fn nap(&self, lead: &Lead) {
+        let word = lead.nap_word();
+        self.engine.poll_timeouts();
+        self.serve_unattended();
+        let timeout = self.publish_deadline();
+        if !timeout.is_zero() && !self.driver.stop.load(Ordering::SeqCst) {
+            lead.nap(timeout, word);
+        }
+        self.driver.sleeping_until.store(0, Ordering::SeqCst);
     }
 
     fn serve_unattended(&self) {
