@@ -1,1 +1,3 @@
-//! placeholder
+//! What tests share: the parsers under fuzz.
+
+pub mod parsers;
