@@ -27,11 +27,13 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "ethernet", run: ethernet, seeds: frames },
     Target { name: "capture", run: capture::run, seeds: capture::seeds },
+    Target { name: "bus", run: bus::run, seeds: bus::seeds },
     Target { name: "offload", run: offload, seeds: offloads },
     Target { name: "addresses", run: addresses, seeds: address_texts },
 ];
 
-pub mod capture;
+mod bus;
+mod capture;
 
 /// Runs the target of that name.
 ///
