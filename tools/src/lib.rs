@@ -1,1 +1,56 @@
-//! placeholder
+//! The `rumpnet` command, one file per subcommand; `main.rs` only calls [`run`].
+
+pub mod cli;
+pub mod dissect;
+pub mod dump;
+pub mod fail;
+pub mod filter;
+pub mod generate;
+pub mod ifspec;
+pub mod ls;
+pub mod output;
+pub mod signals;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use fail::{Failure, Outcome, Status};
+
+/// Runs the command line `args`, the program's name first; the exit status of the process.
+///
+/// 0: done. 1: it did not work out (for `ping`: no answer). 2: wrong usage, or nothing could be
+/// tried.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    output::start_log(&cli);
+    match dispatch(&cli) {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            failure.report();
+            failure.status().into()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Outcome {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Ls(args) => ls::run(args, global),
+        Command::Dump(args) => dump::run(args, global),
+        Command::Completions(args) => generate::completions(args),
+        Command::Man(args) => generate::man(args),
+    }
+}
+
+/// Help and version go to stdout with status 0, the rest to stderr with 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Where stderr is closed nobody could read it anyway.
+    let _ = error.print();
+    if error.use_stderr() { Status::USAGE.into() } else { ExitCode::SUCCESS }
+}

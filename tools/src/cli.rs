@@ -1,0 +1,74 @@
+//! The command line: what all subcommands share, and the list of them.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::ifspec::IfSpec;
+use crate::{dump, generate, ls};
+
+/// TCP/IP stacks in ordinary processes, joined by a bus that is a file.
+#[derive(Parser, Debug)]
+#[command(name = "rumpnet", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "\
+First steps:
+  rumpnet demo                                              everything at once, in 15 s
+  rumpnet node --if shmif:my.bus,addr=10.0.0.1/24           a node that answers ping
+  rumpnet ping --if shmif:my.bus,addr=10.0.0.9/24 10.0.0.1  from another terminal
+
+Exit status: 0 done; 1 it did not work out; 2 wrong usage, or nothing could be tried.")]
+pub struct Cli {
+    /// Options of every subcommand.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Global {
+    /// Say more: -v what happens, -vv details; RUST_LOG overrides what goes to the log
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The subcommands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// List the members of a bus
+    Ls(ls::LsArgs),
+    /// Show the frames on a bus, or those that a capture holds
+    Dump(dump::DumpArgs),
+    /// Write shell completions to standard output
+    #[command(hide = true)]
+    Completions(generate::CompletionsArgs),
+    /// Write man pages into a directory
+    #[command(hide = true)]
+    Man(generate::ManArgs),
+}
+
+/// How every subcommand with a stack gets its interfaces.
+#[derive(Args, Clone, Debug)]
+pub struct Interfaces {
+    /// Attach an interface; may be given several times. KIND is shmif (a bus, PATH its file). Keys:
+    /// addr=ADDRESS/BITS (several may be given), gw=ADDRESS (default route), mtu=BYTES (default: the
+    /// bus's, 1500), mac=ADDRESS (default: made up), name=TEXT (shown by `rumpnet ls`), create
+    /// (make the bus if there is none)
+    #[arg(long = "if", value_name = "KIND:PATH[,KEY=VALUE...]", verbatim_doc_comment)]
+    pub interfaces: Vec<IfSpec>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+}

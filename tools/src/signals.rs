@@ -1,0 +1,75 @@
+//! SIGINT and SIGTERM as events, so that a command leaves its bus before it ends.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// What a user asked for by a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// To stop (SIGINT, SIGTERM, SIGHUP). A second time the process ends at once.
+    Stop,
+    /// To say how it is going (SIGQUIT).
+    Report,
+}
+
+/// The signals of this process.
+#[derive(Clone, Debug)]
+pub struct Interrupts {
+    asked: Receiver<Asked>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Interrupts {
+    /// Catches the signals from now on.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn catch() -> io::Result<Self> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
+        let (sender, asked) = bounded(16);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&stopped);
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in signals.forever() {
+                let what = if signal == SIGQUIT { Asked::Report } else { Asked::Stop };
+                if what == Asked::Stop && flag.swap(true, Ordering::AcqRel) {
+                    // Shells read 128 and the signal's number.
+                    signal_hook::low_level::exit(128 + signal);
+                }
+                // A full channel holds enough to act on.
+                let _ = sender.try_send(what);
+            }
+        })?;
+        Ok(Interrupts { asked, stopped })
+    }
+
+    /// Was the process asked to stop?
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// The events, for `select!`.
+    pub const fn channel(&self) -> &Receiver<Asked> {
+        &self.asked
+    }
+
+    /// Sleeps until something is asked for, at most `timeout`.
+    pub fn sleep(&self, timeout: Duration) -> Option<Asked> {
+        match self.asked.recv_timeout(timeout) {
+            Ok(asked) => Some(asked),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Asked::Stop),
+        }
+    }
+
+    /// Sleeps until the process is asked to stop.
+    pub fn wait_for_stop(&self) {
+        while self.asked.recv().is_ok_and(|asked| asked != Asked::Stop) {}
+    }
+}
