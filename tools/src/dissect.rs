@@ -71,7 +71,12 @@ impl Dissector {
     }
 }
 
-fn ethernet(context: &mut Context<'_>, frame: &[u8], wire_len: usize, out: &mut String) -> fmt::Result {
+fn ethernet(
+    context: &mut Context<'_>,
+    frame: &[u8],
+    wire_len: usize,
+    out: &mut String,
+) -> fmt::Result {
     let Ok(header) = Ethernet2Slice::from_slice_without_fcs(frame) else {
         return out.write_str("[|ether]");
     };

@@ -29,9 +29,11 @@ pub enum FilterError {
     #[error("the filter ends too early: {0} is missing")]
     Missing(&'static str),
     /// A word that is none of the language.
-    #[error("the filter has no word `{0}`: there are host, net, port (each with src or dst in \
+    #[error(
+        "the filter has no word `{0}`: there are host, net, port (each with src or dst in \
         front if wanted), ether host, tcp, udp, icmp, icmp6, arp, ip, ip6, broadcast, multicast, \
-        and, or, not and parentheses")]
+        and, or, not and parentheses"
+    )]
     UnknownWord(String),
     /// A value that is not one of its word.
     #[error("`{value}` in the filter is not {expected}")]
@@ -232,12 +234,12 @@ impl<'a> Parser<'a> {
     fn value_of(&mut self, word: &str, side: Side) -> Result<Node, FilterError> {
         match word {
             "port" => self.value("a port, 0 to 65535").map(|port| Node::Port(side, port)),
-            "net" => self
-                .value("a network, as 10.0.0.0/24")
-                .map(|net: IpCidr| Node::Net(side, net)),
-            _ => self
-                .value("an IP address")
-                .map(|addr: IpAddr| Node::Net(side, IpCidr::host(addr))),
+            "net" => {
+                self.value("a network, as 10.0.0.0/24").map(|net: IpCidr| Node::Net(side, net))
+            }
+            _ => {
+                self.value("an IP address").map(|addr: IpAddr| Node::Net(side, IpCidr::host(addr)))
+            }
         }
     }
 
@@ -280,13 +282,14 @@ mod tests {
     use super::*;
 
     fn frame() -> Summary {
-        let mut frame = Summary::default();
-        frame.macs = Some((MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2])));
-        frame.ethertype = Some(EtherType::IPV4);
-        frame.ips = Some(("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()));
-        frame.protocol = Some(6);
-        frame.ports = Some((40_000, 80));
-        frame
+        Summary {
+            macs: Some((MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]))),
+            ethertype: Some(EtherType::IPV4),
+            ips: Some(("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap())),
+            protocol: Some(6),
+            ports: Some((40_000, 80)),
+            ..Default::default()
+        }
     }
 
     fn matches(text: &str) -> bool {
@@ -296,15 +299,34 @@ mod tests {
     #[test]
     fn primitives_look_at_the_right_field() {
         for yes in [
-            "tcp", "ip", "host 10.0.0.1", "src 10.0.0.1", "dst host 10.0.0.2", "net 10.0.0.0/8",
-            "port 80", "dst port 80", "src port 40000", "tcp port 80", "tcp dst port 80",
-            "ether host 02:00:00:00:00:02", "ether src 02:00:00:00:00:01",
+            "tcp",
+            "ip",
+            "host 10.0.0.1",
+            "src 10.0.0.1",
+            "dst host 10.0.0.2",
+            "net 10.0.0.0/8",
+            "port 80",
+            "dst port 80",
+            "src port 40000",
+            "tcp port 80",
+            "tcp dst port 80",
+            "ether host 02:00:00:00:00:02",
+            "ether src 02:00:00:00:00:01",
         ] {
             assert!(matches(yes), "{yes}");
         }
         for no in [
-            "udp", "arp", "ip6", "icmp", "host 10.0.0.3", "dst 10.0.0.1", "src port 80",
-            "udp port 80", "broadcast", "multicast", "ether dst 02:00:00:00:00:01",
+            "udp",
+            "arp",
+            "ip6",
+            "icmp",
+            "host 10.0.0.3",
+            "dst 10.0.0.1",
+            "src port 80",
+            "udp port 80",
+            "broadcast",
+            "multicast",
+            "ether dst 02:00:00:00:00:01",
         ] {
             assert!(!matches(no), "{no}");
         }

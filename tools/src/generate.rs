@@ -41,7 +41,10 @@ pub fn completions(args: &CompletionsArgs) -> Outcome {
 /// The file system's.
 pub fn man(args: &ManArgs) -> Outcome {
     let wrong = |error: io::Error| {
-        Failure::doing(format_args!("cannot write man pages to {}", args.directory.display()), &error)
+        Failure::doing(
+            format_args!("cannot write man pages to {}", args.directory.display()),
+            &error,
+        )
     };
     fs::create_dir_all(&args.directory).map_err(wrong)?;
     clap_mangen::generate_to(Cli::command(), &args.directory).map_err(wrong)?;

@@ -241,7 +241,7 @@ fn nearest(text: &str, known: &[&str], otherwise: &str) -> String {
         .map(|name| (strsim::damerau_levenshtein(text, name), *name))
         .min()
         .filter(|(distance, name)| *distance <= 2 && *distance < name.len());
-    let starts = known.iter().find(|name| !text.is_empty() && text.starts_with(**name));
+    let starts = known.iter().copied().find(|name| !text.is_empty() && text.starts_with(name));
     match (near, starts) {
         (Some((_, name)), _) | (None, Some(name)) => format!("did you mean `{name}`?"),
         (None, None) => otherwise.to_owned(),
@@ -296,10 +296,7 @@ mod tests {
         let error = parse("my.bus").unwrap_err();
         assert_eq!(error, "`my.bus` has no kind: write shmif:my.bus");
         let error = parse("tap:tap0").unwrap_err();
-        assert_eq!(
-            error,
-            "`tap:` is not built in this version: use shmif:PATH, a bus in a file"
-        );
+        assert_eq!(error, "`tap:` is not built in this version: use shmif:PATH, a bus in a file");
         let error = parse("shmfi:x").unwrap_err();
         assert_eq!(error, "there is no kind of interface `shmfi`: did you mean `shmif`?");
         let error = parse("shmif:").unwrap_err();
@@ -320,8 +317,11 @@ mod tests {
             let error = parse(&format!("shmif:b,{text}")).unwrap_err();
             assert!(error.contains(needle), "{text}: {error}");
         }
-        assert_eq!(parse("shmif:b,create=yes").unwrap_err(), "`create` takes no value: write it alone");
-        assert_eq!(parse("shmif:b,mtu=1,mtu=2").unwrap_err().contains("68 to"), true);
+        assert_eq!(
+            parse("shmif:b,create=yes").unwrap_err(),
+            "`create` takes no value: write it alone"
+        );
+        assert!(parse("shmif:b,mtu=1,mtu=2").unwrap_err().contains("68 to"));
         assert_eq!(
             parse("shmif:b,mtu=1400,mtu=1500").unwrap_err(),
             "`mtu` is given twice: an interface has one"

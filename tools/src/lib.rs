@@ -1,5 +1,6 @@
 //! The `rumpnet` command, one file per subcommand; `main.rs` only calls [`run`].
 
+pub mod bus;
 pub mod cli;
 pub mod dissect;
 pub mod dump;
@@ -10,6 +11,8 @@ pub mod ifspec;
 pub mod ls;
 pub mod output;
 pub mod signals;
+pub mod table;
+pub mod units;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -17,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cli::{Cli, Command};
-use fail::{Failure, Outcome, Status};
+use fail::{Outcome, Status};
 
 /// Runs the command line `args`, the program's name first; the exit status of the process.
 ///

@@ -51,7 +51,11 @@ fn side(arp: &ArpPacketSlice<'_>, side: Side) -> Option<(MacAddr, Ipv4Addr)> {
     Some((MacAddr(mac), Ipv4Addr::from(ip)))
 }
 
-fn request(ours: (MacAddr, Ipv4Addr), theirs: (MacAddr, Ipv4Addr), out: &mut String) -> fmt::Result {
+fn request(
+    ours: (MacAddr, Ipv4Addr),
+    theirs: (MacAddr, Ipv4Addr),
+    out: &mut String,
+) -> fmt::Result {
     // RFC 5227 §1.1: a probe has no sender address, an announcement asks for its own.
     if ours.1.is_unspecified() {
         return write!(out, "Probe {}", theirs.1);

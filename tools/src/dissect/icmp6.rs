@@ -85,8 +85,12 @@ fn unreachable(code: u8, quoted: &[u8], out: &mut String) -> fmt::Result {
         4 => {
             let port = be16(quoted, 42).unwrap_or_default();
             match quoted.get(6) {
-                Some(6) => write!(out, "destination unreachable, unreachable port, {dst} tcp port {port}"),
-                Some(17) => write!(out, "destination unreachable, unreachable port, {dst} udp port {port}"),
+                Some(6) => {
+                    write!(out, "destination unreachable, unreachable port, {dst} tcp port {port}")
+                }
+                Some(17) => {
+                    write!(out, "destination unreachable, unreachable port, {dst} udp port {port}")
+                }
                 _ => write!(out, "destination unreachable, unreachable port, {dst}"),
             }
         }

@@ -24,7 +24,9 @@ pub(super) fn line(context: &Context<'_>, packet: &Transport<'_>, out: &mut Stri
             0 => out.write_str("[no cksum] ")?,
             _ if !packet.is_whole() => {}
             _ if packet.verify() == 0 => out.write_str("[udp sum ok] ")?,
-            found => write!(out, "[bad udp cksum 0x{found:04x} -> 0x{:04x}!] ", packet.expected(6))?,
+            found => {
+                write!(out, "[bad udp cksum 0x{found:04x} -> 0x{:04x}!] ", packet.expected(6))?
+            }
         }
     }
     // A length of zero stands for a jumbogram or a super-datagram: what IP says counts.
