@@ -13,6 +13,8 @@ macro_rules! errnos {
 errnos! {
     /// `EAGAIN`: the call would block.
     would_block => AGAIN,
+    /// `EPERM`.
+    not_permitted => PERM,
     /// `EBADF`: no such socket (any more).
     bad_descriptor => BADF,
     /// `EEXIST`.

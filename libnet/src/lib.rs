@@ -21,6 +21,7 @@ pub mod socket;
 pub mod stats;
 pub mod time;
 pub mod wake;
+pub mod world;
 
 pub use ethernet::{EtherType, EthernetHeader, MacAddr};
 pub use iface::{IfIndex, Interface, InterfaceSpec, IpCidr};

@@ -60,6 +60,11 @@ impl Signal {
         }
     }
 
+    /// Is it set? It stays so.
+    pub fn is_set(&self) -> bool {
+        self.state.load(Ordering::Acquire) == SET
+    }
+
     /// Takes it: whether it was set. It is clear afterwards.
     pub fn take(&self) -> bool {
         self.state.compare_exchange(SET, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok()
