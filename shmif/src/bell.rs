@@ -56,7 +56,7 @@ impl<W32: Word<Value = u32>, W64: Word<Value = u64>> Bell<'_, W32, W64> {
     pub(crate) fn arm(&self, ticket: u32) -> u32 {
         // Read before announcing: a ring after the announcement must change what is slept on.
         let value = self.word.load(Acquire);
-        self.armed.store(ticket, Relaxed);
+        self.armed.swap(ticket, AcqRel);
         W32::fence(SeqCst);
         value
     }
@@ -68,7 +68,8 @@ impl<W32: Word<Value = u32>, W64: Word<Value = u64>> Bell<'_, W32, W64> {
 
     /// Ends the announcement.
     pub(crate) fn disarm(&self) {
-        self.armed.store(0, Relaxed);
+        // As in `arm`, a swap: against a late poster's exchange, its place is then certain.
+        self.armed.swap(0, AcqRel);
     }
 
     /// Takes the summary: which words of the pending bits to look into.
