@@ -21,6 +21,7 @@ pub mod socket;
 pub mod stats;
 pub mod time;
 pub mod wake;
+pub mod wheel;
 pub mod world;
 
 pub use ethernet::{EtherType, EthernetHeader, MacAddr};
@@ -30,3 +31,4 @@ pub use socket::{Domain, Family, Protocol, SockType, SocketId};
 pub use stats::{DropCounters, DropReason};
 pub use time::Instant;
 pub use wake::{Ready, Registration, WakeSet};
+pub use wheel::{TimerHandle, Wheel};
