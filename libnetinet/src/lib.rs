@@ -1,1 +1,4 @@
-//! placeholder
+//! TCP/IP without I/O.
+#![forbid(unsafe_code)]
+
+pub mod tcp;

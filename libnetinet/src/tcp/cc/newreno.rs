@@ -1,0 +1,124 @@
+//! Slow start and congestion avoidance. Source: RFC 5681 §3.1.
+
+use super::{CongestionControl, initial_window, loss_window};
+
+/// The window of RFC 5681.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewReno {
+    cwnd: u32,
+    ssthresh: u32,
+    /// Bytes acknowledged in congestion avoidance since the window last grew.
+    acked: u32,
+}
+
+impl NewReno {
+    /// The initial window, or one segment if a SYN or SYN-ACK was lost.
+    pub(crate) fn new(mss: u32, syn_lost: bool) -> Self {
+        let cwnd = if syn_lost { loss_window(mss) } else { initial_window(mss) };
+        // RFC 5681 §3.1: ssthresh starts arbitrarily high.
+        NewReno { cwnd, ssthresh: u32::MAX, acked: 0 }
+    }
+
+    /// RFC 5681 §3.1, equation (4): half the flight, two segments at least.
+    fn half(flight: u32, mss: u32) -> u32 {
+        (flight / 2).max(2 * mss)
+    }
+}
+
+impl CongestionControl for NewReno {
+    fn cwnd_bytes(&self) -> u32 {
+        self.cwnd
+    }
+
+    fn ssthresh_bytes(&self) -> u32 {
+        self.ssthresh
+    }
+
+    fn on_ack(&mut self, acked: u32, mss: u32) {
+        if self.cwnd < self.ssthresh {
+            // DEVIATES RFC 5681 §3.1 (2): grows by all bytes acknowledged and not by one SMSS per
+            // ACK, since one ACK answers a super-segment of up to 45 SMSS (as Linux counts).
+            self.cwnd = self.cwnd.saturating_add(acked).min(MAX_CWND_BYTES);
+            return;
+        }
+        // RFC 5681 §3.1: one SMSS per window's worth of acknowledged bytes (RFC 3465 §2.1).
+        self.acked = self.acked.saturating_add(acked);
+        if self.acked >= self.cwnd {
+            self.acked -= self.cwnd;
+            self.cwnd = self.cwnd.saturating_add(mss).min(MAX_CWND_BYTES);
+        }
+    }
+
+    fn on_loss(&mut self, flight: u32, mss: u32) {
+        // RFC 5681 §3.2 steps 2 and 3; the three segments of inflation are recovery's.
+        self.ssthresh = Self::half(flight, mss);
+        self.cwnd = self.ssthresh;
+        self.acked = 0;
+    }
+
+    fn on_recovered(&mut self, flight: u32, mss: u32) {
+        // RFC 6582 §3.2 step 3, full acknowledgement, option (1): no burst.
+        self.cwnd = self.ssthresh.min(flight.max(mss).saturating_add(mss));
+    }
+
+    fn on_timeout(&mut self, flight: u32, mss: u32, again: bool) {
+        // RFC 5681 §3.1: ssthresh is held when the same segment times out again.
+        if !again {
+            self.ssthresh = Self::half(flight, mss);
+        }
+        // RFC 5681 §3.1 (MUST): no more than the loss window.
+        self.cwnd = loss_window(mss);
+        self.acked = 0;
+    }
+
+    fn on_idle(&mut self, mss: u32) {
+        // RFC 5681 §4.1: the restart window, min (IW, cwnd).
+        self.cwnd = self.cwnd.min(initial_window(mss));
+    }
+}
+
+/// Above any window that 32-bit sequence numbers allow.
+const MAX_CWND_BYTES: u32 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn initial_window_follows_rfc_6928() {
+        assert_eq!(initial_window(1460), 14_600);
+        assert_eq!(initial_window(536), 5_360);
+        assert_eq!(initial_window(8_960), 17_920);
+    }
+
+    #[test]
+    fn slow_start_doubles_and_avoidance_adds_one_segment_per_window() {
+        let mut cc = NewReno::new(1000, false);
+        assert_eq!(cc.cwnd_bytes(), 10_000);
+        cc.on_ack(10_000, 1000);
+        assert_eq!(cc.cwnd_bytes(), 20_000);
+        cc.on_loss(20_000, 1000);
+        assert_eq!((cc.cwnd_bytes(), cc.ssthresh_bytes()), (10_000, 10_000));
+        for _ in 0..10 {
+            cc.on_ack(1000, 1000);
+        }
+        assert_eq!(cc.cwnd_bytes(), 11_000);
+    }
+
+    #[test]
+    fn a_second_timeout_of_one_segment_holds_ssthresh() {
+        let mut cc = NewReno::new(1000, false);
+        cc.on_timeout(10_000, 1000, false);
+        assert_eq!((cc.cwnd_bytes(), cc.ssthresh_bytes()), (1000, 5000));
+        cc.on_timeout(1000, 1000, true);
+        assert_eq!((cc.cwnd_bytes(), cc.ssthresh_bytes()), (1000, 5000));
+    }
+
+    #[test]
+    fn recovery_ends_without_a_burst() {
+        let mut cc = NewReno::new(1000, false);
+        cc.on_loss(50_000, 1000);
+        cc.on_recovered(3_000, 1000);
+        assert_eq!(cc.cwnd_bytes(), 4_000);
+    }
+}

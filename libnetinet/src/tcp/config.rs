@@ -1,0 +1,161 @@
+//! What of TCP can be set, per stack and per connection.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Settings of a stack's TCP. Defaults are Linux's where Linux has the knob.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TcpConfig {
+    /// Bytes that a connection's send buffer holds at most (`SO_SNDBUF`).
+    pub send_buffer_bytes: u32,
+    /// Bytes that a connection's receive buffer holds at most (`SO_RCVBUF`); the window follows.
+    pub receive_buffer_bytes: u32,
+    /// The largest receive buffer that a connection may be given later; it fixes the window
+    /// shift at the SYN. Source: RFC 7323 §2.3.
+    pub receive_buffer_max_bytes: u32,
+    /// Out-of-order pieces that a connection keeps at most.
+    pub reassembly_pieces: u16,
+    /// RTO before the first measurement. Source: RFC 6298 §2.1.
+    pub rto_initial: Duration,
+    /// Floor of the RTO.
+    pub rto_min: Duration,
+    /// Ceiling of the RTO, 60 s at least. Source: RFC 6298 §2.5.
+    pub rto_max: Duration,
+    /// How long an acknowledgement waits for company, below 500 ms. Source: RFC 1122 §4.2.3.2.
+    pub delayed_ack: Duration,
+    /// How long it waits once two full segments came in one super-segment and more is expected.
+    pub stretched_ack: Duration,
+    /// SYNs sent again before a connect fails.
+    pub syn_retries: u8,
+    /// SYN-ACKs sent again before a connection that nobody accepted is forgotten.
+    pub syn_ack_retries: u8,
+    /// Retransmissions after which advice goes to the IP layer. Source: RFC 9293 §3.8.3 (R1).
+    pub advice_retries: u8,
+    /// Retransmissions after which a connection fails. Source: RFC 9293 §3.8.3 (R2).
+    pub data_retries: u8,
+    /// The same for one that the application has closed.
+    pub orphan_retries: u8,
+    /// Stay in TIME-WAIT.
+    pub time_wait: Duration,
+    /// Connections in TIME-WAIT at most; beyond it, the oldest leave early.
+    pub time_wait_max: usize,
+    /// Age from which a TIME-WAIT may be taken over by a connect of ours. Source: RFC 6191.
+    pub time_wait_reuse_after: Duration,
+    /// Stay in FIN-WAIT-2 after the application has closed.
+    pub fin_wait_2: Duration,
+    /// Idle time before the first keep-alive probe, 2 h at least by default. Source: RFC 9293 §3.8.4.
+    pub keepalive_idle: Duration,
+    /// Time between keep-alive probes.
+    pub keepalive_interval: Duration,
+    /// Keep-alive probes without answer after which a connection fails.
+    pub keepalive_probes: u8,
+    /// Challenge ACKs per second, for all connections of a shard. Source: RFC 5961 §7.
+    pub challenge_acks_per_second: u32,
+    /// Time between answers to segments without data that are out of window, per connection.
+    pub out_of_window_ack_interval: Duration,
+    /// Offer timestamps. Source: RFC 7323 §3.
+    pub timestamps: bool,
+    /// An ICMP message cannot make a path's MTU smaller than this, bytes.
+    pub path_mtu_min: u32,
+    /// Ports for connections that ask for none. Source: RFC 6056 §3.2.
+    pub ephemeral_ports: RangeInclusive<u16>,
+    /// Connections of a shard at most, those in TIME-WAIT apart.
+    pub connections_max: usize,
+    /// Connections that wait to be accepted, at most, whatever backlog is asked for.
+    pub backlog_max: u32,
+    /// TTL or hop limit. Source: RFC 1700, RFC 9293 §3.9.2 (MUST-49: configurable).
+    pub ttl: u8,
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        TcpConfig {
+            send_buffer_bytes: 1 << 20,
+            receive_buffer_bytes: 1 << 20,
+            receive_buffer_max_bytes: 6 << 20,
+            reassembly_pieces: 1024,
+            rto_initial: Duration::from_secs(1),
+            // DEVIATES RFC 6298 §2.4: floor 200 ms instead of 1 s, as Linux does.
+            rto_min: Duration::from_millis(200),
+            rto_max: Duration::from_secs(120),
+            delayed_ack: Duration::from_millis(40),
+            stretched_ack: Duration::from_millis(1),
+            syn_retries: 6,
+            syn_ack_retries: 5,
+            advice_retries: 3,
+            data_retries: 15,
+            orphan_retries: 8,
+            // DEVIATES RFC 9293 §3.4.2 (MSL 2 min): 60 s for 2 MSL, as Linux does.
+            time_wait: Duration::from_secs(60),
+            time_wait_max: 1 << 16,
+            time_wait_reuse_after: Duration::from_millis(100),
+            fin_wait_2: Duration::from_secs(60),
+            keepalive_idle: Duration::from_secs(7200),
+            keepalive_interval: Duration::from_secs(75),
+            keepalive_probes: 9,
+            challenge_acks_per_second: 1000,
+            out_of_window_ack_interval: Duration::from_millis(500),
+            timestamps: true,
+            path_mtu_min: 552,
+            ephemeral_ports: 32768..=60999,
+            connections_max: 1 << 20,
+            backlog_max: 4096,
+            ttl: 64,
+        }
+    }
+}
+
+/// What an application can set of one connection; a listener's go to those it accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnOptions {
+    /// Bytes of the send buffer; 0: the stack's default.
+    pub send_buffer_bytes: u32,
+    /// Bytes of the receive buffer; 0: the stack's default.
+    pub receive_buffer_bytes: u32,
+    /// Send small segments at once (`TCP_NODELAY`). Source: RFC 9293 §3.7.4 (MUST-17).
+    pub nodelay: bool,
+    /// Probe an idle peer (`SO_KEEPALIVE`). Source: RFC 9293 §3.8.4 (MUST-25: off by default).
+    pub keepalive: bool,
+    /// Idle time before the first probe; zero: the stack's default.
+    pub keepalive_idle: Duration,
+    /// Time between probes; zero: the stack's default.
+    pub keepalive_interval: Duration,
+    /// Probes without answer after which the connection fails; 0: the stack's default.
+    pub keepalive_probes: u8,
+    /// How long sent data may stay unacknowledged; zero: until the retries are used up.
+    /// Source: RFC 9293 §3.8.3 (MUST-21).
+    pub user_timeout: Duration,
+    /// Upper bound of the segment size in both directions, bytes; 0: none (`TCP_MAXSEG`).
+    pub max_segment_bytes: u16,
+    /// TTL or hop limit; 0: the stack's default.
+    pub ttl: u8,
+    /// The traffic class octet. Source: RFC 9293 §3.9.2 (MUST-48).
+    pub tos: u8,
+}
+
+impl ConnOptions {
+    /// All at the stack's defaults.
+    pub const fn new() -> Self {
+        ConnOptions {
+            send_buffer_bytes: 0,
+            receive_buffer_bytes: 0,
+            nodelay: false,
+            keepalive: false,
+            keepalive_idle: Duration::ZERO,
+            keepalive_interval: Duration::ZERO,
+            keepalive_probes: 0,
+            user_timeout: Duration::ZERO,
+            max_segment_bytes: 0,
+            ttl: 0,
+            tos: 0,
+        }
+    }
+}
+
+impl Default for ConnOptions {
+    fn default() -> Self {
+        ConnOptions::new()
+    }
+}

@@ -1,0 +1,123 @@
+//! What the connections of a shard share: settings, keys, counters.
+
+use std::sync::Arc;
+
+use libnet::{DropCounters, DropReason, Instant};
+
+use super::config::TcpConfig;
+use super::secrets::Secrets;
+use super::state::TransitionCounts;
+
+/// What a connection's code is given beside the time and the segment.
+#[derive(Debug)]
+pub struct Ctx {
+    /// Settings.
+    pub config: Arc<TcpConfig>,
+    /// Keys.
+    pub secrets: Secrets,
+    /// Why segments were dropped; one value for the stack.
+    pub drops: Arc<DropCounters>,
+    /// What passed.
+    pub counters: TcpCounters,
+    /// Which state transitions were made.
+    pub transitions: TransitionCounts,
+    challenges: ChallengeBudget,
+}
+
+/// What passed a shard's TCP, and what it met. Names follow RFC 4022 where it has one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpCounters {
+    /// Connects begun (tcpActiveOpens).
+    pub active_opens: u64,
+    /// SYNs taken by a listener (tcpPassiveOpens).
+    pub passive_opens: u64,
+    /// Handshakes that failed (tcpAttemptFails).
+    pub attempt_fails: u64,
+    /// Connections reset after they were established (tcpEstabResets).
+    pub established_resets: u64,
+    /// Segments received, a super-segment as one (tcpInSegs).
+    pub segments_in: u64,
+    /// Segments sent, a super-segment as one (tcpOutSegs).
+    pub segments_out: u64,
+    /// Bytes of data received in order.
+    pub bytes_in: u64,
+    /// Bytes of data sent, resent ones among them.
+    pub bytes_out: u64,
+    /// Segments sent again (tcpRetransSegs).
+    pub retransmitted_segments: u64,
+    /// Retransmission time-outs.
+    pub timeouts: u64,
+    /// Fast retransmits.
+    pub fast_retransmits: u64,
+    /// Segments with RST sent (tcpOutRsts).
+    pub resets_out: u64,
+    /// Acknowledgements without data sent.
+    pub pure_acks_out: u64,
+    /// Challenge ACKs sent (RFC 5961).
+    pub challenge_acks_out: u64,
+    /// Zero-window probes sent.
+    pub window_probes_out: u64,
+    /// Keep-alive probes sent.
+    pub keepalives_out: u64,
+    /// Segments that arrived before others and waited.
+    pub out_of_order_in: u64,
+    /// Connections that left TIME-WAIT early because there were too many.
+    pub time_wait_evicted: u64,
+    /// Connections in TIME-WAIT whose place a new one took (RFC 6191).
+    pub time_wait_reused: u64,
+    /// Path MTUs made smaller by ICMP (RFC 1191).
+    pub path_mtu_shrunk: u64,
+}
+
+impl Ctx {
+    /// A context with all counters at zero.
+    pub fn new(config: Arc<TcpConfig>, secrets: Secrets, drops: Arc<DropCounters>) -> Self {
+        Ctx {
+            config,
+            secrets,
+            drops,
+            counters: TcpCounters::default(),
+            transitions: TransitionCounts::default(),
+            challenges: ChallengeBudget::default(),
+        }
+    }
+
+    /// Counts a drop.
+    pub fn dropped(&self, reason: DropReason) {
+        self.drops.count(reason);
+    }
+
+    /// May a challenge ACK be sent now? Counts it either way.
+    pub(super) fn allow_challenge(&mut self, now: Instant) -> bool {
+        let limit = self.config.challenge_acks_per_second;
+        if self.challenges.allow(now, limit, &self.secrets) {
+            self.counters.challenge_acks_out += 1;
+            return true;
+        }
+        self.dropped(DropReason::TcpChallengeLimited);
+        false
+    }
+}
+
+/// RFC 5961 §7: so many challenge ACKs per interval. How many changes from second to second in a
+/// way that a stranger cannot foretell, or the shared budget would tell them of other connections.
+#[derive(Debug, Default)]
+struct ChallengeBudget {
+    second: u64,
+    left: u32,
+}
+
+impl ChallengeBudget {
+    fn allow(&mut self, now: Instant, limit: u32, secrets: &Secrets) -> bool {
+        let second = now.as_millis() / 1000 + 1;
+        if second != self.second {
+            self.second = second;
+            let half = limit.div_ceil(2);
+            self.left = half + (secrets.of_second(second) % u64::from(half.max(1))) as u32;
+        }
+        let allowed = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        allowed
+    }
+}

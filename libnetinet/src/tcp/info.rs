@@ -1,0 +1,118 @@
+//! What a connection tells of itself (`TCP_INFO`, `ss`).
+
+use std::time::Duration;
+
+use super::cc::CongestionControl;
+use super::error::ConnError;
+use super::segment::FourTuple;
+use super::state::State;
+use super::tcb::Connection;
+
+/// A snapshot of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TcpInfo {
+    /// Both ends.
+    pub tuple: FourTuple,
+    /// State.
+    pub state: State,
+    /// Smoothed round-trip time; `None` before the first sample.
+    pub srtt: Option<Duration>,
+    /// Its deviation.
+    pub rttvar: Duration,
+    /// Retransmission time-out, backed off.
+    pub rto: Duration,
+    /// Retransmissions or probes without an answer so far.
+    pub retries: u8,
+    /// Congestion window, bytes.
+    pub cwnd_bytes: u32,
+    /// Slow-start threshold, bytes.
+    pub ssthresh_bytes: u32,
+    /// Send window, bytes.
+    pub snd_wnd_bytes: u32,
+    /// Receive window that the peer was told, bytes.
+    pub rcv_wnd_bytes: u32,
+    /// Data bytes of a segment.
+    pub snd_mss_bytes: u16,
+    /// Data bytes of a super-segment at most; 0: the path takes none.
+    pub snd_super_bytes: u16,
+    /// The path's MTU as far as it is known, bytes.
+    pub path_mtu_bytes: u32,
+    /// Sent and not acknowledged, bytes.
+    pub in_flight_bytes: u32,
+    /// In the send buffer, those in flight among them, bytes.
+    pub send_queue_bytes: u32,
+    /// In the receive buffer, bytes.
+    pub receive_queue_bytes: u32,
+    /// Waiting for a hole to be filled, bytes.
+    pub reassembly_bytes: usize,
+    /// Timestamps are in use.
+    pub timestamps: bool,
+    /// Fast recovery is on.
+    pub in_recovery: bool,
+    /// Urgent bytes that have not been received yet or not been passed: up to the mark.
+    pub urgent_bytes: u32,
+    /// Data bytes received in order.
+    pub bytes_in: u64,
+    /// Data bytes sent, resent ones among them.
+    pub bytes_out: u64,
+    /// Segments received.
+    pub segments_in: u64,
+    /// Segments sent.
+    pub segments_out: u64,
+    /// Segments sent again.
+    pub retransmits: u64,
+    /// An ICMP error that may pass.
+    pub soft_error: Option<ConnError>,
+}
+
+impl Connection {
+    /// A snapshot.
+    pub fn info(&self) -> TcpInfo {
+        let unread_from = self.rcv_nxt - self.buffered_to_read();
+        let urgent = self.cold.urgent_end.map_or(0, |end| end.saturating_since(unread_from));
+        TcpInfo {
+            tuple: self.tuple,
+            state: self.state,
+            srtt: self.rtt.srtt(),
+            rttvar: self.rtt.rttvar(),
+            rto: self.rtt.rto(),
+            retries: self.retries,
+            cwnd_bytes: self.cc.cwnd_bytes(),
+            ssthresh_bytes: self.cc.ssthresh_bytes(),
+            snd_wnd_bytes: self.snd_wnd,
+            rcv_wnd_bytes: self.rcv_wnd(),
+            snd_mss_bytes: self.mss,
+            snd_super_bytes: self.super_bytes,
+            path_mtu_bytes: self.path_mtu,
+            in_flight_bytes: self.snd_max.saturating_since(self.snd_una),
+            send_queue_bytes: self.buffered_to_send(),
+            receive_queue_bytes: self.buffered_to_read(),
+            reassembly_bytes: self.reassembly.as_ref().map_or(0, |r| r.bytes()),
+            timestamps: self.mode.timestamps,
+            in_recovery: self.recovery.in_recovery(),
+            urgent_bytes: urgent,
+            bytes_in: self.cold.bytes_in,
+            bytes_out: self.cold.bytes_out,
+            segments_in: self.cold.segments_in,
+            segments_out: self.cold.segments_out,
+            retransmits: self.cold.retransmits,
+            soft_error: self.cold.soft_error,
+        }
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Both ends.
+    pub fn tuple(&self) -> &FourTuple {
+        &self.tuple
+    }
+
+    /// What its events carry.
+    pub fn token(&self) -> u64 {
+        self.cold.token
+    }
+}

@@ -1,0 +1,176 @@
+//! Sixth and seventh step: urgent pointer and data, and when to acknowledge them.
+
+use bytes::Bytes;
+use libnet::{DropReason, Instant, Packet, Ready};
+
+use super::{Disposition, Flow};
+use crate::tcp::config::TcpConfig;
+use crate::tcp::ctx::Ctx;
+use crate::tcp::segment::{Flags, Segment};
+use crate::tcp::seq::SeqNumber;
+use crate::tcp::tcb::{Connection, QUICK_ACKS};
+
+impl Connection {
+    /// RFC 9293 §3.10.7.4, sixth: RCV.UP moves up. The bytes stay in line (RFC 6093 §6), and
+    /// [`info`](Self::info) tells where they end (MUST-32).
+    pub(super) fn take_urgent(&mut self, seg: &Segment) {
+        if !seg.flags.has(Flags::URG) || !self.state.can_receive() {
+            return;
+        }
+        // RFC 6093 §4 (RFC 9293 MUST-62): the pointer is to the byte after the last urgent one
+        // in what everyone sends; RCV.UP is one past it either way.
+        let end = seg.seq + u32::from(seg.urgent);
+        if self.cold.urgent_end.is_none_or(|known| end.gt(known)) && end.gt(self.rcv_nxt) {
+            self.cold.urgent_end = Some(end);
+            self.wake |= Ready::READABLE;
+        }
+    }
+
+    /// RFC 9293 §3.10.7.4, seventh: process the segment text.
+    pub(super) fn take_data(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx,
+        seg: &Segment,
+        packet: &Packet,
+    ) -> Flow {
+        let mut seg = *seg;
+        if let Some(fin) = self.peer_fin {
+            seg.data_len = seg.data_len.min(fin.saturating_since(seg.seq));
+        }
+        // CLOSE-WAIT and later: the peer's FIN is in, text after it is ignored.
+        if seg.data_len == 0 || !self.state.can_receive() {
+            return Flow::Continue(());
+        }
+        if self.mode.orphan {
+            // RFC 1122 §4.2.2.13, RFC 9293 §3.6.1: nobody can read it; a RST says it is lost.
+            ctx.counters.established_resets += 1;
+            self.owed.reset = true;
+            self.finish(ctx, None);
+            return Flow::Break(Disposition::Dropped(DropReason::TcpDataAfterClose));
+        }
+        if seg.seq == self.rcv_nxt {
+            self.take_in_order(now, ctx, &seg, packet);
+        } else {
+            self.take_out_of_order(ctx, &seg, packet);
+        }
+        Flow::Continue(())
+    }
+
+    fn take_in_order(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment, packet: &Packet) {
+        let before = self.rcv_nxt;
+        for_each_piece(seg, packet, |_, piece| self.deliver(piece));
+        let filled_hole = self.reassembly.is_some();
+        self.drain_reassembly();
+        let received = self.rcv_nxt - before;
+        ctx.counters.bytes_in += u64::from(received);
+        self.cold.bytes_in += u64::from(received);
+        self.wake |= Ready::READABLE;
+        if filled_hole {
+            // RFC 5681 §4.2: a segment that fills a hole is acknowledged at once.
+            self.owed.ack = true;
+        }
+        self.schedule_ack(now, &ctx.config, seg);
+    }
+
+    /// Hands in-order bytes to the application, or drops them if it does not read any more.
+    fn deliver(&mut self, piece: Bytes) {
+        self.rcv_nxt += piece.len() as u32;
+        if !self.mode.read_shut {
+            self.receive_buffer.get_or_insert_default().push(piece);
+        }
+    }
+
+    /// Moves what is in order now out of the reassembly queue.
+    fn drain_reassembly(&mut self) {
+        let Some(mut reassembly) = self.reassembly.take() else { return };
+        while let Some(piece) = reassembly.pop_in_order(self.rcv_nxt) {
+            self.deliver(piece);
+        }
+        if !reassembly.is_empty() {
+            self.reassembly = Some(reassembly);
+        }
+    }
+
+    fn take_out_of_order(&mut self, ctx: &mut Ctx, seg: &Segment, packet: &Packet) {
+        ctx.counters.out_of_order_in += 1;
+        let max_pieces = usize::from(ctx.config.reassembly_pieces);
+        let reassembly = self.reassembly.get_or_insert_default();
+        let mut full = false;
+        for_each_piece(seg, packet, |seq, piece| {
+            full |= reassembly.insert(seq, piece, max_pieces).is_err();
+        });
+        if full {
+            ctx.dropped(DropReason::TcpReassemblyFull);
+        }
+        // RFC 5681 §4.2: at once, and one for each, since the sender counts them. A super-segment
+        // stands for several.
+        let worth = (seg.data_len / u32::from(self.mss)).clamp(1, 3) as u8;
+        self.owed.dup_acks = self.owed.dup_acks.saturating_add(worth).min(MAX_DUP_ACKS);
+        self.ack.quick = QUICK_ACKS;
+    }
+
+    /// RFC 9293 §3.8.6.3 (MUST-58, MUST-59): delayed, but less than 0.5 s, and at least every
+    /// second full-sized segment at once.
+    fn schedule_ack(&mut self, now: Instant, config: &TcpConfig, seg: &Segment) {
+        self.ack.unacked_bytes = self.ack.unacked_bytes.saturating_add(seg.data_len);
+        let (unacked, mss) = (self.ack.unacked_bytes, u32::from(self.mss));
+        let previous = std::mem::replace(&mut self.ack.super_bytes, seg.data_len);
+        if self.ack.quick > 0 {
+            self.ack.quick -= 1;
+            self.owed.ack = true;
+        } else if unacked < 2 * mss {
+            self.deadlines.ack = self.deadlines.ack.min(now + config.delayed_ack);
+        } else if self.expects_more(seg, previous) {
+            // DEVIATES RFC 5681 §4.2 (SHOULD): every second super-segment, while more are surely
+            // under way; a short timer stands behind the guess.
+            self.deadlines.ack = self.deadlines.ack.min(now + config.stretched_ack);
+        } else {
+            self.owed.ack = true;
+        }
+    }
+
+    /// Is this one of a train of super-segments, neither its last nor a smaller one, not the
+    /// second without an ACK, and not near the end of the window?
+    fn expects_more(&self, seg: &Segment, previous: u32) -> bool {
+        let mss = u32::from(self.mss);
+        seg.data_len >= STRETCH_SEGMENTS * mss
+            && seg.data_len >= previous
+            && self.ack.unacked_bytes < 2 * seg.data_len
+            && !seg.flags.has(Flags::PSH | Flags::FIN)
+            && self.rcv_wnd() >= 4 * seg.data_len
+    }
+
+    /// Is the peer's FIN next? Text beyond it is a liar's and changes nothing.
+    pub(super) fn at_peer_fin(&self) -> bool {
+        self.peer_fin.is_some_and(|fin| self.rcv_nxt.ge(fin))
+    }
+}
+
+/// Calls `take` with each piece of a segment's data and its number.
+fn for_each_piece(seg: &Segment, packet: &Packet, mut take: impl FnMut(SeqNumber, Bytes)) {
+    let (mut skip, mut left, mut seq) = (seg.data_offset as usize, seg.data_len as usize, seg.seq);
+    // A header gathered into the head room may have taken data with it.
+    let head = packet.head();
+    if skip < head.len() {
+        let front = &head[skip..head.len().min(skip + left)];
+        take(seq, Bytes::copy_from_slice(front));
+        left -= front.len();
+        seq += front.len() as u32;
+    }
+    skip = skip.saturating_sub(head.len());
+    for piece in packet.payload() {
+        let start = skip.min(piece.len());
+        let n = left.min(piece.len() - start);
+        skip -= start;
+        if n > 0 {
+            take(seq, piece.slice(start..start + n));
+            left -= n;
+            seq += n as u32;
+        }
+    }
+}
+
+/// A super-segment of fewer is acknowledged as any other data.
+const STRETCH_SEGMENTS: u32 = 8;
+const MAX_DUP_ACKS: u8 = 64;

@@ -1,0 +1,44 @@
+//! Eighth step: FIN, when everything before it is in.
+
+use libnet::Ready;
+
+use super::Flow;
+use crate::tcp::ctx::Ctx;
+use crate::tcp::segment::{Flags, Segment};
+use crate::tcp::state::State;
+use crate::tcp::tcb::Connection;
+
+impl Connection {
+    /// RFC 9293 §3.10.7.4, eighth: check the FIN bit.
+    pub(super) fn take_fin(&mut self, ctx: &mut Ctx, seg: &Segment) -> Flow {
+        if !self.state.can_receive() {
+            // Its FIN again: in CLOSE-WAIT, CLOSING and LAST-ACK it stays. RFC 9293: our ACK was
+            // lost; the unacceptable segment was answered in the first step.
+            return Flow::Continue(());
+        }
+        if seg.flags.has(Flags::FIN) {
+            let at = seg.seq + seg.data_len;
+            // The first FIN counts; one elsewhere is a liar's.
+            self.peer_fin.get_or_insert(at);
+        }
+        if !self.at_peer_fin() {
+            return Flow::Continue(());
+        }
+        // RFC 9293: RCV.NXT over the FIN, and an acknowledgement at once.
+        self.rcv_nxt += 1;
+        self.rcv_adv = self.rcv_adv.max(self.rcv_nxt);
+        self.owed.ack = true;
+        self.reassembly = None;
+        self.wake |= Ready::READABLE | Ready::READ_CLOSED;
+        match self.state {
+            State::Established => self.transition(ctx, State::CloseWait),
+            // Our FIN is not acknowledged, or the fifth step had moved on to FIN-WAIT-2.
+            State::FinWait1 => {
+                self.transition(ctx, State::Closing);
+                self.wake |= Ready::HANGUP;
+            }
+            _ => self.enter_time_wait(ctx),
+        }
+        Flow::Continue(())
+    }
+}

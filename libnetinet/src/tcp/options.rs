@@ -1,0 +1,168 @@
+//! TCP options: a reader that survives anything, and a writer for those that we send.
+
+/// The options of one segment that we know; the others are skipped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Maximum segment size, bytes; on a SYN. Source: RFC 9293 §3.7.1, RFC 6691.
+    pub mss: Option<u16>,
+    /// Window shift, 0..=14; on a SYN. Source: RFC 7323 §2.
+    pub window_shift: Option<u8>,
+    /// SACK permitted; on a SYN. Source: RFC 2018 §2.
+    pub sack_permitted: bool,
+    /// TSval and TSecr. Source: RFC 7323 §3.
+    pub timestamps: Option<Timestamps>,
+}
+
+/// The timestamps option. Source: RFC 7323 §3.2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timestamps {
+    /// The sender's clock, in ticks of 1 ms to 1 s, from an origin of its own.
+    pub value: u32,
+    /// The latest value received from the other side; valid only with ACK.
+    pub echo: u32,
+}
+
+impl Options {
+    /// Reads what stands between the fixed header and the data, 0..=40 bytes.
+    ///
+    /// ```
+    /// use libnetinet::tcp::Options;
+    /// // An unknown option (99), then MSS 1460.
+    /// let options = Options::parse(&[99, 3, 0, 2, 4, 0x05, 0xb4, 0]);
+    /// assert_eq!(options.mss, Some(1460));
+    /// ```
+    pub fn parse(mut bytes: &[u8]) -> Self {
+        let mut options = Options::default();
+        loop {
+            bytes = match bytes {
+                // RFC 9293 §3.2: End of Option List; the rest is padding.
+                [] | [KIND_END, ..] => return options,
+                [KIND_NOP, rest @ ..] => rest,
+                // RFC 9293 §3.1 (MUST-7): a length that cannot be must not crash; nothing after
+                // it can be found, so reading ends here.
+                [_] => return options,
+                [_, len, ..] if *len < 2 || usize::from(*len) > bytes.len() => return options,
+                [kind, len, ..] => {
+                    let (option, rest) = bytes.split_at(usize::from(*len));
+                    options.take(*kind, &option[2..]);
+                    rest
+                }
+            };
+        }
+    }
+
+    /// Bytes that [`Options::write`] fills, a multiple of 4.
+    pub fn len(&self) -> usize {
+        let mss = if self.mss.is_some() { 4 } else { 0 };
+        let shift = if self.window_shift.is_some() { 4 } else { 0 };
+        let sack = if self.sack_permitted { 4 } else { 0 };
+        let timestamps = if self.timestamps.is_some() { 12 } else { 0 };
+        mss + shift + sack + timestamps
+    }
+
+    /// Does it hold none?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes the options into `out`, which holds [`Options::len`] bytes.
+    pub fn write(&self, out: &mut [u8]) {
+        let mut rest = out;
+        let mut put = |bytes: &[u8]| {
+            let (here, after) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+            here.copy_from_slice(bytes);
+            rest = after;
+        };
+        if let Some(mss) = self.mss {
+            let [hi, lo] = mss.to_be_bytes();
+            put(&[KIND_MSS, 4, hi, lo]);
+        }
+        if let Some(shift) = self.window_shift {
+            put(&[KIND_NOP, KIND_WINDOW_SHIFT, 3, shift]);
+        }
+        if self.sack_permitted {
+            put(&[KIND_NOP, KIND_NOP, KIND_SACK_PERMITTED, 2]);
+        }
+        if let Some(Timestamps { value, echo }) = self.timestamps {
+            // RFC 7323 appendix A: two NOPs keep the values on 32-bit boundaries.
+            put(&[KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, 10]);
+            put(&value.to_be_bytes());
+            put(&echo.to_be_bytes());
+        }
+    }
+
+    /// RFC 9293 §3.1 (MUST-6): an option that we do not know is skipped.
+    fn take(&mut self, kind: u8, body: &[u8]) {
+        match (kind, body) {
+            (KIND_MSS, &[hi, lo]) => self.mss = Some(u16::from_be_bytes([hi, lo])),
+            (KIND_WINDOW_SHIFT, &[shift]) => {
+                // RFC 7323 §2.3: a shift above 14 counts as 14.
+                self.window_shift = Some(shift.min(MAX_WINDOW_SHIFT));
+            }
+            (KIND_SACK_PERMITTED, []) => self.sack_permitted = true,
+            (KIND_TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => {
+                let value = u32::from_be_bytes([a, b, c, d]);
+                let echo = u32::from_be_bytes([e, f, g, h]);
+                self.timestamps = Some(Timestamps { value, echo });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The largest window shift. Source: RFC 7323 §2.2.
+pub const MAX_WINDOW_SHIFT: u8 = 14;
+/// Bytes that options may fill at most: a data offset of 15 words. Source: RFC 9293 §3.1.
+pub const MAX_OPTIONS_BYTES: usize = 40;
+
+const KIND_END: u8 = 0;
+const KIND_NOP: u8 = 1;
+const KIND_MSS: u8 = 2;
+const KIND_WINDOW_SHIFT: u8 = 3;
+const KIND_SACK_PERMITTED: u8 = 4;
+const KIND_TIMESTAMPS: u8 = 8;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(
+            mss: Option<u16>, shift in prop::option::of(0u8..=14), sack_permitted: bool,
+            ts in prop::option::of((any::<u32>(), any::<u32>())),
+        ) {
+            let timestamps = ts.map(|(value, echo)| Timestamps { value, echo });
+            let options = Options { mss, window_shift: shift, sack_permitted, timestamps };
+            let mut bytes = vec![0xee; options.len()];
+            options.write(&mut bytes);
+            prop_assert!(options.len() <= MAX_OPTIONS_BYTES && options.len() % 4 == 0);
+            prop_assert_eq!(Options::parse(&bytes), options);
+        }
+
+        #[test]
+        fn garbage_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..=40)) {
+            Options::parse(&bytes);
+        }
+    }
+
+    #[test]
+    fn unknown_and_malformed_options_do_not_hide_what_came_before() {
+        // RFC 9293 §3.1 (MUST-7): length 0, 1, and past the end.
+        for bad in [[99u8, 0], [99, 1], [99, 200]] {
+            let bytes = [&[2, 4, 0x05, 0xb4][..], &bad].concat();
+            assert_eq!(Options::parse(&bytes).mss, Some(1460));
+        }
+        let bytes = [30, 6, 1, 2, 3, 4, 1, 1, 4, 2, 3, 3, 200, 0];
+        let options = Options::parse(&bytes);
+        assert!(options.sack_permitted);
+        assert_eq!(options.window_shift, Some(14));
+    }
+
+    #[test]
+    fn a_known_option_of_the_wrong_length_is_ignored() {
+        assert_eq!(Options::parse(&[2, 3, 5, 3, 2, 8, 4, 0, 0, 4, 3, 0]), Options::default());
+    }
+}

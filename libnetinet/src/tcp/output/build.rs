@@ -1,0 +1,219 @@
+//! Builds the segment that was decided on, and takes note that it is under way.
+
+use libnet::{Instant, Packet};
+
+use super::{DataKind, DataPlan, SendPlan};
+use crate::tcp::cc::CongestionControl;
+use crate::tcp::config::TcpConfig;
+use crate::tcp::ctx::Ctx;
+use crate::tcp::options::{Options, Timestamps};
+use crate::tcp::segment::{Flags, Header};
+use crate::tcp::seq::SeqNumber;
+use crate::tcp::state::State;
+use crate::tcp::tcb::Connection;
+
+impl Connection {
+    /// The segment of a plan; `None` for [`SendPlan::Nothing`].
+    pub(super) fn build(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx,
+        plan: SendPlan,
+    ) -> Option<(Header, Packet)> {
+        match plan {
+            SendPlan::Nothing => None,
+            SendPlan::Reset => Some((self.build_reset(ctx), Packet::new())),
+            SendPlan::Syn => Some((self.build_syn(now, ctx), Packet::new())),
+            SendPlan::Ack { duplicate } => {
+                Some((self.build_ack(now, ctx, duplicate), Packet::new()))
+            }
+            SendPlan::Data(plan) => Some(self.build_data(now, ctx, plan)),
+            SendPlan::Keepalive => Some((self.build_keepalive(now, ctx), Packet::new())),
+        }
+    }
+
+    /// RFC 9293 §3.10.5: `<SEQ=SND.NXT><CTL=RST>`.
+    fn build_reset(&mut self, ctx: &mut Ctx) -> Header {
+        self.owed.reset = false;
+        ctx.counters.resets_out += 1;
+        // With ACK, so that a peer in SYN-RECEIVED or one that lags takes it too; exact by
+        // RFC 5961 §3, if nothing of ours is still under way.
+        let options = Options::default();
+        let flags = Flags::RST | Flags::ACK;
+        Header { seq: self.ack_seq(), ack: self.rcv_nxt, flags, wnd: 0, options }
+    }
+
+    fn build_syn(&mut self, now: Instant, ctx: &mut Ctx) -> Header {
+        let again = self.snd_max != self.iss;
+        let reply = self.state == State::SynReceived;
+        let timestamps = self.mode.timestamps.then(|| Timestamps {
+            value: self.timestamp(now),
+            // RFC 7323 §3.2: without ACK the echo is zero.
+            echo: if reply { self.ts_recent } else { 0 },
+        });
+        // RFC 7323 §2.2: in a SYN-ACK only if the SYN had it.
+        let shift = (!reply || self.rcv_shift > 0 || self.snd_shift > 0).then_some(self.rcv_shift);
+        let options = Options {
+            // RFC 9293 §3.7.1 (MUST-14, SHOULD-5): always.
+            mss: Some(self.cold.local_mss),
+            window_shift: shift,
+            sack_permitted: false,
+            timestamps,
+        };
+        let window = self.receive_limit(&ctx.config).min(u32::from(u16::MAX));
+        self.snd_nxt = self.iss + 1;
+        self.snd_max = self.snd_max.max(self.snd_nxt);
+        self.owed.syn = false;
+        if again {
+            // RFC 6298 §3: no sample from a SYN that was sent again.
+            self.rtt.cancel();
+            self.mode.syn_lost |= self.retries > 0;
+            self.cold.retransmits += 1;
+            ctx.counters.retransmitted_segments += 1;
+        } else {
+            self.rtt.start(self.snd_nxt, now);
+        }
+        if self.deadlines.resend == Instant::MAX {
+            self.deadlines.resend = now + self.rtt.rto();
+        }
+        let flags = if reply { Flags::SYN | Flags::ACK } else { Flags::SYN };
+        if reply {
+            self.note_acked();
+        }
+        Header { seq: self.iss, ack: self.rcv_nxt, flags, wnd: window as u16, options }
+    }
+
+    fn build_ack(&mut self, now: Instant, ctx: &mut Ctx, duplicate: bool) -> Header {
+        if duplicate {
+            self.owed.dup_acks -= 1;
+        } else {
+            self.owed.dup_acks = 0;
+        }
+        ctx.counters.pure_acks_out += 1;
+        self.header(now, ctx, self.ack_seq(), Flags::ACK)
+    }
+
+    /// SND.NXT of a segment without data. After a time-out SND.NXT has gone back, but the peer may
+    /// have had SND.MAX; beyond a window that is closed it would not take the acknowledgement.
+    fn ack_seq(&self) -> SeqNumber {
+        let edge = self.snd_una + self.snd_wnd;
+        if self.snd_max.le(edge) { self.snd_max } else { self.snd_nxt.max(edge) }
+    }
+
+    fn build_data(&mut self, now: Instant, ctx: &mut Ctx, plan: DataPlan) -> (Header, Packet) {
+        let mut packet = Packet::new();
+        let offset = plan.seq - self.snd_una;
+        if let Some(buffer) = &mut self.send_buffer {
+            buffer.share(offset as usize, plan.len as usize, &mut packet);
+        }
+        let mut flags = Flags::ACK;
+        if plan.push {
+            flags |= Flags::PSH;
+        }
+        if plan.fin {
+            flags |= Flags::FIN;
+        }
+        self.note_sent(now, ctx, plan);
+        (self.header(now, ctx, plan.seq, flags), packet)
+    }
+
+    /// RFC 9293 §3.8.4: `<SEQ=SND.NXT-1>`, without data.
+    fn build_keepalive(&mut self, now: Instant, ctx: &mut Ctx) -> Header {
+        self.owed.keepalive = false;
+        ctx.counters.keepalives_out += 1;
+        self.header(now, ctx, self.snd_una - 1, Flags::ACK)
+    }
+
+    fn note_sent(&mut self, now: Instant, ctx: &mut Ctx, plan: DataPlan) {
+        let end = plan.seq + plan.len + u32::from(plan.fin);
+        let again = plan.seq.lt(self.snd_max);
+        self.restart_if_idle(now);
+        match plan.kind {
+            DataKind::Next => self.snd_nxt = end,
+            DataKind::Head => self.owed.head = false,
+            DataKind::WindowProbe => {
+                self.owed.window_probe = false;
+                ctx.counters.window_probes_out += 1;
+            }
+        }
+        if plan.kind == DataKind::Head {
+            self.snd_nxt = self.snd_nxt.max(end);
+        }
+        if again {
+            let segments = u64::from(plan.len.div_ceil(u32::from(self.mss)).max(1));
+            ctx.counters.retransmitted_segments += segments;
+            self.cold.retransmits += segments;
+            self.rtt.cancel();
+        } else {
+            if self.snd_una == self.snd_max {
+                self.cold.stalled_since = now;
+                if plan.kind == DataKind::Next {
+                    self.retries = 0;
+                }
+            }
+            if plan.kind == DataKind::Next {
+                self.rtt.start(end, now);
+            }
+        }
+        if !plan.len.is_multiple_of(u32::from(self.mss)) {
+            self.snd_small = self.snd_small.max(end);
+        }
+        self.snd_max = self.snd_max.max(end);
+        ctx.counters.bytes_out += u64::from(plan.len);
+        self.cold.bytes_out += u64::from(plan.len);
+        // RFC 6298 §5.1: started if it does not run.
+        if plan.kind != DataKind::WindowProbe && self.deadlines.resend == Instant::MAX {
+            self.deadlines.resend = now + self.rtt.rto();
+        }
+    }
+
+    /// RFC 5681 §4.1: after an idle RTO the window restarts, since nothing clocks it.
+    fn restart_if_idle(&mut self, now: Instant) {
+        let idle = self.snd_una == self.snd_max && now.since(self.last_sent_at) > self.rtt.rto();
+        if idle {
+            self.cc.on_idle(u32::from(self.mss));
+        }
+    }
+
+    /// The header that every segment after the handshake has; it acknowledges all there is.
+    fn header(&mut self, now: Instant, ctx: &Ctx, seq: SeqNumber, flags: Flags) -> Header {
+        let wnd = self.select_window(&ctx.config);
+        let timestamps = self
+            .mode
+            .timestamps
+            .then(|| Timestamps { value: self.timestamp(now), echo: self.ts_recent });
+        self.note_acked();
+        let options = Options { timestamps, ..Options::default() };
+        Header { seq, ack: self.rcv_nxt, flags, wnd, options }
+    }
+
+    fn note_acked(&mut self) {
+        self.owed.ack = false;
+        self.last_ack_sent = self.rcv_nxt;
+        self.ack.unacked_bytes = 0;
+        self.deadlines.ack = Instant::MAX;
+    }
+
+    /// The window field, and RCV.ADV with it.
+    fn select_window(&mut self, config: &TcpConfig) -> u16 {
+        let wnd = self.offered_window(config);
+        let mut field = wnd >> self.rcv_shift;
+        if field << self.rcv_shift < self.rcv_wnd() {
+            // RFC 9293 §3.8.6 (SHOULD-14): the right edge does not go back, also not by the bits
+            // that the shift drops.
+            field += 1;
+        }
+        let field = field.min(u32::from(u16::MAX));
+        self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + (field << self.rcv_shift));
+        field as u16
+    }
+
+    /// RFC 9293 §3.8.6.2.2 (MUST-39): the right edge moves by a worthwhile step or not at all.
+    pub(in crate::tcp) fn offered_window(&self, config: &TcpConfig) -> u32 {
+        let limit = self.receive_limit(config);
+        let room = limit.saturating_sub(self.buffered_to_read());
+        let told = self.rcv_wnd();
+        let step = (limit / 2).min(u32::from(self.mss));
+        if room >= told.saturating_add(step) { room } else { told }
+    }
+}

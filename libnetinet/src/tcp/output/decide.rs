@@ -1,0 +1,149 @@
+//! Decides how much to send; builds nothing.
+
+use super::{DataKind, DataPlan, SendPlan};
+use crate::tcp::cc::CongestionControl;
+use crate::tcp::state::State;
+use crate::tcp::tcb::Connection;
+
+impl Connection {
+    /// The next segment, as things are.
+    pub(super) fn decide(&self) -> SendPlan {
+        if self.owed.reset {
+            return SendPlan::Reset;
+        }
+        if !self.state.is_synchronized() {
+            return self.decide_handshake();
+        }
+        if self.state == State::TimeWait {
+            return self.decide_ack();
+        }
+        // Acknowledgements that count must not ride on data (RFC 5681 §2).
+        if self.owed.dup_acks > 0 {
+            return SendPlan::Ack { duplicate: true };
+        }
+        let data =
+            self.decide_head().or_else(|| self.decide_next()).or_else(|| self.decide_probe());
+        if let Some(plan) = data {
+            return SendPlan::Data(plan);
+        }
+        if self.owed.keepalive {
+            return SendPlan::Keepalive;
+        }
+        self.decide_ack()
+    }
+
+    fn decide_handshake(&self) -> SendPlan {
+        match self.state {
+            State::SynSent | State::SynReceived if self.owed.syn => SendPlan::Syn,
+            State::SynReceived => self.decide_ack(),
+            _ => SendPlan::Nothing,
+        }
+    }
+
+    fn decide_ack(&self) -> SendPlan {
+        if self.owed.ack || self.owed.dup_acks > 0 {
+            return SendPlan::Ack { duplicate: false };
+        }
+        SendPlan::Nothing
+    }
+
+    /// The first unacknowledged segment again: the peer's window held it once, so it holds it now.
+    fn decide_head(&self) -> Option<DataPlan> {
+        if !self.owed.head || self.snd_una == self.snd_max {
+            return None;
+        }
+        let buffered = self.buffered_to_send();
+        let sent = (self.snd_max - self.snd_una).min(buffered);
+        let len = sent.min(u32::from(self.mss));
+        let fin = self.fin_sent() && len == buffered;
+        let (seq, push) = (self.snd_una, len == buffered);
+        Some(DataPlan { seq, len, fin, push, kind: DataKind::Head })
+    }
+
+    /// What is next in line, as far as the windows allow.
+    fn decide_next(&self) -> Option<DataPlan> {
+        let data_end = self.snd_una + self.buffered_to_send();
+        let fin_left = self.mode.fin_queued && !self.mode.fin_acked && self.snd_nxt.le(data_end);
+        let unsent = data_end.saturating_since(self.snd_nxt);
+        if unsent == 0 && !fin_left {
+            return None;
+        }
+        let window = (self.snd_una + self.snd_wnd).saturating_since(self.snd_nxt);
+        let mss = u32::from(self.mss);
+        let cwnd = self.cc.cwnd_bytes().saturating_add(self.recovery.extra_bytes(mss));
+        let usable = window.min(cwnd.saturating_sub(self.flight()));
+        let len = self.size_segment(unsent, usable)?;
+        let fin = fin_left && len == unsent && window > len;
+        if len == 0 && !fin {
+            return None;
+        }
+        // RFC 9293 §3.9.1.2 (MUST-60, MUST-61): PSH on the last buffered segment.
+        let push = len > 0 && len == unsent;
+        Some(DataPlan { seq: self.snd_nxt, len, fin, push, kind: DataKind::Next })
+    }
+
+    /// Bytes of the next segment; `None`: it is too small to be worth it now.
+    fn size_segment(&self, unsent: u32, usable: u32) -> Option<u32> {
+        let mss = u32::from(self.mss);
+        let len = unsent.min(usable);
+        if len >= mss {
+            let most = self.largest_segment();
+            if len > most {
+                return Some(most);
+            }
+            let whole = len - len % mss;
+            if len == unsent && self.may_send_small() {
+                return Some(len);
+            }
+            return Some(whole);
+        }
+        // RFC 9293 §3.8.6.2.1 (MUST-38), with D the data and U the usable window: (2), all of the
+        // data fit, and Nagle agrees;
+        if len == unsent && self.may_send_small() {
+            return Some(len);
+        }
+        // (3), at least half of the largest window ever seen, and nothing is under way.
+        let idle = self.snd_nxt == self.snd_una;
+        if idle && len > 0 && len >= self.max_snd_wnd / 2 && len < unsent {
+            return Some(len);
+        }
+        // (4), the override, is the persist timer's.
+        None
+    }
+
+    /// A super-segment, but not more than half of the congestion window, so that two are under
+    /// way and acknowledgements keep coming.
+    fn largest_segment(&self) -> u32 {
+        let mss = u32::from(self.mss);
+        let half = self.cc.cwnd_bytes() / 2;
+        (u32::from(self.super_bytes).min(half) / mss * mss).max(mss)
+    }
+
+    /// May a segment smaller than the MSS go out?
+    ///
+    /// DEVIATES RFC 9293 §3.7.4 (SHOULD-7), Nagle: held back only while another *small* segment is
+    /// not acknowledged (Minshall's form, as Linux has it), else the end of every large write
+    /// waits for a delayed ACK.
+    fn may_send_small(&self) -> bool {
+        self.mode.nodelay
+            || self.mode.fin_queued
+            || self.snd_nxt.lt(self.snd_max)
+            || self.snd_small.le(self.snd_una)
+    }
+
+    /// One byte past the window, or what the window has room for: RFC 9293 §3.8.6.1 (MUST-36).
+    fn decide_probe(&self) -> Option<DataPlan> {
+        if !self.owed.window_probe {
+            return None;
+        }
+        let buffered = self.buffered_to_send();
+        let window = self.snd_wnd.clamp(1, u32::from(self.mss));
+        let len = buffered.min(window);
+        let fin = len == 0 && self.mode.fin_queued && !self.mode.fin_acked;
+        if len == 0 && !fin {
+            return None;
+        }
+        let (seq, push) = (self.snd_una, len == buffered);
+        Some(DataPlan { seq, len, fin, push, kind: DataKind::WindowProbe })
+    }
+}

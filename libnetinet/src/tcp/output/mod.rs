@@ -1,0 +1,99 @@
+//! What to send: `decide` looks and changes nothing, `build` does it.
+
+mod build;
+mod decide;
+
+use libnet::{Instant, Packet};
+
+use super::ctx::Ctx;
+use super::path::OutMeta;
+use super::segment::Header;
+use super::seq::SeqNumber;
+use super::tcb::Connection;
+
+/// A segment to hand to the layer below.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// What its IP header is to say.
+    pub meta: OutMeta,
+    /// TCP header and data.
+    pub packet: Packet,
+}
+
+/// The next segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum SendPlan {
+    Nothing,
+    /// RST; nothing follows.
+    Reset,
+    /// SYN or SYN-ACK, by the state.
+    Syn,
+    /// An acknowledgement, alone: one of a run, or the last.
+    Ack {
+        duplicate: bool,
+    },
+    /// Data, FIN, or both.
+    Data(DataPlan),
+    /// A number that the peer has had already, to make it answer.
+    Keepalive,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct DataPlan {
+    pub(super) seq: SeqNumber,
+    pub(super) len: u32,
+    pub(super) fin: bool,
+    /// The send buffer is empty after it.
+    pub(super) push: bool,
+    pub(super) kind: DataKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum DataKind {
+    /// At SND.NXT: new, or again after a time-out.
+    Next,
+    /// The first unacknowledged segment, out of turn.
+    Head,
+    /// Past what the window allows, to learn whether it has opened.
+    WindowProbe,
+}
+
+impl Connection {
+    /// The next segment to send now, if there is one. What it asks for is taken as sent.
+    pub fn poll_transmit(&mut self, now: Instant, ctx: &mut Ctx) -> Option<Outgoing> {
+        let plan = self.decide();
+        let (header, mut packet) = self.build(now, ctx, plan)?;
+        self.finish_segment(now, ctx, &header, &mut packet);
+        Some(Outgoing { meta: self.out_meta(ctx), packet })
+    }
+
+    /// Is there something to send now?
+    pub fn wants_transmit(&self) -> bool {
+        self.decide() != SendPlan::Nothing
+    }
+
+    fn finish_segment(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx,
+        header: &Header,
+        packet: &mut Packet,
+    ) {
+        header.prepend_to(packet, &self.tuple, self.mss);
+        self.last_sent_at = now;
+        self.cold.segments_out += 1;
+        ctx.counters.segments_out += 1;
+    }
+
+    fn out_meta(&self, ctx: &Ctx) -> OutMeta {
+        let ttl = self.cold.options.ttl;
+        OutMeta {
+            src: self.tuple.local,
+            dst: self.tuple.remote,
+            iface: self.iface,
+            ttl: if ttl > 0 { ttl } else { ctx.config.ttl },
+            tos: self.cold.options.tos,
+            dont_fragment: true,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The receive buffer: in-order bytes for the application, kept as they came.
+
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Bytes received in order and not yet read.
+///
+/// Pieces are the received packets' own memory, except small ones, which are copied together.
+#[derive(Debug, Default)]
+pub(crate) struct ReceiveBuffer {
+    pieces: VecDeque<Bytes>,
+    /// Small pieces after the last of `pieces`.
+    tail: BytesMut,
+    len: usize,
+}
+
+impl ReceiveBuffer {
+    /// Holds nothing and owns no memory.
+    pub(crate) fn new() -> Self {
+        ReceiveBuffer::default()
+    }
+
+    /// Bytes held.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Holds nothing?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends a piece.
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        if piece.len() > SMALL_PIECE_BYTES {
+            self.flush_tail();
+            self.pieces.push_back(piece);
+            return;
+        }
+        if self.tail.len() + piece.len() > TAIL_BYTES {
+            self.flush_tail();
+        }
+        self.tail.extend_from_slice(&piece);
+    }
+
+    /// Copies bytes out and removes them; how many.
+    pub(crate) fn read(&mut self, slices: &mut [IoSliceMut<'_>]) -> usize {
+        let n = self.peek(slices);
+        self.consume(n);
+        n
+    }
+
+    /// Copies bytes out and leaves them; how many.
+    pub(crate) fn peek(&self, slices: &mut [IoSliceMut<'_>]) -> usize {
+        let mut pieces = self.pieces.iter().map(|p| &p[..]).chain([&self.tail[..]]);
+        let mut piece: &[u8] = &[];
+        let mut done = 0;
+        for slice in slices {
+            let mut filled = 0;
+            while filled < slice.len() {
+                if piece.is_empty() {
+                    match pieces.next() {
+                        Some(next) => piece = next,
+                        None => return done,
+                    }
+                }
+                let n = piece.len().min(slice.len() - filled);
+                slice[filled..filled + n].copy_from_slice(&piece[..n]);
+                piece = &piece[n..];
+                filled += n;
+                done += n;
+            }
+        }
+        done
+    }
+
+    /// Hands over up to `max_bytes` without a copy, appended to `out`; how many.
+    pub(crate) fn take(&mut self, max_bytes: usize, out: &mut VecDeque<Bytes>) -> usize {
+        self.flush_tail();
+        let mut left = max_bytes.min(self.len);
+        let taken = left;
+        while left > 0 {
+            let Some(mut piece) = self.pieces.pop_front() else { break };
+            if piece.len() > left {
+                out.push_back(piece.split_to(left));
+                self.pieces.push_front(piece);
+                break;
+            }
+            left -= piece.len();
+            out.push_back(piece);
+        }
+        self.len -= taken;
+        self.free_if_empty();
+        taken
+    }
+
+    fn consume(&mut self, n: usize) {
+        let mut left = n.min(self.len);
+        self.len -= left;
+        while left > 0 {
+            let Some(piece) = self.pieces.front_mut() else { break };
+            if left < piece.len() {
+                piece.advance(left);
+                return;
+            }
+            left -= piece.len();
+            self.pieces.pop_front();
+        }
+        self.tail.advance(left);
+        self.free_if_empty();
+    }
+
+    fn flush_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(std::mem::take(&mut self.tail).freeze());
+        }
+    }
+
+    fn free_if_empty(&mut self) {
+        if self.len == 0 {
+            *self = ReceiveBuffer::new();
+        }
+    }
+}
+
+/// Pieces up to this are copied together: a byte must not hold a whole packet's memory.
+const SMALL_PIECE_BYTES: usize = 512;
+const TAIL_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn gives_back_what_came_however_it_is_read(
+            pieces in prop::collection::vec(0usize..1500, 1..40),
+            reads in prop::collection::vec((0u8..3, 0usize..4000), 1..60),
+        ) {
+            let mut buffer = ReceiveBuffer::new();
+            let mut oracle: VecDeque<u8> = VecDeque::new();
+            let mut next = 0u8;
+            let mut pieces = pieces.into_iter();
+            for (how, n) in reads {
+                if let Some(len) = pieces.next() {
+                    let data: Vec<u8> = (0..len).map(|_| { next = next.wrapping_add(1); next }).collect();
+                    oracle.extend(&data);
+                    buffer.push(Bytes::from(data));
+                }
+                let want: Vec<u8> = oracle.iter().take(n).copied().collect();
+                let mut got = vec![0; n];
+                let (first, second) = got.split_at_mut(n / 3);
+                let mut slices = [IoSliceMut::new(first), IoSliceMut::new(second)];
+                let count = match how {
+                    0 => buffer.peek(&mut slices),
+                    1 => buffer.read(&mut slices),
+                    _ => {
+                        let mut out = VecDeque::new();
+                        let count = buffer.take(n, &mut out);
+                        let flat: Vec<u8> = out.iter().flatten().copied().collect();
+                        got[..count].copy_from_slice(&flat);
+                        count
+                    }
+                };
+                prop_assert_eq!(&got[..count], &want[..]);
+                if how > 0 {
+                    oracle.drain(..count);
+                }
+                prop_assert_eq!(buffer.len(), oracle.len());
+            }
+        }
+    }
+}

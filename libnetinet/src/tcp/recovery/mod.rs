@@ -1,0 +1,5 @@
+//! Who resends what: loss detection and recovery, apart from how much may fly.
+
+mod newreno;
+
+pub(crate) use newreno::{DupAck, NewAck, NewReno};

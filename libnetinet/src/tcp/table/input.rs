@@ -1,0 +1,219 @@
+//! Packets in: to a connection, a listener, a TIME-WAIT, or to nobody.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use libnet::{DropReason, Instant, Packet};
+
+use super::{Place, Table};
+use crate::tcp::icmp::IcmpError;
+use crate::tcp::input::Disposition;
+use crate::tcp::listen::Listener;
+use crate::tcp::options::{Options, Timestamps};
+use crate::tcp::path::{OutMeta, Path};
+use crate::tcp::segment::{Flags, Header, Segment, reset_for};
+use crate::tcp::tcb::{Connection, timestamp};
+use crate::tcp::timewait::Remembered;
+
+impl Table {
+    /// A packet whose first byte is the TCP header's and whose last is the segment's, from `src`
+    /// to our address `dst`. Replies without a connection leave by `path` at once.
+    pub fn on_packet(
+        &mut self,
+        now: Instant,
+        path: &mut dyn Path,
+        src: IpAddr,
+        dst: IpAddr,
+        mut packet: Packet,
+    ) {
+        self.ctx.counters.segments_in += 1;
+        // RFC 9293 §3.9.2.3 (MUST-57, MUST-63): nothing from or to several.
+        if !is_unicast(src) || !is_unicast(dst) {
+            return self.ctx.dropped(DropReason::TcpMalformed);
+        }
+        let seg = match Segment::parse(&mut packet, src, dst) {
+            Ok(seg) => seg,
+            Err(reason) => return self.ctx.dropped(reason),
+        };
+        match self.find(&seg.tuple) {
+            Some(Place::Slot(index)) => self.on_connection(now, path, index, &seg, &packet),
+            Some(Place::TimeWait(entry)) => self.on_time_wait(now, path, entry, &seg),
+            None => self.on_unconnected(now, path, &seg),
+        }
+    }
+
+    /// An ICMP error that quotes a segment of ours; `false` if it is about nothing we know.
+    pub fn on_icmp(&mut self, now: Instant, error: &IcmpError) -> bool {
+        let Some(Place::Slot(index)) = self.find(&error.tuple) else { return false };
+        let Some(conn) = self.slots.at_mut(index) else { return false };
+        let known = conn.on_icmp(now, &mut self.ctx, error);
+        self.settle(now, index);
+        known
+    }
+
+    fn on_connection(
+        &mut self,
+        now: Instant,
+        path: &mut dyn Path,
+        index: u32,
+        seg: &Segment,
+        packet: &Packet,
+    ) {
+        let Some(conn) = self.slots.at_mut(index) else { return };
+        let disposition = conn.on_segment(now, &mut self.ctx, seg, packet);
+        if matches!(disposition, Disposition::Reset(_)) {
+            self.send_reset(now, path, seg);
+        }
+        self.settle(now, index);
+    }
+
+    /// RFC 9293 §3.10.7.1 and §3.10.7.2: CLOSED and LISTEN.
+    fn on_unconnected(&mut self, now: Instant, path: &mut dyn Path, seg: &Segment) {
+        let Some(listener) = self.listener_for(seg) else {
+            self.ctx.dropped(DropReason::TcpNoConnection);
+            return self.send_reset(now, path, seg);
+        };
+        // First: a RST is ignored. Nothing was sent that it could answer.
+        if seg.flags.has(Flags::RST) {
+            return self.ctx.dropped(DropReason::TcpNoConnection);
+        }
+        // Second: any ACK is bad here.
+        if seg.flags.has(Flags::ACK) {
+            self.ctx.dropped(DropReason::TcpBadAck);
+            return self.send_reset(now, path, seg);
+        }
+        // Third: SYN. Fourth: what is neither cannot get here with sense.
+        if !seg.flags.has(Flags::SYN) {
+            return self.ctx.dropped(DropReason::TcpNoAck);
+        }
+        self.on_syn(now, path, seg, listener);
+    }
+
+    fn on_syn(
+        &mut self,
+        now: Instant,
+        path: &mut dyn Path,
+        seg: &Segment,
+        listener: Arc<Listener>,
+    ) {
+        if self.slots.is_full() {
+            return self.ctx.dropped(DropReason::TcpTableFull);
+        }
+        // RFC 9293 §3.9.1.1 (MUST-44): the connection keeps the address that the SYN was sent to.
+        let Ok(way) = path.route(Some(seg.tuple.local), seg.tuple.remote) else {
+            return self.ctx.dropped(DropReason::NoRoute);
+        };
+        if !listener.begin_handshake() {
+            return self.ctx.dropped(DropReason::TcpListenOverflow);
+        }
+        let mut conn = Connection::accept(now, &mut self.ctx, seg, &way, listener);
+        conn.route_generation = path.route_generation();
+        let id = self.insert(conn);
+        self.settle(now, id.index);
+    }
+
+    /// RFC 9293 §3.10.7.4 for TIME-WAIT, with RFC 5961 and RFC 6191.
+    fn on_time_wait(&mut self, now: Instant, path: &mut dyn Path, entry: u32, seg: &Segment) {
+        let old = self.waits.get(entry);
+        if seg.flags.has(Flags::RST) {
+            // RFC 5961 §3.2: only an exact one is believed.
+            return match seg.seq == old.rcv_nxt {
+                true => self.forget_time_wait(now, entry),
+                false => self.ctx.dropped(DropReason::TcpOutOfWindow),
+            };
+        }
+        if seg.flags.has(Flags::SYN) && !seg.flags.has(Flags::ACK) {
+            return self.on_time_wait_syn(now, path, entry, seg);
+        }
+        let fin_again = seg.flags.has(Flags::FIN) && (seg.seq + seg.len()) == old.rcv_nxt;
+        if fin_again {
+            // RFC 9293: the only thing that can arrive; our ACK was lost.
+            self.waits.restart(now, entry);
+            return self.acknowledge(now, path, &old);
+        }
+        let (reason, exact) = (DropReason::TcpOutOfWindow, seg.seq == old.rcv_nxt);
+        self.ctx.dropped(reason);
+        if !(seg.is_empty() && exact) && self.ctx.allow_challenge(now) {
+            self.acknowledge(now, path, &old);
+        }
+    }
+
+    /// RFC 6191 §2, RFC 9293 §3.6.1 (MAY-2): a SYN that is surely new takes the place.
+    fn on_time_wait_syn(&mut self, now: Instant, path: &mut dyn Path, entry: u32, seg: &Segment) {
+        let old = self.waits.get(entry);
+        let newer_seq = seg.seq.gt(old.rcv_nxt);
+        let fresh = match (seg.options.timestamps, old.ts_recent) {
+            (Some(new), Some(recent)) => match new.value.wrapping_sub(recent) as i32 {
+                // The same tick tells nothing: the sequence number decides.
+                0 => newer_seq,
+                delta => delta > 0,
+            },
+            _ => newer_seq,
+        };
+        if fresh && self.listener_for(seg).is_some() {
+            self.ctx.counters.time_wait_reused += 1;
+            self.forget_time_wait(now, entry);
+            return self.on_unconnected(now, path, seg);
+        }
+        // RFC 5961 §4.2: a challenge; a peer that means it resets and comes again.
+        self.ctx.dropped(DropReason::TcpChallenged);
+        if self.ctx.allow_challenge(now) {
+            self.acknowledge(now, path, &old);
+        }
+    }
+
+    fn listener_for(&self, seg: &Segment) -> Option<Arc<Listener>> {
+        let at_port = self.listeners.get(&seg.tuple.local_port)?;
+        at_port.iter().find(|listener| listener.covers(seg.tuple.local)).cloned()
+    }
+
+    fn send_reset(&mut self, now: Instant, path: &mut dyn Path, seg: &Segment) {
+        if let Some(header) = reset_for(seg) {
+            self.ctx.counters.resets_out += 1;
+            self.reply(now, path, seg.tuple, &header);
+        }
+    }
+
+    /// The ACK of a TIME-WAIT.
+    fn acknowledge(&mut self, now: Instant, path: &mut dyn Path, old: &Remembered) {
+        let offset = self.ctx.secrets.timestamp_offset(old.tuple.local, old.tuple.remote);
+        let timestamps =
+            old.ts_recent.map(|echo| Timestamps { value: timestamp(now, offset), echo });
+        let options = Options { timestamps, ..Options::default() };
+        let (seq, ack) = (old.snd_nxt, old.rcv_nxt);
+        let header = Header { seq, ack, flags: Flags::ACK, wnd: 0, options };
+        self.ctx.counters.pure_acks_out += 1;
+        self.reply(now, path, old.tuple, &header);
+    }
+
+    fn reply(
+        &mut self,
+        now: Instant,
+        path: &mut dyn Path,
+        tuple: crate::tcp::FourTuple,
+        header: &Header,
+    ) {
+        let Ok(way) = path.route(Some(tuple.local), tuple.remote) else {
+            return self.ctx.dropped(DropReason::NoRoute);
+        };
+        let mut packet = Packet::new();
+        header.prepend_to(&mut packet, &tuple, 0);
+        let meta = OutMeta {
+            src: tuple.local,
+            dst: tuple.remote,
+            iface: way.iface,
+            ttl: self.ctx.config.ttl,
+            tos: 0,
+            dont_fragment: true,
+        };
+        self.ctx.counters.segments_out += 1;
+        if path.output(now, &meta, packet).is_err() {
+            self.ctx.dropped(DropReason::NoRoute);
+        }
+    }
+}
+
+fn is_unicast(addr: IpAddr) -> bool {
+    let broadcast = matches!(addr, IpAddr::V4(addr) if addr.is_broadcast());
+    !(addr.is_unspecified() || addr.is_multicast() || broadcast)
+}

@@ -1,0 +1,337 @@
+//! A shard's connections: finds them, times them, lets them send in turn, and forgets them.
+
+mod index;
+mod input;
+mod open;
+mod output;
+mod ready;
+mod slots;
+mod user;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use libnet::{DropCounters, IfIndex, Instant, Ready, Wheel};
+
+use self::index::{Index, Place};
+use self::ready::ReadyQueues;
+pub use self::slots::ConnId;
+use self::slots::Slots;
+use super::config::TcpConfig;
+use super::ctx::{Ctx, TcpCounters};
+use super::listen::{Accepted, Listener};
+use super::secrets::Secrets;
+use super::segment::FourTuple;
+use super::state::{State, TransitionCounts};
+use super::tcb::Connection;
+use super::timewait::{Remembered, TimeWaits};
+
+pub use self::open::ConnectFrom;
+
+/// All TCP of one shard, pure: packets and calls go in; packets, events and a deadline come out.
+///
+/// ```text
+///  segment --> index (4-tuple) --> slot: Connection --> ready queue of its interface --> Path
+///                    |                      |
+///                    +--> TIME-WAITs        +--> wheel: one node each
+///                    +--> listeners
+/// ```
+#[derive(Debug)]
+pub struct Table {
+    ctx: Ctx,
+    shard: u32,
+    slots: Slots,
+    index: Index,
+    waits: TimeWaits,
+    listeners: BTreeMap<u16, Vec<Arc<Listener>>>,
+    wheel: Wheel<u32>,
+    ready: ReadyQueues,
+    events: Vec<Event>,
+    next_port: u32,
+}
+
+/// Something that a socket may wait for has happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection became ready for something.
+    Conn {
+        /// Which.
+        id: ConnId,
+        /// What [`Table::set_token`] gave it.
+        token: u64,
+        /// What changed.
+        ready: Ready,
+    },
+    /// A listener has a connection to accept.
+    Accept {
+        /// The listener's token.
+        token: u64,
+    },
+}
+
+impl Table {
+    /// An empty table; `shard` is its number in what its listeners hand out.
+    pub fn new(
+        config: Arc<TcpConfig>,
+        secrets: Secrets,
+        drops: Arc<DropCounters>,
+        shard: u32,
+    ) -> Self {
+        Table {
+            shard,
+            slots: Slots::new(config.connections_max),
+            index: Index::default(),
+            waits: TimeWaits::new(config.time_wait),
+            listeners: BTreeMap::new(),
+            wheel: Wheel::new(),
+            ready: ReadyQueues::default(),
+            events: Vec::new(),
+            next_port: 0,
+            ctx: Ctx::new(config, secrets, drops),
+        }
+    }
+
+    /// Lets a listener take this shard's connections; a listener is added to every shard's table.
+    pub fn add_listener(&mut self, listener: Arc<Listener>) {
+        self.ctx.transitions.record(State::Closed, State::Listen);
+        let at_port = self.listeners.entry(listener.addr().port()).or_default();
+        at_port.push(listener);
+        // One address goes before the wildcard.
+        at_port.sort_by_key(|listener| !listener.is_specific());
+    }
+
+    /// Takes a listener away; [`Listener::close`] is the caller's.
+    pub fn remove_listener(&mut self, listener: &Arc<Listener>) {
+        let Some(at_port) = self.listeners.get_mut(&listener.addr().port()) else { return };
+        let before = at_port.len();
+        at_port.retain(|other| !Arc::ptr_eq(other, listener));
+        if at_port.len() < before {
+            self.ctx.transitions.record(State::Listen, State::Closed);
+        }
+        if at_port.is_empty() {
+            self.listeners.remove(&listener.addr().port());
+        }
+    }
+
+    /// Does what is due.
+    pub fn on_timer(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        self.wheel.expire(now, &mut |index| due.push(index));
+        for index in due {
+            let Some(conn) = self.slots.at_mut(index) else { continue };
+            (conn.wheel, conn.wheel_at) = (None, Instant::MAX);
+            // A deadline that moved later left its node behind: look again.
+            if conn.next_deadline().is_some_and(|at| at <= now) {
+                conn.on_timer(now, &mut self.ctx);
+            }
+            self.settle(now, index);
+        }
+        while let Some(entry) = self.waits.expired(now) {
+            self.forget_time_wait(now, entry);
+        }
+    }
+
+    /// When [`on_timer`](Self::on_timer) wants to be called next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match (self.wheel.next_deadline(), self.waits.next_deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Appends the interfaces that [`poll_transmit`](Self::poll_transmit) has something for.
+    pub fn pending(&self, out: &mut Vec<IfIndex>) {
+        out.extend(self.ready.pending());
+    }
+
+    /// Moves what happened since the last call to `out`.
+    pub fn take_events(&mut self, out: &mut Vec<Event>) {
+        out.append(&mut self.events);
+    }
+
+    /// The connection's place while it lives.
+    pub fn get(&self, id: ConnId) -> Option<&Connection> {
+        self.slots.get(id)
+    }
+
+    /// All connections, those in TIME-WAIT apart.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
+        self.slots.iter()
+    }
+
+    /// Connections held, those in TIME-WAIT apart.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Holds no connection, also none in TIME-WAIT?
+    pub fn is_empty(&self) -> bool {
+        self.slots.len() == 0 && self.waits.len() == 0
+    }
+
+    /// Connections in TIME-WAIT.
+    pub fn time_waits(&self) -> usize {
+        self.waits.len()
+    }
+
+    /// What passed.
+    pub fn counters(&self) -> &TcpCounters {
+        &self.ctx.counters
+    }
+
+    /// Which state transitions were made.
+    pub fn transitions(&self) -> &TransitionCounts {
+        &self.ctx.transitions
+    }
+
+    /// Settings.
+    pub fn config(&self) -> &Arc<TcpConfig> {
+        &self.ctx.config
+    }
+
+    /// Checks what must hold between the parts, and in every connection; for tests.
+    ///
+    /// # Panics
+    /// When an invariant does not hold.
+    pub fn check_invariants(&self) {
+        let mut indexed = self.waits.len();
+        for (id, conn) in self.slots.iter() {
+            conn.check_invariants(&self.ctx.config);
+            if conn.mode.indexed {
+                indexed += 1;
+                assert_eq!(self.find(&conn.tuple), Some(Place::Slot(id.index)));
+            }
+            let due = conn.next_deadline().unwrap_or(Instant::MAX);
+            assert!(conn.wheel_at <= due, "the wheel fires after a deadline");
+            assert!(!conn.wants_transmit() || conn.mode.queued, "forgotten: {conn:?}");
+        }
+        assert_eq!(self.index.len(), indexed, "the index leads elsewhere");
+        assert!(self.slots.len() <= self.ctx.config.connections_max);
+        assert!(self.waits.len() <= self.ctx.config.time_wait_max);
+    }
+
+    fn hash(&self, tuple: &FourTuple) -> u64 {
+        let (local, remote) = ((tuple.local, tuple.local_port), (tuple.remote, tuple.remote_port));
+        self.ctx.secrets.steer_hash(local, remote)
+    }
+
+    fn find(&self, tuple: &FourTuple) -> Option<Place> {
+        self.index.find(self.hash(tuple), |place| match place {
+            Place::Slot(index) => self.slots.at(index).is_some_and(|conn| conn.tuple == *tuple),
+            Place::TimeWait(entry) => self.waits.get(entry).tuple == *tuple,
+        })
+    }
+
+    fn insert(&mut self, mut conn: Connection) -> ConnId {
+        let hash = self.hash(&conn.tuple);
+        conn.mode.indexed = true;
+        let id = self.slots.insert(conn);
+        self.index.insert(hash, Place::Slot(id.index));
+        id
+    }
+
+    /// After anything that may have changed a connection: where it belongs, when it wants to be
+    /// called, whether it wants to send, and who is to be told.
+    fn settle(&mut self, now: Instant, index: u32) {
+        self.settle_listener(index);
+        self.settle_index(now, index);
+        let id = self.slots.id(index);
+        let Some(conn) = self.slots.at_mut(index) else { return };
+        let wake = conn.take_wake();
+        let owned = !conn.mode.orphan && conn.cold.listener.is_none();
+        if !wake.is_empty() && owned {
+            self.events.push(Event::Conn { id, token: conn.cold.token, ready: wake });
+        }
+        let wants = conn.wants_transmit();
+        if !wants {
+            conn.arm_persist_if_stuck(now);
+            if !owned && matches!(conn.state, State::Closed | State::TimeWait) {
+                return self.free(index);
+            }
+        } else if !conn.mode.queued {
+            conn.mode.queued = true;
+            self.ready.push(conn.iface, index);
+        }
+        let Some(due) = conn.next_deadline().filter(|&due| due < conn.wheel_at) else { return };
+        conn.wheel_at = due;
+        match conn.wheel {
+            Some(handle) => {
+                self.wheel.reschedule(handle, due);
+            }
+            None => conn.wheel = Some(self.wheel.insert(due, index)),
+        }
+    }
+
+    /// A passive handshake that is over goes to its listener, or comes to nothing.
+    fn settle_listener(&mut self, index: u32) {
+        let id = self.slots.id(index);
+        let Some(conn) = self.slots.at_mut(index) else { return };
+        if conn.cold.listener.is_none() || conn.state == State::SynReceived {
+            return;
+        }
+        if conn.state == State::Closed {
+            if conn.mode.indexed
+                && let Some(listener) = &conn.cold.listener
+            {
+                listener.abandon_handshake();
+            }
+            return;
+        }
+        let Some(listener) = conn.cold.listener.take() else { return };
+        let local = (conn.tuple.local, conn.tuple.local_port).into();
+        let remote = (conn.tuple.remote, conn.tuple.remote_port).into();
+        if listener.promote(Accepted::new(self.shard, id, local, remote)) {
+            self.events.push(Event::Accept { token: listener.token() });
+        } else {
+            conn.mode.orphan = true;
+            conn.abort(&mut self.ctx);
+        }
+    }
+
+    /// A connection that is over leaves the index; one in TIME-WAIT leaves a note there.
+    fn settle_index(&mut self, now: Instant, index: u32) {
+        let Some(conn) = self.slots.at_mut(index) else { return };
+        if !conn.mode.indexed || !matches!(conn.state, State::Closed | State::TimeWait) {
+            return;
+        }
+        conn.mode.indexed = false;
+        let (tuple, waits) = (conn.tuple, conn.state == State::TimeWait);
+        let note = Remembered {
+            tuple,
+            snd_nxt: conn.snd_max,
+            rcv_nxt: conn.rcv_nxt,
+            ts_recent: conn.mode.timestamps.then_some(conn.ts_recent),
+        };
+        let hash = self.hash(&tuple);
+        self.index.remove(hash, Place::Slot(index));
+        if !waits {
+            return;
+        }
+        if self.waits.len() >= self.ctx.config.time_wait_max
+            && let Some(oldest) = self.waits.oldest()
+        {
+            self.ctx.counters.time_wait_evicted += 1;
+            self.forget_time_wait(now, oldest);
+        }
+        if self.ctx.config.time_wait_max > 0 {
+            let entry = self.waits.insert(now, &note);
+            self.index.insert(hash, Place::TimeWait(entry));
+        }
+    }
+
+    fn forget_time_wait(&mut self, now: Instant, entry: u32) {
+        let hash = self.hash(&self.waits.get(entry).tuple);
+        self.ctx.transitions.record(State::TimeWait, State::Closed);
+        self.index.remove(hash, Place::TimeWait(entry));
+        self.waits.remove(now, entry);
+    }
+
+    fn free(&mut self, index: u32) {
+        if let Some(conn) = self.slots.remove(index)
+            && let Some(handle) = conn.wheel
+        {
+            self.wheel.cancel(handle);
+        }
+    }
+}

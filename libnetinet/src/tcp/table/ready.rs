@@ -1,0 +1,37 @@
+//! Who has something to send, per interface, each in turn.
+
+use std::collections::VecDeque;
+
+use libnet::IfIndex;
+
+/// Queues of slots, one for each interface that was ever used.
+#[derive(Debug, Default)]
+pub(super) struct ReadyQueues {
+    queues: Vec<(IfIndex, VecDeque<u32>)>,
+}
+
+impl ReadyQueues {
+    pub(super) fn push(&mut self, iface: IfIndex, index: u32) {
+        let at = match self.queues.iter().position(|(key, _)| *key == iface) {
+            Some(at) => at,
+            None => {
+                self.queues.push((iface, VecDeque::new()));
+                self.queues.len() - 1
+            }
+        };
+        self.queues[at].1.push_back(index);
+    }
+
+    pub(super) fn pop(&mut self, iface: IfIndex) -> Option<u32> {
+        self.queues.iter_mut().find(|(key, _)| *key == iface)?.1.pop_front()
+    }
+
+    pub(super) fn len(&self, iface: IfIndex) -> usize {
+        self.queues.iter().find(|(key, _)| *key == iface).map_or(0, |(_, queue)| queue.len())
+    }
+
+    /// The interfaces that something waits for.
+    pub(super) fn pending(&self) -> impl Iterator<Item = IfIndex> {
+        self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(iface, _)| *iface)
+    }
+}

@@ -1,0 +1,118 @@
+//! The application's calls, by id; each settles what it changed.
+
+use std::io::IoSlice;
+
+use bytes::Bytes;
+use libnet::{Instant, Ready};
+
+use super::{ConnId, Table};
+use crate::tcp::config::ConnOptions;
+use crate::tcp::ctx::Ctx;
+use crate::tcp::error::{ConnError, NotConnected, RecvError, SendError};
+use crate::tcp::info::TcpInfo;
+use crate::tcp::tcb::Connection;
+use crate::tcp::user::{Linger, RecvInto};
+
+impl Table {
+    /// Takes bytes to send, as many as fit; how many.
+    ///
+    /// # Errors
+    /// [`SendError`] if none was taken; `ShutDown` for a stale id.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        slices: &[IoSlice<'_>],
+    ) -> Result<usize, SendError> {
+        self.with(now, id, |conn, ctx| conn.send(ctx, slices)).unwrap_or(Err(SendError::ShutDown))
+    }
+
+    /// Takes the front of a shared buffer to send, without a copy; how much.
+    ///
+    /// # Errors
+    /// [`SendError`] if none was taken; `ShutDown` for a stale id.
+    pub fn send_shared(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        data: &mut Bytes,
+    ) -> Result<usize, SendError> {
+        self.with(now, id, |conn, ctx| conn.send_shared(ctx, data))
+            .unwrap_or(Err(SendError::ShutDown))
+    }
+
+    /// Receives; 0 bytes are the end of the stream.
+    ///
+    /// # Errors
+    /// [`RecvError`]; a stale id is at its end.
+    pub fn recv(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        into: RecvInto<'_, '_>,
+    ) -> Result<usize, RecvError> {
+        self.with(now, id, |conn, ctx| conn.recv(ctx, into)).unwrap_or(Ok(0))
+    }
+
+    /// Closes the sending side.
+    ///
+    /// # Errors
+    /// [`NotConnected`].
+    pub fn shutdown_write(&mut self, now: Instant, id: ConnId) -> Result<(), NotConnected> {
+        self.with(now, id, |conn, ctx| conn.shutdown_write(ctx)).unwrap_or(Err(NotConnected))
+    }
+
+    /// Closes the receiving side; nothing is told to the peer.
+    pub fn shutdown_read(&mut self, now: Instant, id: ConnId) {
+        self.with(now, id, |conn, _| conn.shutdown_read());
+    }
+
+    /// Lets a connection go; its id is stale after this.
+    pub fn close(&mut self, now: Instant, id: ConnId, linger: Linger) {
+        self.with(now, id, |conn, ctx| conn.close(now, ctx, linger));
+    }
+
+    /// Ends a connection at once and lets it go: the peer gets a RST, unread data or not.
+    pub fn abort(&mut self, now: Instant, id: ConnId) {
+        self.close(now, id, Linger::Abort);
+    }
+
+    /// What a poll would say; a stale id has hung up.
+    pub fn ready(&self, id: ConnId) -> Ready {
+        self.slots.get(id).map_or(Ready::ALL, Connection::ready)
+    }
+
+    /// Takes the pending error.
+    pub fn take_error(&mut self, id: ConnId) -> Option<ConnError> {
+        self.slots.get_mut(id)?.take_error()
+    }
+
+    /// Changes a connection's options.
+    pub fn set_options(&mut self, now: Instant, id: ConnId, options: ConnOptions) {
+        self.with(now, id, |conn, ctx| conn.set_options(now, ctx, options));
+    }
+
+    /// Gives a connection what its events carry.
+    pub fn set_token(&mut self, id: ConnId, token: u64) {
+        if let Some(conn) = self.slots.get_mut(id) {
+            conn.set_token(token);
+        }
+    }
+
+    /// A snapshot of a connection.
+    pub fn info(&self, id: ConnId) -> Option<TcpInfo> {
+        self.slots.get(id).map(Connection::info)
+    }
+
+    fn with<T>(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        call: impl FnOnce(&mut Connection, &mut Ctx) -> T,
+    ) -> Option<T> {
+        let conn = self.slots.get_mut(id).filter(|conn| !conn.mode.orphan)?;
+        let result = call(conn, &mut self.ctx);
+        self.settle(now, id.index);
+        Some(result)
+    }
+}

@@ -1,0 +1,185 @@
+//! A connection's few deadlines: resend or persist, delayed ACK, idle.
+
+use libnet::Instant;
+
+use super::cc::CongestionControl;
+use super::config::TcpConfig;
+use super::ctx::Ctx;
+use super::error::ConnError;
+use super::state::State;
+use super::tcb::Connection;
+
+impl Connection {
+    /// When [`on_timer`](Self::on_timer) wants to be called next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let d = &self.deadlines;
+        let next = d.resend.min(d.ack).min(d.idle);
+        (next != Instant::MAX).then_some(next)
+    }
+
+    /// Does what is due.
+    pub fn on_timer(&mut self, now: Instant, ctx: &mut Ctx) {
+        if self.deadlines.ack <= now {
+            self.deadlines.ack = Instant::MAX;
+            self.owed.ack = true;
+        }
+        if self.deadlines.resend <= now {
+            self.deadlines.resend = Instant::MAX;
+            match self.state {
+                State::SynSent | State::SynReceived => self.on_syn_timeout(now, ctx),
+                _ if self.mode.persist => self.on_persist(now, ctx),
+                _ => self.on_retransmission_timeout(now, ctx),
+            }
+        }
+        if self.deadlines.idle <= now {
+            self.deadlines.idle = Instant::MAX;
+            self.on_idle(now, ctx);
+        }
+    }
+
+    fn on_syn_timeout(&mut self, now: Instant, ctx: &mut Ctx) {
+        let config = ctx.config.clone();
+        let limit = if self.mode.passive { config.syn_ack_retries } else { config.syn_retries };
+        if self.retries >= limit || self.user_timeout_over(now) {
+            ctx.counters.attempt_fails += 1;
+            return self.give_up(ctx);
+        }
+        self.retries += 1;
+        self.rtt.back_off(&config);
+        self.owed.syn = true;
+        self.deadlines.resend = now + self.rtt.rto();
+    }
+
+    /// RFC 6298 §5.4 to §5.6, RFC 5681 §3.1, RFC 6582 §3.2 step 4.
+    fn on_retransmission_timeout(&mut self, now: Instant, ctx: &mut Ctx) {
+        if self.snd_una == self.snd_max {
+            return;
+        }
+        let config = ctx.config.clone();
+        // RFC 9293 §3.8.3 (MUST-20): R2 ends the connection, R1 is advice to IP.
+        let limit = if self.mode.orphan { config.orphan_retries } else { config.data_retries };
+        if self.retries >= limit || self.user_timeout_over(now) {
+            return self.give_up(ctx);
+        }
+        let flight = self.snd_max - self.snd_una;
+        self.cc.on_timeout(flight, u32::from(self.mss), self.retries > 0);
+        self.recovery.on_timeout(self.snd_max);
+        self.retries += 1;
+        self.mode.advise |= self.retries == config.advice_retries;
+        ctx.counters.timeouts += 1;
+        self.rtt.back_off(&config);
+        self.rtt.cancel();
+        // Everything is taken as lost and sent again from the first unacknowledged byte on.
+        self.snd_nxt = self.snd_una;
+        self.owed.head = true;
+        self.deadlines.resend = now + self.rtt.rto();
+    }
+
+    /// RFC 9293 §3.8.6.1: the window is closed; ask whether it has opened.
+    fn on_persist(&mut self, now: Instant, ctx: &mut Ctx) {
+        let config = ctx.config.clone();
+        // RFC 9293 §3.8.6.1 (MUST-37): without end as long as the peer answers; `retries` counts
+        // probes that it did not. An orphan has nobody who would wait.
+        let limit = if self.mode.orphan { config.orphan_retries } else { config.data_retries };
+        if self.retries >= limit || (self.retries > 0 && self.user_timeout_over(now)) {
+            return self.give_up(ctx);
+        }
+        self.retries = self.retries.saturating_add(1);
+        self.owed.window_probe = true;
+        // RFC 9293 §3.8.6.1 (SHOULD-30): the interval grows as that of retransmissions.
+        self.rtt.back_off(&config);
+        self.deadlines.resend = now + self.rtt.rto();
+    }
+
+    fn on_idle(&mut self, now: Instant, ctx: &mut Ctx) {
+        if self.state == State::FinWait2 && self.mode.orphan {
+            // DEVIATES RFC 9293 §3.6: FIN-WAIT-2 has no end there; an orphan must not stay for
+            // ever because its peer does (as Linux does).
+            return self.finish(ctx, None);
+        }
+        if !self.mode.keepalive || !self.may_keep_alive() {
+            return;
+        }
+        let options = &self.cold.options;
+        let config = ctx.config.clone();
+        let or = |own: std::time::Duration, default| if own.is_zero() { default } else { own };
+        let idle = or(options.keepalive_idle, config.keepalive_idle);
+        let interval = or(options.keepalive_interval, config.keepalive_interval);
+        let probes = match options.keepalive_probes {
+            0 => config.keepalive_probes,
+            own => own,
+        };
+        if self.last_heard_at >= self.last_sent_at {
+            // Whatever was sent last, the peer has said something since.
+            self.retries = 0;
+        }
+        let quiet_until = self.last_heard_at + idle;
+        if now < quiet_until {
+            self.deadlines.idle = quiet_until;
+            return;
+        }
+        if self.snd_una != self.snd_max {
+            // Data are under way, and their own timer watches the peer.
+            self.deadlines.idle = now + interval;
+            return;
+        }
+        if self.retries >= probes {
+            // RFC 9293 §3.8.4 (MUST-26): one unanswered probe alone is no proof of death.
+            return self.give_up(ctx);
+        }
+        self.retries += 1;
+        self.owed.keepalive = true;
+        self.deadlines.idle = now + interval;
+    }
+
+    /// RFC 9293 §3.8.4 (MUST-24, MUST-27): only if asked for, and only when nothing was heard.
+    pub(super) fn arm_keepalive(&mut self, now: Instant, config: &TcpConfig) {
+        if self.mode.keepalive && self.may_keep_alive() {
+            let own = self.cold.options.keepalive_idle;
+            let idle = if own.is_zero() { config.keepalive_idle } else { own };
+            self.deadlines.idle = now.max(self.last_heard_at) + idle;
+        } else if !self.mode.orphan {
+            self.deadlines.idle = Instant::MAX;
+        }
+    }
+
+    pub(super) fn arm_fin_wait_2(&mut self, now: Instant, config: &TcpConfig) {
+        if self.mode.orphan {
+            self.deadlines.idle = now + config.fin_wait_2;
+        }
+    }
+
+    /// RFC 6298 §5.2 and §5.3: all acknowledged, the timer stops; else it starts anew.
+    pub(super) fn restart_resend_timer(&mut self, now: Instant) {
+        self.mode.persist = false;
+        let outstanding = self.snd_max.gt(self.snd_una);
+        self.deadlines.resend = if outstanding { now + self.rtt.rto() } else { Instant::MAX };
+    }
+
+    /// Nothing is under way, something waits, and the window holds it back: only a probe can tell
+    /// when that ends. Called when all that can be sent was sent.
+    pub(super) fn arm_persist_if_stuck(&mut self, now: Instant) {
+        let waiting = self.buffered_to_send() > 0 || (self.mode.fin_queued && !self.mode.fin_acked);
+        if self.state.is_synchronized() && waiting && self.deadlines.resend == Instant::MAX {
+            self.mode.persist = true;
+            self.deadlines.resend = now + self.rtt.rto();
+        }
+    }
+
+    fn may_keep_alive(&self) -> bool {
+        self.state.is_synchronized() && !matches!(self.state, State::TimeWait)
+    }
+
+    /// RFC 9293 §3.8.3, RFC 5482: the application's own bound.
+    fn user_timeout_over(&self, now: Instant) -> bool {
+        self.user_timeout().is_some_and(|timeout| now >= self.cold.stalled_since + timeout)
+    }
+
+    fn give_up(&mut self, ctx: &mut Ctx) {
+        let error = self.cold.soft_error.unwrap_or(ConnError::TimedOut);
+        if self.state.is_synchronized() {
+            ctx.counters.established_resets += 1;
+        }
+        self.finish(ctx, Some(error));
+    }
+}

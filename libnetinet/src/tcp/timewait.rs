@@ -1,0 +1,254 @@
+//! TIME-WAIT: what must be remembered of a connection that is over, in 64 bytes at most.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use libnet::Instant;
+
+use super::segment::FourTuple;
+use super::seq::SeqNumber;
+
+/// Connections in TIME-WAIT, the oldest first.
+///
+/// All stay equally long, so that the order of entering is the order of leaving, and one
+/// doubly-linked list through the entries is all the timer that they need.
+#[derive(Debug)]
+pub(super) struct TimeWaits {
+    entries: Vec<Entry>,
+    free: u32,
+    oldest: u32,
+    newest: u32,
+    len: usize,
+    stay: Duration,
+    next_deadline: Instant,
+}
+
+#[derive(Debug)]
+struct Entry {
+    local: [u8; 16],
+    remote: [u8; 16],
+    local_port: u16,
+    remote_port: u16,
+    snd_nxt: SeqNumber,
+    rcv_nxt: SeqNumber,
+    ts_recent: u32,
+    /// Milliseconds modulo 2^30 (12 days), then two bits.
+    entered: u32,
+    prev: u32,
+    next: u32,
+}
+
+/// What is remembered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Remembered {
+    pub(super) tuple: FourTuple,
+    pub(super) snd_nxt: SeqNumber,
+    pub(super) rcv_nxt: SeqNumber,
+    /// TS.Recent, if timestamps were in use.
+    pub(super) ts_recent: Option<u32>,
+}
+
+impl TimeWaits {
+    pub(super) fn new(stay: Duration) -> Self {
+        TimeWaits {
+            entries: Vec::new(),
+            free: NIL,
+            oldest: NIL,
+            newest: NIL,
+            len: 0,
+            stay: stay.min(MAX_STAY),
+            next_deadline: Instant::MAX,
+        }
+    }
+
+    pub(super) fn insert(&mut self, now: Instant, what: &Remembered) -> u32 {
+        let v6 = u32::from(what.tuple.local.is_ipv6());
+        let entry = Entry {
+            local: to_octets(what.tuple.local),
+            remote: to_octets(what.tuple.remote),
+            local_port: what.tuple.local_port,
+            remote_port: what.tuple.remote_port,
+            snd_nxt: what.snd_nxt,
+            rcv_nxt: what.rcv_nxt,
+            ts_recent: what.ts_recent.unwrap_or(0),
+            entered: stamp(now) | u32::from(what.ts_recent.is_some()) << 1 | v6,
+            prev: NIL,
+            next: NIL,
+        };
+        let index = if self.free == NIL {
+            self.entries.push(entry);
+            (self.entries.len() - 1) as u32
+        } else {
+            let index = self.free;
+            self.free = self.entries[index as usize].next;
+            self.entries[index as usize] = entry;
+            index
+        };
+        self.len += 1;
+        self.link(now, index);
+        index
+    }
+
+    pub(super) fn get(&self, index: u32) -> Remembered {
+        let entry = &self.entries[index as usize];
+        let tuple = FourTuple {
+            local: from_octets(entry.local, entry.entered & V6 != 0),
+            remote: from_octets(entry.remote, entry.entered & V6 != 0),
+            local_port: entry.local_port,
+            remote_port: entry.remote_port,
+        };
+        let ts_recent = (entry.entered & HAS_TIMESTAMP != 0).then_some(entry.ts_recent);
+        Remembered { tuple, snd_nxt: entry.snd_nxt, rcv_nxt: entry.rcv_nxt, ts_recent }
+    }
+
+    /// How long it has been here since its last FIN.
+    pub(super) fn age(&self, now: Instant, index: u32) -> Duration {
+        let entered = self.entries[index as usize].entered;
+        let ms = stamp(now).wrapping_sub(entered & !FLAGS) >> FLAG_BITS;
+        Duration::from_millis(u64::from(ms))
+    }
+
+    /// RFC 9293 §3.10.7.4: the FIN came again, the 2 MSL start over.
+    pub(super) fn restart(&mut self, now: Instant, index: u32) {
+        self.unlink(now, index);
+        let entry = &mut self.entries[index as usize];
+        entry.entered = stamp(now) | (entry.entered & FLAGS);
+        self.link(now, index);
+    }
+
+    pub(super) fn remove(&mut self, now: Instant, index: u32) {
+        self.unlink(now, index);
+        self.entries[index as usize].next = std::mem::replace(&mut self.free, index);
+        self.len -= 1;
+        if self.len == 0 {
+            // Nothing refers to an entry any more; give the memory back.
+            *self = TimeWaits::new(self.stay);
+        }
+    }
+
+    /// The next one whose time is over.
+    pub(super) fn expired(&self, now: Instant) -> Option<u32> {
+        (self.next_deadline <= now && self.oldest != NIL).then_some(self.oldest)
+    }
+
+    pub(super) fn oldest(&self) -> Option<u32> {
+        (self.oldest != NIL).then_some(self.oldest)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        (self.oldest != NIL).then_some(self.next_deadline)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn link(&mut self, now: Instant, index: u32) {
+        let last = std::mem::replace(&mut self.newest, index);
+        let entry = &mut self.entries[index as usize];
+        (entry.prev, entry.next) = (last, NIL);
+        match last {
+            NIL => self.oldest = index,
+            _ => self.entries[last as usize].next = index,
+        }
+        if last == NIL {
+            self.find_deadline(now);
+        }
+    }
+
+    fn unlink(&mut self, now: Instant, index: u32) {
+        let Entry { prev, next, .. } = self.entries[index as usize];
+        match prev {
+            NIL => self.oldest = next,
+            _ => self.entries[prev as usize].next = next,
+        }
+        match next {
+            NIL => self.newest = prev,
+            _ => self.entries[next as usize].prev = prev,
+        }
+        if prev == NIL {
+            self.find_deadline(now);
+        }
+    }
+
+    fn find_deadline(&mut self, now: Instant) {
+        self.next_deadline = match self.oldest {
+            NIL => Instant::MAX,
+            oldest => now + self.stay.saturating_sub(self.age(now, oldest)),
+        };
+    }
+}
+
+fn stamp(now: Instant) -> u32 {
+    (now.as_millis() as u32) << FLAG_BITS
+}
+
+fn to_octets(addr: IpAddr) -> [u8; 16] {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().octets(),
+        IpAddr::V6(addr) => addr.octets(),
+    }
+}
+
+fn from_octets(octets: [u8; 16], v6: bool) -> IpAddr {
+    if v6 {
+        return IpAddr::V6(Ipv6Addr::from(octets));
+    }
+    IpAddr::from([octets[12], octets[13], octets[14], octets[15]])
+}
+
+const NIL: u32 = u32::MAX;
+const V6: u32 = 1;
+const HAS_TIMESTAMP: u32 = 2;
+const FLAG_BITS: u32 = 2;
+const FLAGS: u32 = 3;
+/// Within what the stamp can tell.
+const MAX_STAY: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remembered(port: u16, v6: bool) -> Remembered {
+        let (local, remote) = match v6 {
+            false => (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])),
+            true => (IpAddr::from([1u16; 8]), IpAddr::from([2u16; 8])),
+        };
+        Remembered {
+            tuple: FourTuple { local, remote, local_port: port, remote_port: 80 },
+            snd_nxt: SeqNumber::new(1),
+            rcv_nxt: SeqNumber::new(2),
+            ts_recent: v6.then_some(7),
+        }
+    }
+
+    #[test]
+    fn an_entry_takes_64_bytes_at_most_and_keeps_both_families() {
+        assert!(size_of::<Entry>() <= 64);
+        let mut waits = TimeWaits::new(Duration::from_secs(60));
+        for v6 in [false, true] {
+            let index = waits.insert(Instant::from_millis(5), &remembered(9, v6));
+            assert_eq!(waits.get(index), remembered(9, v6));
+        }
+    }
+
+    #[test]
+    fn they_leave_in_order_and_a_restart_goes_to_the_back() {
+        let at = |s: u64| Instant::from_millis(1_000 * s);
+        let mut waits = TimeWaits::new(Duration::from_secs(60));
+        let first = waits.insert(at(0), &remembered(1, false));
+        let second = waits.insert(at(10), &remembered(2, false));
+        assert_eq!(waits.next_deadline(), Some(at(60)));
+        waits.restart(at(20), first);
+        assert_eq!(waits.next_deadline(), Some(at(70)));
+        assert_eq!(waits.expired(at(69)), None);
+        assert_eq!(waits.expired(at(70)), Some(second));
+        waits.remove(at(70), second);
+        assert_eq!(
+            (waits.next_deadline(), waits.age(at(75), first)),
+            (Some(at(80)), Duration::from_secs(55))
+        );
+        waits.remove(at(80), first);
+        assert_eq!((waits.len(), waits.next_deadline(), waits.oldest()), (0, None, None));
+    }
+}

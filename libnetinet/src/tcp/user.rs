@@ -1,0 +1,274 @@
+//! What the application asks of a connection: send, receive, shut down, close, options.
+
+use std::collections::VecDeque;
+use std::io::{IoSlice, IoSliceMut};
+
+use bytes::Bytes;
+use libnet::{Instant, Ready};
+
+use super::config::{ConnOptions, TcpConfig};
+use super::ctx::Ctx;
+use super::error::{ConnError, NotConnected, RecvError, SendError};
+use super::state::State;
+use super::tcb::Connection;
+
+/// Where received bytes go.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RecvInto<'a, 'b> {
+    /// Copied out.
+    Copy(&'a mut [IoSliceMut<'b>]),
+    /// Copied out, and left to be received again.
+    Peek(&'a mut [IoSliceMut<'b>]),
+    /// Handed over as they came, up to `max_bytes`.
+    Take {
+        /// Upper bound, bytes.
+        max_bytes: usize,
+        /// Where the pieces are appended.
+        out: &'a mut VecDeque<Bytes>,
+    },
+}
+
+/// What becomes of data that were not sent yet, on close.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Linger {
+    /// They are sent, then FIN, while nobody waits.
+    Drain,
+    /// They are dropped, and the peer gets a RST (`SO_LINGER` with 0).
+    Abort,
+}
+
+impl Connection {
+    /// Takes bytes to send, as many as fit; how many. Source: RFC 9293 §3.10.2.
+    ///
+    /// # Errors
+    /// [`SendError`] if none was taken.
+    pub fn send(&mut self, ctx: &Ctx, slices: &[IoSlice<'_>]) -> Result<usize, SendError> {
+        self.check_send()?;
+        let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let (limit, chunk) = (self.send_limit(&ctx.config) as usize, self.chunk_bytes());
+        let taken = self.send_buffer.get_or_insert_default().write(slices, limit, chunk);
+        self.after_send(taken, wanted)
+    }
+
+    /// Takes a shared buffer to send, as much of its front as fits; how much. What it did not
+    /// take stays in `data`.
+    ///
+    /// # Errors
+    /// [`SendError`] if nothing was taken.
+    pub fn send_shared(&mut self, ctx: &Ctx, data: &mut Bytes) -> Result<usize, SendError> {
+        self.check_send()?;
+        let wanted = data.len();
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let (limit, chunk) = (self.send_limit(&ctx.config) as usize, self.chunk_bytes());
+        let taken = self.send_buffer.get_or_insert_default().write_shared(data, limit, chunk);
+        self.after_send(taken, wanted)
+    }
+
+    /// Receives; 0 bytes are the end of the stream, if there was room for more.
+    /// Source: RFC 9293 §3.10.3.
+    ///
+    /// # Errors
+    /// [`RecvError`] if nothing is there and it is not the end.
+    pub fn recv(&mut self, ctx: &Ctx, into: RecvInto<'_, '_>) -> Result<usize, RecvError> {
+        let Some(buffer) = &mut self.receive_buffer else { return self.recv_nothing() };
+        let n = match into {
+            RecvInto::Peek(slices) => return Ok(buffer.peek(slices)),
+            RecvInto::Copy(slices) => buffer.read(slices),
+            RecvInto::Take { max_bytes, out } => buffer.take(max_bytes, out),
+        };
+        if buffer.is_empty() {
+            self.receive_buffer = None;
+        }
+        self.offer_window(&ctx.config);
+        Ok(n)
+    }
+
+    /// Closes the sending side: FIN follows what was sent. Source: RFC 9293 §3.10.4.
+    ///
+    /// # Errors
+    /// [`NotConnected`] if it is not connected, or not any more.
+    pub fn shutdown_write(&mut self, ctx: &mut Ctx) -> Result<(), NotConnected> {
+        match self.state {
+            State::SynSent => {
+                // RFC 9293 §3.10.4: delete the block.
+                self.finish(ctx, None);
+                Ok(())
+            }
+            State::SynReceived => {
+                // RFC 9293 §3.10.4: with the ACK of our SYN, FIN goes and FIN-WAIT-1 begins.
+                self.mode.fin_queued = true;
+                Ok(())
+            }
+            State::Established => {
+                self.mode.fin_queued = true;
+                self.transition(ctx, State::FinWait1);
+                Ok(())
+            }
+            State::CloseWait => {
+                self.mode.fin_queued = true;
+                self.transition(ctx, State::LastAck);
+                self.wake |= Ready::HANGUP;
+                Ok(())
+            }
+            // RFC 9293 §3.10.4: a second CLOSE changes nothing.
+            State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => Ok(()),
+            State::TimeWait => Ok(()),
+            State::Closed | State::Listen => Err(NotConnected),
+        }
+    }
+
+    /// Receives no more: what is there and what still comes is acknowledged and dropped.
+    pub fn shutdown_read(&mut self) {
+        self.mode.read_shut = true;
+        self.wake |= Ready::READABLE | Ready::READ_CLOSED;
+    }
+
+    /// Lets the connection go: it ends by itself, as `linger` says.
+    ///
+    /// RFC 9293 §3.6.1, RFC 1122 §4.2.2.13 (SHOULD-3): bytes that were received and not read are
+    /// lost, and a RST says so.
+    pub fn close(&mut self, now: Instant, ctx: &mut Ctx, linger: Linger) {
+        if self.mode.orphan {
+            return;
+        }
+        self.mode.orphan = true;
+        let unread = self.receive_buffer.is_some() || self.reassembly.is_some();
+        self.receive_buffer = None;
+        let resets = self.state.is_synchronized() && self.state != State::TimeWait;
+        if resets && (unread || linger == Linger::Abort) {
+            return self.abort(ctx);
+        }
+        self.deadlines.idle = Instant::MAX;
+        let _ = self.shutdown_write(ctx);
+        if self.state == State::FinWait2 {
+            self.arm_fin_wait_2(now, &ctx.config);
+        }
+        if self.state == State::SynReceived && linger == Linger::Abort {
+            self.abort(ctx);
+        }
+    }
+
+    /// Ends the connection at once; the peer gets a RST. Source: RFC 9293 §3.10.5.
+    pub fn abort(&mut self, ctx: &mut Ctx) {
+        match self.state {
+            State::Closed => {}
+            // RFC 9293 §3.10.5: nobody to tell in these.
+            State::Listen | State::SynSent | State::TimeWait => self.finish(ctx, None),
+            _ => {
+                self.owed.reset = true;
+                self.finish(ctx, None);
+            }
+        }
+    }
+
+    /// What a poll would say now.
+    pub fn ready(&self) -> Ready {
+        let mut ready = Ready::NONE;
+        let closed = self.state == State::Closed;
+        let read_end = self.is_read_end();
+        if self.receive_buffer.is_some() || read_end || self.error.is_some() {
+            ready |= Ready::READABLE;
+        }
+        if read_end {
+            ready |= Ready::READ_CLOSED;
+        }
+        let may_send = self.state.can_send() && !self.mode.fin_queued;
+        let connecting = matches!(self.state, State::SynSent | State::SynReceived);
+        if (may_send && !self.mode.writer_waits) || (!may_send && !connecting) {
+            ready |= Ready::WRITABLE;
+        }
+        if self.error.is_some() {
+            ready |= Ready::ERROR;
+        }
+        if closed || matches!(self.state, State::Closing | State::LastAck | State::TimeWait) {
+            ready |= Ready::HANGUP;
+        }
+        ready
+    }
+
+    /// Takes the pending error (`SO_ERROR`).
+    pub fn take_error(&mut self) -> Option<ConnError> {
+        self.error.take()
+    }
+
+    /// Changes the options; those of the handshake count for later handshakes only.
+    pub fn set_options(&mut self, now: Instant, ctx: &Ctx, options: ConnOptions) {
+        self.mode.nodelay = options.nodelay;
+        self.mode.keepalive = options.keepalive;
+        self.cold.options = options;
+        if self.state.is_synchronized() && !self.mode.orphan {
+            self.arm_keepalive(now, &ctx.config);
+        }
+        self.offer_window(&ctx.config);
+    }
+
+    /// The options as they were set.
+    pub fn options(&self) -> &ConnOptions {
+        &self.cold.options
+    }
+
+    /// Gives the connection what its events carry.
+    pub fn set_token(&mut self, token: u64) {
+        self.cold.token = token;
+    }
+
+    fn check_send(&mut self) -> Result<(), SendError> {
+        if let Some(error) = self.error.take() {
+            return Err(SendError::Failed(error));
+        }
+        match self.state {
+            State::SynSent | State::SynReceived if !self.mode.fin_queued => {
+                self.mode.writer_waits = true;
+                Err(SendError::WouldBlock)
+            }
+            _ if self.state.can_send() => Ok(()),
+            // RFC 9293 §3.10.2: "connection closing".
+            _ => Err(SendError::ShutDown),
+        }
+    }
+
+    fn after_send(&mut self, taken: usize, wanted: usize) -> Result<usize, SendError> {
+        self.mode.writer_waits = taken < wanted;
+        if taken == 0 { Err(SendError::WouldBlock) } else { Ok(taken) }
+    }
+
+    fn recv_nothing(&mut self) -> Result<usize, RecvError> {
+        if let Some(error) = self.error.take() {
+            return Err(RecvError::Failed(error));
+        }
+        if self.is_read_end() { Ok(0) } else { Err(RecvError::WouldBlock) }
+    }
+
+    /// Will no byte come any more?
+    fn is_read_end(&self) -> bool {
+        let waiting = matches!(self.state, State::SynSent | State::SynReceived);
+        self.mode.read_shut || !(self.state.can_receive() || waiting)
+    }
+
+    /// RFC 9293 §3.8.6.2.2: reading made room; an ACK tells the peer when that is worth one: it
+    /// was down to half of the buffer, and gets at least twice what it had.
+    fn offer_window(&mut self, config: &TcpConfig) {
+        if !self.state.can_receive() {
+            return;
+        }
+        let told = self.rcv_wnd();
+        let offered = self.offered_window(config);
+        let half = self.receive_limit(config) / 2;
+        if told <= half && offered > told && offered >= told.saturating_mul(2) {
+            self.owed.ack = true;
+        }
+    }
+
+    /// What one super-segment carries, so that it is one piece of the send buffer.
+    fn chunk_bytes(&self) -> usize {
+        usize::from(self.super_bytes.max(MIN_CHUNK_BYTES))
+    }
+}
+
+const MIN_CHUNK_BYTES: u16 = 16 * 1024;
