@@ -40,7 +40,7 @@ fn megabytes_cross_in_super_segments() {
     let mut net = Net::new();
     net.cut = false;
     let (a, b) = net.established();
-    let data: Vec<u8> = (0..8u32 << 20).map(|i| (i * 7 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..8u32 << 20).map(|i| ((i * 7) >> 3) as u8).collect();
     net.transfer(Side::A, a, b, &data, secs(20));
     net.transfer(Side::B, b, a, &data, secs(20));
     assert!(net.log.iter().any(|sent| sent.seg.data_len == 45 * 1448));
@@ -55,7 +55,7 @@ fn megabytes_cross_over_ipv6() {
     let (a, b) = ([0xfd00u16, 0, 0, 0, 0, 0, 0, 1], [0xfd00u16, 0, 0, 0, 0, 0, 0, 2]);
     let mut net = Net::at(a.into(), b.into(), config(), config());
     let (a, b) = net.established();
-    let data: Vec<u8> = (0..3u32 << 20).map(|i| (i * 5 >> 2) as u8).collect();
+    let data: Vec<u8> = (0..3u32 << 20).map(|i| ((i * 5) >> 2) as u8).collect();
     net.transfer(Side::A, a, b, &data, secs(20));
     assert_eq!(net.info(Side::A, a).snd_mss_bytes, 1428);
 }
