@@ -108,9 +108,10 @@ impl Bus {
         u16::try_from(used).map_or(all, |used| used.min(all))
     }
 
-    /// Counts `slot` among the used ones.
-    pub(crate) fn note_used(&self, slot: u16) {
-        self.header_word(header::USED_SLOTS).fetch_max(u64::from(slot) + 1, AcqRel);
+    /// Counts `slot` among the used ones; was it not?
+    pub(crate) fn note_used(&self, slot: u16) -> bool {
+        let used = u64::from(slot) + 1;
+        self.header_word(header::USED_SLOTS).fetch_max(used, AcqRel) < used
     }
 
     /// Has the file still every byte that is mapped?

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use libnet::InterfaceSpec;
 use libnet::ethernet::MacAddr;
 use libnet::link::{Link, LinkControl, LinkInfo, LinkQueue, LinkStats, Offload, RxFilter};
 
@@ -90,6 +91,16 @@ impl Shmif {
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
+    }
+
+    /// An interface over it with an address, as `10.0.0.1/24`.
+    pub fn addr(self, cidr: &str) -> InterfaceSpec {
+        InterfaceSpec::new(self).addr(cidr)
+    }
+
+    /// An interface over it with a default route through `gateway`.
+    pub fn gateway(self, gateway: &str) -> InterfaceSpec {
+        InterfaceSpec::new(self).gateway(gateway)
     }
 
     /// Joins the bus.

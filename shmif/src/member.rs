@@ -187,7 +187,9 @@ impl Member {
                 word.store(right, Relaxed);
             }
         }
-        self.bus.note_used(self.slot);
+        if self.bus.note_used(self.slot) {
+            self.bus.next_generation();
+        }
     }
 
     fn restore_slot(&self) {

@@ -375,12 +375,12 @@ impl Bell {
         }
     }
 
-    fn sleep(&self, armed: u32, timeout: Duration, wants_room: bool) {
-        let timeout = timespec(timeout);
+    fn sleep(&self, armed: u32, limit: Duration, wants_room: bool) {
         match self {
             Bell::Doorbell(bell) => {
                 let flags =
                     if bell.is_shared() { futex::Flags::empty() } else { futex::Flags::PRIVATE };
+                let timeout = timespec(limit.min(bell.longest_sleep()));
                 // Woken, timed out, interrupted, or rung before: all mean "look again".
                 let _ = futex::wait(bell.word(), flags, armed, Some(&timeout));
             }
@@ -390,7 +390,7 @@ impl Bell {
                     events |= PollFlags::OUT;
                 }
                 let mut fds = [PollFd::new(link, events), PollFd::new(kick, PollFlags::IN)];
-                let _ = poll(&mut fds, Some(&timeout));
+                let _ = poll(&mut fds, Some(&timespec(limit)));
                 if !fds[1].revents().is_empty() {
                     let _ = rustix::io::read(kick, &mut [0; 8]);
                 }

@@ -75,7 +75,7 @@ fn model_a_sleeper_is_woken_for_whatever_is_posted() {
 #[test]
 fn model_two_posters_and_a_second_sleep_lose_nothing() {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound = model.preemption_bound.or(Some(3));
     model.check(|| {
         let shared = Arc::new(Shared::new());
         let threads: Vec<_> = (0..2)

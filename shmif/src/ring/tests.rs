@@ -265,7 +265,7 @@ fn model_what_is_published_is_read_whole_and_in_order() {
 fn model_a_lapped_reader_never_believes_a_torn_frame() {
     // Five header words and two of data per frame: bounded, as CHESS does, to stay in seconds.
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound = model.preemption_bound.or(Some(3));
     model.check(|| {
         let ring: ModelRing = loom::sync::Arc::new(Words::new(1));
         let mut writer = Writer::take_over(&*ring, epoch());

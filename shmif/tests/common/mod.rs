@@ -1,8 +1,11 @@
-//! A bus in a temporary folder, and nodes on it whose time stands still unless told.
+//! A bus in a temporary folder, nodes on it whose time stands still unless told, and children.
 #![allow(dead_code, unreachable_pub)]
+
+pub mod traffic;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -156,4 +159,63 @@ pub fn super_frame(dst: MacAddr, src: MacAddr, number: u32) -> Packet {
     let mut packet = frame(dst, src, &bytes);
     packet.gso = Some(Gso { kind: GsoKind::Tcp4, segment_bytes: 1460.try_into().unwrap() });
     packet
+}
+
+/// Runs the test `child` of this very binary in a process of its own, to play `role`.
+pub fn spawn_child(role: &str, args: &[&str]) -> ChildNode {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    child_command(&mut command, role, args);
+    ChildNode(command.spawn().unwrap())
+}
+
+/// Sets a command up that runs this binary, to play `role` in a child.
+pub fn child_command(command: &mut Command, role: &str, args: &[&str]) {
+    command
+        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .env("SHMIF_ROLE", role)
+        .env("SHMIF_ARGS", args.join("\n"))
+        .stdout(Stdio::null());
+}
+
+/// The role and the arguments, in a process that [`spawn_child`] has started.
+pub fn role() -> Option<(String, Vec<String>)> {
+    let role = std::env::var("SHMIF_ROLE").ok()?;
+    let args = std::env::var("SHMIF_ARGS").unwrap_or_default();
+    Some((role, args.lines().map(str::to_owned).collect()))
+}
+
+/// A child that is killed at the latest when it is dropped.
+pub struct ChildNode(pub Child);
+
+impl ChildNode {
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+}
+
+impl Drop for ChildNode {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// CLOCK_MONOTONIC.
+pub fn clock() -> Instant {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Instant::from_nanos(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}
+
+/// Sleeps on a doorbell as a driver does.
+pub fn sleep_on(bell: &dyn Doorbell, limit: Duration) {
+    use rustix::thread::futex;
+    let Some(value) = bell.arm() else { return };
+    let limit = limit.min(bell.longest_sleep());
+    let limit = rustix::time::Timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    let _ = futex::wait(bell.word(), futex::Flags::empty(), value, Some(&limit));
+    bell.disarm();
 }

@@ -168,7 +168,8 @@ impl Lead {
             if signal.begin_leading() {
                 let flags =
                     if bell.is_shared() { futex::Flags::empty() } else { futex::Flags::PRIVATE };
-                let _ = futex::wait(bell.word(), flags, armed, Some(&timespec(timeout)));
+                let timeout = timespec(timeout.min(bell.longest_sleep()));
+                let _ = futex::wait(bell.word(), flags, armed, Some(&timeout));
                 set = signal.end_leading();
             }
             bell.disarm();
