@@ -61,6 +61,10 @@ errnos! {
     net_unreachable => NETUNREACH,
     /// `ENETDOWN`.
     net_down => NETDOWN,
+    /// `EHOSTDOWN`.
+    host_down => HOSTDOWN,
+    /// `ENONET`.
+    not_on_network => NONET,
     /// `EPROTO`.
     protocol_error => PROTO,
     /// `EACCES`.

@@ -180,6 +180,8 @@ pub enum SocketOption {
     MulticastLoop(bool),
     /// `IP_HDRINCL`: the caller writes the IP header (raw sockets).
     HeaderIncluded(bool),
+    /// `IP_RECVERR`: every error that the network reports, soft ones too, and without a peer.
+    ReceiveErrors(bool),
     /// `IPV6_V6ONLY`.
     V6Only(bool),
     /// `IP_MTU_DISCOVER`: set DF and refuse what does not fit.
@@ -211,6 +213,7 @@ pub enum OptionKey {
     MulticastTtl,
     MulticastLoop,
     HeaderIncluded,
+    ReceiveErrors,
     V6Only,
     DontFragment,
     BindToDevice,

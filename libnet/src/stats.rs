@@ -29,6 +29,8 @@ drop_reasons! {
     LinkMalformed = "link_malformed",
     /// To another station's address.
     NotForUs = "not_for_us",
+    /// A frame with an IEEE 802.1Q tag.
+    VlanTagged = "vlan_tagged",
     /// An EtherType that nobody here speaks.
     UnknownEtherType = "unknown_ethertype",
     /// A frame longer than the link can take.
@@ -55,6 +57,10 @@ drop_reasons! {
     IpBadSource = "ip_bad_source",
     /// A destination that is not ours, and we do not forward.
     IpNotOurs = "ip_not_ours",
+    /// A packet to one host in a frame to all.
+    IpLinkBroadcast = "ip_link_broadcast",
+    /// A packet whose sender chose its way.
+    IpSourceRoute = "ip_source_route",
     /// IP options that break their own lengths.
     IpBadOptions = "ip_bad_options",
     /// A transport protocol that nobody here speaks.
@@ -75,6 +81,8 @@ drop_reasons! {
     IcmpMalformed = "icmp_malformed",
     /// The ICMP checksum is wrong.
     IcmpChecksum = "icmp_checksum",
+    /// An ICMP message of a kind that is not acted upon.
+    IcmpIgnored = "icmp_ignored",
     /// An ICMP error about something we did not send.
     IcmpUnmatched = "icmp_unmatched",
     /// An ICMP message not sent because of the rate limit.

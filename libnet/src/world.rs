@@ -261,4 +261,4 @@ impl std::fmt::Debug for WorldHandle {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

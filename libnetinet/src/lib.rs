@@ -1,4 +1,35 @@
-//! TCP/IP without I/O.
+//! TCP/IP without I/O: ARP, IPv4, ICMP, UDP, raw sockets and TCP over libnet's engine.
+//!
+//! [`Inet`] is a whole stack's protocols as one value; a driver of libnet gives it time and links.
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod counters;
+pub mod snapshot;
 pub mod tcp;
+
+mod address;
+mod arp;
+mod datagram;
+mod domain;
+mod error;
+mod hash;
+mod icmp;
+mod inet;
+mod ipv4;
+mod neighbour;
+mod output;
+mod path;
+mod shard;
+mod sockets;
+mod steer;
+mod wide;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use config::InetConfig;
+pub use inet::Inet;
+pub use shard::Shard;

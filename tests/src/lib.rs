@@ -1,4 +1,3 @@
-//! What tests share: frames built by hand, and the parsers under fuzz.
+//! What tests share: the parsers under fuzz.
 
-pub mod frames;
 pub mod parsers;

@@ -1,0 +1,181 @@
+//! Bounds and times of a stack, with the defaults that Linux uses where it has them.
+
+use std::time::Duration;
+
+use libnet::engine::EngineConfig;
+
+/// Everything that can be set when a stack is made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InetConfig {
+    /// Bounds of the engine: interfaces and their queues.
+    pub engine: EngineConfig,
+    /// Routes at most, both families together.
+    pub max_routes: usize,
+    /// Sockets at most, of all kinds; past it `EMFILE`.
+    pub max_sockets: usize,
+    /// Packets that wait in a shard for room on one interface; past it senders get `EAGAIN`.
+    pub output_queue_packets: usize,
+    /// Replies (ICMP, ARP, resets) that wait for one interface beside them; past it they are
+    /// dropped and counted, so that receiving never depends on sending.
+    pub reply_queue_packets: usize,
+    /// Address resolution.
+    pub arp: ArpConfig,
+    /// IPv4.
+    pub ip: IpConfig,
+    /// ICMP.
+    pub icmp: IcmpConfig,
+    /// UDP, raw and ping sockets.
+    pub datagram: DatagramConfig,
+}
+
+impl Default for InetConfig {
+    fn default() -> Self {
+        InetConfig {
+            engine: EngineConfig::default(),
+            max_routes: 65_536,
+            max_sockets: 1 << 20,
+            output_queue_packets: 64,
+            reply_queue_packets: 256,
+            arp: ArpConfig::default(),
+            ip: IpConfig::default(),
+            icmp: IcmpConfig::default(),
+            datagram: DatagramConfig::default(),
+        }
+    }
+}
+
+/// Neighbour resolution: RFC 826 with the states of RFC 4861 §7.3, as Linux has them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ArpConfig {
+    /// Neighbours at most; past it the longest unused is evicted.
+    pub max_entries: usize,
+    /// Packets that wait for one neighbour.
+    pub queue_packets: usize,
+    /// Bytes that wait for one neighbour.
+    pub queue_bytes: usize,
+    /// Between two requests for the same neighbour (RFC 1122 §2.3.2.1: at most one a second).
+    pub retransmit: Duration,
+    /// Broadcast requests before giving up.
+    pub broadcast_probes: u8,
+    /// Unicast requests that refresh a known neighbour, before giving up.
+    pub unicast_probes: u8,
+    /// How long a neighbour that answered counts as reachable.
+    pub reachable: Duration,
+    /// How long a stale neighbour is used before it is probed; traffic may confirm it meanwhile.
+    pub delay: Duration,
+    /// An entry unused for so long is forgotten (RFC 1122 §2.3.2.1).
+    pub expire: Duration,
+    /// How long a fresh answer shields an entry from being changed by another.
+    pub lock: Duration,
+    /// Are new addresses probed and announced (RFC 5227)?
+    pub announce: bool,
+}
+
+impl Default for ArpConfig {
+    fn default() -> Self {
+        ArpConfig {
+            max_entries: 1024,
+            queue_packets: 101,
+            queue_bytes: 1 << 20,
+            retransmit: Duration::from_secs(1),
+            broadcast_probes: 3,
+            unicast_probes: 3,
+            reachable: Duration::from_secs(30),
+            delay: Duration::from_secs(5),
+            expire: Duration::from_secs(300),
+            lock: Duration::from_secs(1),
+            announce: true,
+        }
+    }
+}
+
+/// IPv4.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IpConfig {
+    /// TTL of packets whose socket has set none (RFC 1122 §3.2.1.7), 1..=255.
+    pub ttl: u8,
+    /// How long fragments wait for the rest.
+    pub reassembly_timeout: Duration,
+    /// Memory for fragments in bytes, their book-keeping included.
+    pub reassembly_bytes: usize,
+    /// Datagrams in reassembly at most.
+    pub reassembly_datagrams: usize,
+    /// Path MTUs remembered at most.
+    pub max_path_mtus: usize,
+    /// How long a path MTU is believed (RFC 1191 §6.3: 10 minutes).
+    pub path_mtu_age: Duration,
+    /// The least path MTU believed, in bytes, against forged messages.
+    pub min_path_mtu: u32,
+}
+
+impl Default for IpConfig {
+    fn default() -> Self {
+        IpConfig {
+            ttl: 64,
+            // DEVIATES RFC 1122 §3.3.2: 30 s instead of 60 to 120, as Linux does: fragments that
+            // late belong to an identifier that has been used again.
+            reassembly_timeout: Duration::from_secs(30),
+            reassembly_bytes: 4 << 20,
+            reassembly_datagrams: 1024,
+            max_path_mtus: 4096,
+            path_mtu_age: Duration::from_secs(600),
+            min_path_mtu: 552,
+        }
+    }
+}
+
+/// ICMP.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IcmpConfig {
+    /// Errors sent per second, to all together.
+    pub errors_per_second: u32,
+    /// Errors sent in one burst, to all together.
+    pub error_burst: u32,
+    /// Between errors to one destination, once its burst is used up.
+    pub peer_interval: Duration,
+    /// Errors sent to one destination in a burst.
+    pub peer_burst: u32,
+    /// Are echo requests answered?
+    pub echo: bool,
+}
+
+impl Default for IcmpConfig {
+    fn default() -> Self {
+        IcmpConfig {
+            errors_per_second: 1_000,
+            error_burst: 50,
+            peer_interval: Duration::from_secs(1),
+            peer_burst: 6,
+            echo: true,
+        }
+    }
+}
+
+/// UDP, raw and ping sockets.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DatagramConfig {
+    /// `SO_RCVBUF` of a new socket, bytes.
+    pub receive_buffer_bytes: u32,
+    /// The largest `SO_RCVBUF` that can be set, bytes.
+    pub max_receive_buffer_bytes: u32,
+    /// The first port that is given out unasked.
+    pub first_ephemeral_port: u16,
+    /// The last port that is given out unasked.
+    pub last_ephemeral_port: u16,
+}
+
+impl Default for DatagramConfig {
+    fn default() -> Self {
+        DatagramConfig {
+            receive_buffer_bytes: 212_992,
+            max_receive_buffer_bytes: 64 << 20,
+            first_ephemeral_port: 32_768,
+            last_ephemeral_port: 60_999,
+        }
+    }
+}

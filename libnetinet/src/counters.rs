@@ -1,0 +1,61 @@
+//! What the protocols did, as `netstat -s` counts it. Drops are counted by reason elsewhere.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $field:ident,)*) => {
+        /// Counters of one stack's protocols. Relaxed: they order nothing.
+        #[derive(Debug, Default)]
+        #[non_exhaustive]
+        pub struct InetCounters { $($(#[$doc])* pub $field: AtomicU64,)* }
+
+        impl InetCounters {
+            /// All counters with their names, in order.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($field), self.$field.load(Ordering::Relaxed)),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// IP packets received and well-formed.
+    ip_in,
+    /// IP packets handed to an interface, fragments counted one by one.
+    ip_out,
+    /// Fragments received.
+    fragments_in,
+    /// Fragments sent.
+    fragments_out,
+    /// Datagrams put together from fragments.
+    reassembled,
+    /// ARP packets received and well-formed.
+    arp_in,
+    /// ARP packets sent.
+    arp_out,
+    /// Others seen using an address of ours (RFC 5227 §2.4).
+    address_conflicts,
+    /// Neighbours evicted because the table was full.
+    neighbours_evicted,
+    /// ICMP messages received and well-formed.
+    icmp_in,
+    /// ICMP messages sent.
+    icmp_out,
+    /// Echo requests answered.
+    icmp_echoes,
+    /// ICMP errors received about something of ours.
+    icmp_errors_in,
+    /// ICMP errors sent.
+    icmp_errors_out,
+    /// Path MTUs lowered on a router's word.
+    path_mtu_lowered,
+    /// UDP datagrams delivered to a socket.
+    udp_in,
+    /// UDP datagrams sent.
+    udp_out,
+}
+
+/// Adds one.
+pub(crate) fn bump(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

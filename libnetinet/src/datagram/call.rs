@@ -1,0 +1,301 @@
+//! What a caller asks of a datagram socket: bind, connect, send, close.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use libnet::errno;
+use libnet::socket::{Family, SendMsg};
+use libnet::time::Instant;
+
+use super::build::build;
+use super::table::{Binding, PortTable};
+use super::{DatagramSocket, Kind, Options, Shared, State};
+use crate::counters::bump;
+use crate::inet::Inet;
+use crate::ipv4::header::MAX_PACKET_BYTES;
+use crate::output::Account;
+use crate::path::{Path, Reach, Wanted};
+use crate::shard::Shard;
+use crate::steer::COMMON;
+use crate::wide::Wide;
+
+impl Inet {
+    /// `bind(2)`.
+    pub(crate) fn datagram_bind(&self, socket: &Shared, addr: SocketAddr) -> io::Result<()> {
+        let wide = self.wide();
+        check_family(socket, addr.ip())?;
+        let view = wide.view();
+        let ip = addr.ip();
+        let ours =
+            ip.is_unspecified() || view.is_local(ip) || view.is_broadcast(ip) || ip.is_multicast();
+        if !ours {
+            return Err(errno::addr_not_available());
+        }
+        let mut state = socket.state();
+        let has_port = !matches!(socket.kind, Kind::Raw(_));
+        if has_port && state.local.port() != 0 {
+            return Err(errno::invalid());
+        }
+        state.path = None;
+        if !has_port {
+            state.local.set_ip(ip);
+            state.bound = true;
+            return Ok(());
+        }
+        drop(state);
+        take_port(wide, socket, addr)?;
+        socket.state().bound = true;
+        Ok(())
+    }
+
+    /// `connect(2)`: fixes the peer, and the source address towards it.
+    pub(crate) fn datagram_connect(&self, socket: &Shared, addr: SocketAddr) -> io::Result<()> {
+        let wide = self.wide();
+        check_family(socket, addr.ip())?;
+        let dst = or_ourselves(addr.ip());
+        let state = socket.state();
+        let (mut local, options, bound) = (state.local, state.options.clone(), state.bound);
+        drop(state);
+        let now = self.engine().driver().now();
+        let src = (!local.ip().is_unspecified() && bound).then_some(local.ip());
+        let path = find_path(wide, now, dst, src, &options)?;
+        if local.port() == 0 {
+            let any = SocketAddr::new(local.ip(), 0);
+            local = take_port(wide, socket, any)?;
+        }
+        let remote_port = if socket.kind == Kind::Udp { addr.port() } else { 0 };
+        let remote = SocketAddr::new(dst, remote_port);
+        let mut state = socket.state();
+        let old = binding(socket, &state);
+        if !bound || local.ip().is_unspecified() {
+            state.local.set_ip(path.src);
+        }
+        state.remote = Some(remote);
+        state.path = Some(path);
+        let new = binding(socket, &state);
+        drop(state);
+        if let Some(table) = table_of(wide, socket.kind) {
+            table.rebind(new, &old);
+        }
+        Ok(())
+    }
+
+    /// `send(2)` and `sendto(2)`.
+    pub(crate) fn datagram_send(&self, socket: &Shared, msg: SendMsg<'_>) -> io::Result<usize> {
+        let (data, to) = match msg {
+            SendMsg::Copy(bufs) => (gather(bufs)?, None),
+            SendMsg::CopyTo(bufs, to) => (gather(bufs)?, Some(to)),
+            SendMsg::Owned(data) => (data, None),
+            SendMsg::OwnedTo(data, to) => (data, Some(to)),
+            _ => return Err(errno::not_supported()),
+        };
+        let len = data.len();
+        if len > MAX_PACKET_BYTES {
+            return Err(errno::message_too_long());
+        }
+        let (packet, mut path) = self.prepare(socket, data, to)?;
+        let known = path.neighbour.is_some();
+        self.engine().with_shard(COMMON as usize, |shard, now| {
+            shard.send_datagram(now, socket, &mut path, packet)
+        })?;
+        if !known && path.neighbour.is_some() {
+            let mut state = socket.state();
+            if state.path.as_ref().is_none_or(|old| old.dst == path.dst) {
+                state.path = Some(path);
+            }
+        }
+        Ok(len)
+    }
+
+    /// `close(2)`.
+    pub(crate) fn datagram_close(&self, socket: &Shared) {
+        let wide = self.wide();
+        let mut state = socket.state();
+        let old = binding(socket, &state);
+        state.read_closed = true;
+        state.write_closed = true;
+        state.path = None;
+        drop(state);
+        match table_of(wide, socket.kind) {
+            Some(table) => table.remove(&old),
+            None => wide.raw.remove(socket),
+        }
+    }
+
+    /// Finds the way and builds the packet.
+    fn prepare(
+        &self,
+        socket: &Shared,
+        data: Bytes,
+        to: Option<SocketAddr>,
+    ) -> io::Result<(libnet::Packet, Path)> {
+        let wide = self.wide();
+        let now = self.engine().driver().now();
+        let mut state = socket.state();
+        let remote = to.or(state.remote).ok_or_else(errno::destination_required)?;
+        check_family(socket, remote.ip())?;
+        if socket.kind == Kind::Udp && remote.port() == 0 {
+            return Err(errno::invalid());
+        }
+        if state.write_closed {
+            return Err(errno::broken_pipe());
+        }
+        if let Some(error) = state.error.take() {
+            return Err(error.to_io());
+        }
+        if state.local.port() == 0 {
+            let any = SocketAddr::new(state.local.ip(), 0);
+            drop(state);
+            take_port(wide, socket, any)?;
+            state = socket.state();
+        }
+        let dst = or_ourselves(remote.ip());
+        let cached = state.path.as_ref().filter(|path| path.dst == dst && path.is_valid(wide, now));
+        let path = match cached {
+            Some(path) => path.clone(),
+            None => {
+                let local = state.local.ip();
+                let fixed = state.bound || state.remote.is_some();
+                let usable = fixed && !local.is_unspecified() && wide.view().is_local(local);
+                let path = find_path(wide, now, dst, usable.then_some(local), &state.options)?;
+                state.path = Some(path.clone());
+                path
+            }
+        };
+        check_broadcast(&path, &state.options)?;
+        let (port, options) = (state.local.port(), &state.options);
+        let packet = build(wide, socket.kind, options, port, remote, &path, data)?;
+        if socket.kind == Kind::Udp {
+            bump(&wide.counters.udp_out);
+        }
+        Ok((packet, path))
+    }
+}
+
+impl Shard {
+    /// Sends a datagram if its interface has room, else remembers who wants to know of room.
+    fn send_datagram(
+        &mut self,
+        now: Instant,
+        socket: &Shared,
+        path: &mut Path,
+        packet: libnet::Packet,
+    ) -> io::Result<()> {
+        let iface = path.iface.index;
+        if !self.has_room(iface) {
+            let mut state = socket.state();
+            if !std::mem::replace(&mut state.wants_room, true) {
+                self.wait_for_room(iface, socket);
+            }
+            return Err(errno::would_block());
+        }
+        self.send_ip(now, path, packet, Account::Sender);
+        Ok(())
+    }
+}
+
+/// Gives a socket its port: the one asked for, or any. Where it is now.
+fn take_port(wide: &Wide, socket: &Shared, addr: SocketAddr) -> io::Result<SocketAddr> {
+    let Some(table) = table_of(wide, socket.kind) else { return Ok(addr) };
+    let mut new = binding(socket, &socket.state());
+    new.local = addr;
+    let config = &wide.config.datagram;
+    let range = match socket.kind {
+        Kind::Ping => (1, u16::MAX),
+        _ => (config.first_ephemeral_port, config.last_ephemeral_port),
+    };
+    let mut local = addr;
+    let taken = match addr.port() {
+        0 => table.bind_any(new, range, wide.random_u64()).map(|port| local.set_port(port)),
+        _ => table.bind(new),
+    };
+    taken.map_err(|_| errno::addr_in_use())?;
+    let mut state = socket.state();
+    if state.local.port() != 0 {
+        // Another thread was quicker: what we took is given back.
+        let mut ours = binding(socket, &state);
+        ours.local = local;
+        let theirs = state.local;
+        drop(state);
+        table.rebind(Binding { local: theirs, ..ours.clone() }, &ours);
+        return Ok(theirs);
+    }
+    state.local = local;
+    Ok(local)
+}
+
+/// The socket's place in its table, as its state has it.
+fn binding(socket: &Shared, state: &State) -> Binding {
+    Binding {
+        local: state.local,
+        remote: state.remote,
+        iface: state.options.iface.as_ref().map(|(iface, _)| *iface),
+        reuse_addr: state.options.reuse_addr,
+        reuse_port: state.options.reuse_port,
+        socket: Arc::clone(socket),
+    }
+}
+
+fn table_of(wide: &Wide, kind: Kind) -> Option<&PortTable> {
+    match kind {
+        Kind::Udp => Some(&wide.udp),
+        Kind::Ping => Some(&wide.ping),
+        Kind::Raw(_) => None,
+    }
+}
+
+fn find_path(
+    wide: &Wide,
+    now: Instant,
+    dst: IpAddr,
+    src: Option<IpAddr>,
+    options: &Options,
+) -> io::Result<Path> {
+    // RFC 1122 §3.2.1.3: broadcast and group addresses are no source.
+    let view = wide.view();
+    let src = src.filter(|&src| !src.is_multicast() && !view.is_broadcast(src));
+    let iface = options.iface.as_ref().map(|(iface, _)| *iface);
+    let path = Path::find(wide, now, Wanted { dst, src, iface }).map_err(|none| none.to_io())?;
+    check_broadcast(&path, options)?;
+    Ok(path)
+}
+
+/// RFC 1122 §4.1.4: who does not mean it cannot send to all.
+fn check_broadcast(path: &Path, options: &Options) -> io::Result<()> {
+    let allowed = path.reach != Reach::Broadcast || options.broadcast;
+    if allowed { Ok(()) } else { Err(errno::access()) }
+}
+
+fn check_family(socket: &DatagramSocket, addr: IpAddr) -> io::Result<()> {
+    if Family::of(&addr) == socket.family {
+        return Ok(());
+    }
+    Err(errno::family_not_supported())
+}
+
+/// As a destination, Linux takes the unspecified address for ourselves.
+fn or_ourselves(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        addr => addr,
+    }
+}
+
+/// One buffer of a caller's many.
+fn gather(bufs: &[io::IoSlice<'_>]) -> io::Result<Bytes> {
+    if let [one] = bufs {
+        if one.len() > MAX_PACKET_BYTES {
+            return Err(errno::message_too_long());
+        }
+        return Ok(Bytes::copy_from_slice(one));
+    }
+    let len = bufs.iter().map(|buf| buf.len()).fold(0, usize::saturating_add);
+    if len > MAX_PACKET_BYTES {
+        return Err(errno::message_too_long());
+    }
+    let mut all = BytesMut::with_capacity(len);
+    bufs.iter().for_each(|buf| all.extend_from_slice(buf));
+    Ok(all.freeze())
+}

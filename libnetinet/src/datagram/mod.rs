@@ -1,0 +1,335 @@
+//! Sockets whose unit is the datagram: UDP, ping and raw. What they share is here.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::Waker;
+
+use bytes::Bytes;
+use libnet::errno;
+use libnet::iface::IfIndex;
+use libnet::packet::Packet;
+use libnet::socket::{Family, Protocol, Received, RecvMsg, SocketId};
+use libnet::time::Instant;
+use libnet::wake::{Ready, WakeSet};
+
+use crate::config::DatagramConfig;
+use crate::error::{Severity, SocketError};
+use crate::icmp::input::IcmpError;
+use crate::path::Path;
+use crate::wide::lock;
+
+pub(crate) mod build;
+pub(crate) mod call;
+pub(crate) mod option;
+pub(crate) mod ping;
+pub(crate) mod raw;
+pub(crate) mod table;
+pub(crate) mod udp;
+
+/// What a datagram socket speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// UDP, RFC 768.
+    Udp,
+    /// ICMP echoes, with the identifier as the port.
+    Ping,
+    /// A protocol of IP, header and all.
+    Raw(Protocol),
+}
+
+/// A datagram socket.
+pub(crate) struct DatagramSocket {
+    pub(crate) kind: Kind,
+    pub(crate) family: Family,
+    pub(crate) wakes: WakeSet,
+    id: OnceLock<SocketId>,
+    /// Rank: leaf. Guards everything that changes.
+    state: Mutex<State>,
+}
+
+/// What of a datagram socket changes.
+pub(crate) struct State {
+    /// The bound address; its port (or identifier) is 0 until there is one.
+    pub(crate) local: SocketAddr,
+    /// Was an address asked for by `bind`?
+    pub(crate) bound: bool,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) options: Options,
+    /// The pending error, `SO_ERROR`.
+    pub(crate) error: Option<SocketError>,
+    /// The way to where was last sent.
+    pub(crate) path: Option<Path>,
+    pub(crate) read_closed: bool,
+    pub(crate) write_closed: bool,
+    /// It was told `EAGAIN` and waits for room in an interface's queue.
+    pub(crate) wants_room: bool,
+    /// Datagrams refused because the queue was full.
+    pub(crate) overflows: u64,
+    queue: VecDeque<Datagram>,
+    queued_bytes: usize,
+}
+
+/// What of a datagram socket can be set.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) reuse_addr: bool,
+    pub(crate) reuse_port: bool,
+    pub(crate) broadcast: bool,
+    pub(crate) header_included: bool,
+    pub(crate) dont_fragment: bool,
+    pub(crate) receive_errors: bool,
+    pub(crate) multicast_loop: bool,
+    pub(crate) ttl: u8,
+    pub(crate) multicast_ttl: u8,
+    pub(crate) tos: u8,
+    pub(crate) receive_bytes: u32,
+    pub(crate) send_bytes: u32,
+    pub(crate) iface: Option<(IfIndex, String)>,
+}
+
+/// A datagram that waits to be received.
+pub(crate) struct Datagram {
+    pub(crate) data: Bytes,
+    pub(crate) from: SocketAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) ttl: u8,
+    pub(crate) rx_at: Instant,
+}
+
+/// Memory for a datagram beside its data, so that empty ones are not free.
+const OVERHEAD_BYTES: usize = 256;
+
+/// What became of a datagram that was to be delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Delivery {
+    /// It waits in the socket.
+    Queued,
+    /// The socket's buffer is full.
+    Full,
+}
+
+impl DatagramSocket {
+    /// A socket that is bound to nothing.
+    pub(crate) fn new(kind: Kind, family: Family, ttl: u8, config: &DatagramConfig) -> Self {
+        let options = Options {
+            reuse_addr: false,
+            reuse_port: false,
+            broadcast: false,
+            header_included: kind == Kind::Raw(raw::IPPROTO_RAW),
+            dont_fragment: false,
+            receive_errors: false,
+            multicast_loop: true,
+            ttl,
+            multicast_ttl: 1,
+            tos: 0,
+            receive_bytes: config.receive_buffer_bytes,
+            send_bytes: config.receive_buffer_bytes,
+            iface: None,
+        };
+        let port = if let Kind::Raw(protocol) = kind { u16::from(protocol.0) } else { 0 };
+        let state = State {
+            local: SocketAddr::new(family.unspecified(), port),
+            bound: false,
+            remote: None,
+            options,
+            error: None,
+            path: None,
+            read_closed: false,
+            write_closed: false,
+            wants_room: false,
+            overflows: 0,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+        };
+        DatagramSocket {
+            kind,
+            family,
+            wakes: WakeSet::new(),
+            id: OnceLock::new(),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The socket's number, once it is in the table.
+    pub(crate) fn id(&self) -> Option<SocketId> {
+        self.id.get().copied()
+    }
+
+    /// Tells it its number.
+    pub(crate) fn set_id(&self, id: SocketId) {
+        let _ = self.id.set(id);
+    }
+
+    /// What changes, locked.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Puts a datagram into the queue, if there is room, and gathers who waits for it.
+    pub(crate) fn deliver(&self, datagram: Datagram, wakes: &mut Vec<Waker>) -> Delivery {
+        let mut state = self.state();
+        let cost = datagram.data.len() + OVERHEAD_BYTES;
+        // An empty queue takes one datagram whatever its size.
+        let full = state.queued_bytes + cost > state.options.receive_bytes as usize;
+        if state.read_closed || (full && !state.queue.is_empty()) {
+            state.overflows += 1;
+            return Delivery::Full;
+        }
+        state.queued_bytes += cost;
+        state.queue.push_back(datagram);
+        drop(state);
+        self.wakes.collect(Ready::READABLE, wakes);
+        Delivery::Queued
+    }
+
+    /// Takes an ICMP error about a datagram of this socket.
+    ///
+    /// RFC 1122 §4.1.3.3: UDP MUST pass on what it hears; as Linux does it, hard errors only, and
+    /// only to who has one peer, unless all were asked for.
+    pub(crate) fn report(&self, error: &IcmpError, wakes: &mut Vec<Waker>) {
+        let Some((meaning, severity)) = error.meaning else { return };
+        let mut state = self.state();
+        let wanted = state.remote.is_some() && severity == Severity::Hard;
+        if !wanted && !state.options.receive_errors {
+            return;
+        }
+        state.error = Some(meaning);
+        state.path = None;
+        drop(state);
+        self.wakes.collect(Ready::ALL, wakes);
+    }
+
+    /// The interface has room again.
+    pub(crate) fn room_again(&self, wakes: &mut Vec<Waker>) {
+        self.state().wants_room = false;
+        self.wakes.collect(Ready::WRITABLE, wakes);
+    }
+
+    /// Receives the next datagram.
+    ///
+    /// # Errors
+    /// `EAGAIN`, or the pending error.
+    pub(crate) fn recv(&self, msg: RecvMsg<'_, '_>) -> io::Result<Received> {
+        let mut state = self.state();
+        if let Some(error) = state.error.take() {
+            return Err(error.to_io());
+        }
+        if state.queue.is_empty() {
+            let end = Received::stream(0);
+            return if state.read_closed { Ok(end) } else { Err(errno::would_block()) };
+        }
+        match msg {
+            RecvMsg::Copy(bufs) => {
+                let datagram = state.pop();
+                Ok(datagram.received(copy_out(&datagram.data, bufs)))
+            }
+            RecvMsg::Peek(bufs) => {
+                let datagram = &state.queue[0];
+                Ok(datagram.received(copy_out(&datagram.data, bufs)))
+            }
+            RecvMsg::Zero { max_bytes, out } => {
+                let mut datagram = state.pop();
+                let whole = datagram.data.len();
+                let data = datagram.data.split_to(whole.min(max_bytes));
+                let mut received = datagram.received(data.len());
+                received.message_bytes = whole;
+                out.push_back(data);
+                Ok(received)
+            }
+            _ => Err(errno::not_supported()),
+        }
+    }
+
+    /// What a call would find now.
+    pub(crate) fn ready(&self) -> Ready {
+        let state = self.state();
+        let mut ready = Ready::NONE;
+        if !state.queue.is_empty() || state.read_closed {
+            ready |= Ready::READABLE;
+        }
+        if !state.wants_room {
+            ready |= Ready::WRITABLE;
+        }
+        if state.error.is_some() {
+            ready |= Ready::ERROR | Ready::READABLE | Ready::WRITABLE;
+        }
+        if state.read_closed {
+            ready |= Ready::READ_CLOSED;
+        }
+        if state.read_closed && state.write_closed {
+            ready |= Ready::HANGUP;
+        }
+        ready
+    }
+
+    /// Closes a direction; the wakers of those who wait for it go to `wakes`.
+    ///
+    /// # Errors
+    /// `ENOTCONN` without a peer.
+    pub(crate) fn shutdown(&self, how: Shutdown, wakes: &mut Vec<Waker>) -> io::Result<()> {
+        let mut state = self.state();
+        if state.remote.is_none() {
+            return Err(errno::not_connected());
+        }
+        state.read_closed |= how != Shutdown::Write;
+        state.write_closed |= how != Shutdown::Read;
+        drop(state);
+        self.wakes.collect(Ready::ALL, wakes);
+        Ok(())
+    }
+}
+
+impl State {
+    /// Bytes and datagrams that wait.
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        let bytes = self.queue.iter().map(|datagram| datagram.data.len()).sum();
+        (bytes, self.queue.len())
+    }
+
+    fn pop(&mut self) -> Datagram {
+        let datagram = self.queue.pop_front().expect("the caller looked");
+        self.queued_bytes -= datagram.data.len() + OVERHEAD_BYTES;
+        datagram
+    }
+}
+
+impl Datagram {
+    fn received(&self, bytes: usize) -> Received {
+        let mut received = Received::datagram(bytes, self.data.len(), self.from);
+        received.rx_at = self.rx_at;
+        received.ttl = self.ttl;
+        received.to = Some(self.to);
+        received
+    }
+}
+
+/// The data of a packet behind its first `skip` bytes, in one buffer, its checksum completed if a
+/// caller will see it.
+pub(crate) fn data_of(packet: &Packet, skip: usize) -> Bytes {
+    if packet.head().is_empty() && packet.payload().count() == 1 {
+        return packet.to_bytes().slice(skip..);
+    }
+    let mut packet = packet.clone();
+    packet.advance(skip);
+    packet.to_bytes()
+}
+
+/// Does a datagram from `src` pass a filter for a peer?
+pub(crate) fn peer_matches(remote: Option<SocketAddr>, src: IpAddr) -> bool {
+    remote.is_none_or(|remote| remote.ip() == src)
+}
+
+fn copy_out(data: &[u8], bufs: &mut [io::IoSliceMut<'_>]) -> usize {
+    let mut at = 0;
+    for buf in bufs {
+        let n = buf.len().min(data.len() - at);
+        buf[..n].copy_from_slice(&data[at..at + n]);
+        at += n;
+    }
+    at
+}
+
+/// A shared datagram socket.
+pub(crate) type Shared = Arc<DatagramSocket>;

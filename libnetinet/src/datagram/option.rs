@@ -1,0 +1,86 @@
+//! Options of datagram sockets.
+
+use std::io;
+
+use libnet::errno;
+use libnet::socket::{OptionKey, SocketOption};
+
+use super::{DatagramSocket, Kind};
+use crate::wide::Wide;
+
+impl DatagramSocket {
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`, `EINVAL`, `ENODEV` for an interface that is not there.
+    pub(crate) fn set_option(&self, wide: &Wide, option: SocketOption) -> io::Result<()> {
+        let iface = match &option {
+            SocketOption::BindToDevice(name) if !name.is_empty() => {
+                Some(wide.iface_by_name(name).ok_or_else(errno::no_device)?)
+            }
+            _ => None,
+        };
+        let mut state = self.state();
+        let options = &mut state.options;
+        match option {
+            SocketOption::ReuseAddr(on) => options.reuse_addr = on,
+            SocketOption::ReusePort(on) => options.reuse_port = on,
+            SocketOption::Broadcast(on) => options.broadcast = on,
+            SocketOption::ReceiveErrors(on) => options.receive_errors = on,
+            SocketOption::DontFragment(on) => options.dont_fragment = on,
+            SocketOption::MulticastLoop(on) => options.multicast_loop = on,
+            SocketOption::MulticastTtl(ttl) => options.multicast_ttl = ttl,
+            SocketOption::Tos(tos) => options.tos = tos,
+            // RFC 1122 §3.2.1.7: a TTL of zero MUST NOT be sent.
+            SocketOption::Ttl(0) => return Err(errno::invalid()),
+            SocketOption::Ttl(ttl) => options.ttl = ttl,
+            SocketOption::ReceiveBufferBytes(bytes) => {
+                let most = wide.config.datagram.max_receive_buffer_bytes;
+                options.receive_bytes = bytes.clamp(MIN_BUFFER_BYTES, most);
+            }
+            SocketOption::SendBufferBytes(bytes) => options.send_bytes = bytes,
+            SocketOption::HeaderIncluded(on) if matches!(self.kind, Kind::Raw(_)) => {
+                options.header_included = on;
+            }
+            SocketOption::BindToDevice(name) => options.iface = iface.map(|iface| (iface, name)),
+            _ => return Err(errno::no_such_option()),
+        }
+        state.path = None;
+        Ok(())
+    }
+
+    /// Reads an option.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`.
+    pub(crate) fn get_option(&self, key: OptionKey) -> io::Result<SocketOption> {
+        let state = self.state();
+        let options = &state.options;
+        Ok(match key {
+            OptionKey::ReuseAddr => SocketOption::ReuseAddr(options.reuse_addr),
+            OptionKey::ReusePort => SocketOption::ReusePort(options.reuse_port),
+            OptionKey::Broadcast => SocketOption::Broadcast(options.broadcast),
+            OptionKey::ReceiveErrors => SocketOption::ReceiveErrors(options.receive_errors),
+            OptionKey::DontFragment => SocketOption::DontFragment(options.dont_fragment),
+            OptionKey::MulticastLoop => SocketOption::MulticastLoop(options.multicast_loop),
+            OptionKey::MulticastTtl => SocketOption::MulticastTtl(options.multicast_ttl),
+            OptionKey::Tos => SocketOption::Tos(options.tos),
+            OptionKey::Ttl => SocketOption::Ttl(options.ttl),
+            OptionKey::ReceiveBufferBytes => {
+                SocketOption::ReceiveBufferBytes(options.receive_bytes)
+            }
+            OptionKey::SendBufferBytes => SocketOption::SendBufferBytes(options.send_bytes),
+            OptionKey::HeaderIncluded if matches!(self.kind, Kind::Raw(_)) => {
+                SocketOption::HeaderIncluded(options.header_included)
+            }
+            OptionKey::BindToDevice => {
+                let name = options.iface.as_ref().map(|(_, name)| name.clone());
+                SocketOption::BindToDevice(name.unwrap_or_default())
+            }
+            _ => return Err(errno::no_such_option()),
+        })
+    }
+}
+
+/// The smallest receive buffer, as Linux has it.
+const MIN_BUFFER_BYTES: u32 = 2304;

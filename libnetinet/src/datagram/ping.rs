@@ -1,0 +1,27 @@
+//! Echo replies to ping sockets.
+
+use std::net::SocketAddr;
+
+use libnet::packet::Packet;
+use libnet::stats::DropReason;
+
+use super::{Datagram, Delivery, data_of};
+use crate::icmp::message::IcmpHeader;
+use crate::ipv4::input::IpMeta;
+use crate::shard::Shard;
+
+impl Shard {
+    /// Takes an echo reply to the socket whose identifier it carries.
+    pub(crate) fn ping_input(&mut self, meta: &IpMeta, header: IcmpHeader, packet: Packet) {
+        let local = SocketAddr::new(meta.dst, header.ident());
+        let remote = SocketAddr::new(meta.src, 0);
+        // RFC 1122 §3.2.2.6: replies MUST be passed to who asked; raw sockets have theirs.
+        let Some(socket) = self.wide.ping.find(local, remote, meta.iface) else { return };
+        let data = data_of(&packet, meta.header_bytes);
+        let datagram =
+            Datagram { data, from: remote, to: meta.dst, ttl: meta.ttl, rx_at: packet.rx_at };
+        if socket.deliver(datagram, &mut self.wakes) == Delivery::Full {
+            self.drop_packet(DropReason::SocketBufferFull);
+        }
+    }
+}

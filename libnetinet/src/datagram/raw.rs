@@ -1,0 +1,113 @@
+//! Raw sockets: a copy of every packet of their protocol, IP header and all.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Waker;
+
+use libnet::packet::{Checksum, Packet};
+use libnet::socket::Protocol;
+use libnet::stats::DropReason;
+
+use super::{Datagram, Delivery, Kind, Shared, data_of, peer_matches};
+use crate::icmp::input::IcmpError;
+use crate::ipv4::input::IpMeta;
+use crate::shard::Shard;
+
+/// `IPPROTO_RAW`: sends whatever its header says, receives nothing.
+pub(crate) const IPPROTO_RAW: Protocol = Protocol(255);
+
+/// All raw sockets. Rank: wide. Without any, a packet costs one load.
+pub(crate) struct RawTable {
+    count: AtomicUsize,
+    sockets: RwLock<Vec<Shared>>,
+}
+
+impl RawTable {
+    /// None.
+    pub(crate) const fn new() -> Self {
+        RawTable { count: AtomicUsize::new(0), sockets: RwLock::new(Vec::new()) }
+    }
+
+    /// Adds a socket.
+    pub(crate) fn add(&self, socket: Shared) {
+        let mut sockets = self.sockets.write().unwrap_or_else(PoisonError::into_inner);
+        sockets.push(socket);
+        self.count.store(sockets.len(), Ordering::Release);
+    }
+
+    /// Takes a socket out.
+    pub(crate) fn remove(&self, socket: &Shared) {
+        let mut sockets = self.sockets.write().unwrap_or_else(PoisonError::into_inner);
+        sockets.retain(|other| !Arc::ptr_eq(other, socket));
+        self.count.store(sockets.len(), Ordering::Release);
+    }
+
+    /// Brings an ICMP error to the sockets of the protocol that it is about; whether there are any.
+    pub(crate) fn error(
+        &self,
+        wakes: &mut Vec<Waker>,
+        error: &IcmpError,
+        _quoted: &Packet,
+    ) -> bool {
+        let sockets = self.of_protocol(error.protocol);
+        for socket in &sockets {
+            let state = socket.state();
+            let local = state.local.ip();
+            let ours = local.is_unspecified() || local == error.src;
+            let theirs = peer_matches(state.remote, error.dst);
+            drop(state);
+            if ours && theirs {
+                socket.report(error, wakes);
+            }
+        }
+        !sockets.is_empty()
+    }
+
+    fn of_protocol(&self, protocol: Protocol) -> Vec<Shared> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        let sockets = self.sockets.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = |socket: &&Shared| socket.kind == Kind::Raw(protocol);
+        sockets.iter().filter(wanted).map(Arc::clone).collect()
+    }
+}
+
+impl Shard {
+    /// Gives copies of a whole datagram to the raw sockets of its protocol; whether there are any.
+    pub(crate) fn raw_input(&mut self, meta: &IpMeta, packet: &Packet) -> bool {
+        let sockets = self.wide.raw.of_protocol(meta.protocol);
+        if sockets.is_empty() || meta.protocol == IPPROTO_RAW {
+            return false;
+        }
+        let mut seen = packet.clone();
+        if matches!(seen.checksum, Checksum::Partial { .. }) {
+            let _ = seen.complete_checksum();
+        }
+        let data = data_of(&seen, 0);
+        for socket in sockets {
+            let state = socket.state();
+            let local = state.local.ip();
+            let iface = state.options.iface.as_ref().is_none_or(|(iface, _)| *iface == meta.iface);
+            let takes = (local.is_unspecified() || local == meta.dst)
+                && peer_matches(state.remote, meta.src)
+                && iface;
+            drop(state);
+            if !takes {
+                continue;
+            }
+            let datagram = Datagram {
+                data: data.clone(),
+                from: SocketAddr::new(meta.src, 0),
+                to: meta.dst,
+                ttl: meta.ttl,
+                rx_at: packet.rx_at,
+            };
+            if socket.deliver(datagram, &mut self.wakes) == Delivery::Full {
+                self.drop_packet(DropReason::SocketBufferFull);
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,149 @@
+//! [`Inet`] as a domain of libnet's socket layer.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::task::Waker;
+
+use libnet::errno;
+use libnet::socket::{
+    Domain, Family, OptionKey, Protocol, Received, RecvMsg, SendMsg, SockType, SocketId,
+    SocketOption,
+};
+use libnet::wake::{Ready, Registration};
+
+use crate::datagram::{DatagramSocket, Kind};
+use crate::inet::Inet;
+use crate::sockets::Socket;
+
+impl Inet {
+    fn datagram_socket(&self, kind: Kind, family: Family) -> io::Result<SocketId> {
+        let wide = self.wide();
+        let config = &wide.config;
+        let socket = Arc::new(DatagramSocket::new(kind, family, config.ip.ttl, &config.datagram));
+        let id = wide.sockets.add(Socket::Datagram(Arc::clone(&socket)))?;
+        socket.set_id(id);
+        if matches!(kind, Kind::Raw(_)) {
+            wide.raw.add(socket);
+        }
+        Ok(id)
+    }
+
+    fn socket_of(&self, id: SocketId) -> io::Result<Socket> {
+        self.wide().sockets.get(id)
+    }
+}
+
+impl Domain for Inet {
+    fn families(&self) -> &[Family] {
+        &[Family::Inet]
+    }
+
+    fn socket(&self, family: Family, ty: SockType, protocol: Protocol) -> io::Result<SocketId> {
+        if !self.families().contains(&family) {
+            return Err(errno::family_not_supported());
+        }
+        let kind = match (ty, protocol) {
+            (SockType::Datagram, Protocol::DEFAULT | Protocol::UDP) => Kind::Udp,
+            (SockType::Datagram, Protocol::ICMP) => Kind::Ping,
+            (SockType::Raw, protocol) if protocol != Protocol::DEFAULT => Kind::Raw(protocol),
+            _ => return Err(errno::protocol_not_supported()),
+        };
+        self.datagram_socket(kind, family)
+    }
+
+    fn bind(&self, id: SocketId, addr: SocketAddr) -> io::Result<()> {
+        match self.socket_of(id)? {
+            Socket::Datagram(socket) => self.datagram_bind(&socket, addr),
+        }
+    }
+
+    fn listen(&self, id: SocketId, _backlog: u32) -> io::Result<()> {
+        match self.socket_of(id)? {
+            Socket::Datagram(_) => Err(errno::not_supported()),
+        }
+    }
+
+    fn accept(&self, id: SocketId) -> io::Result<(SocketId, SocketAddr)> {
+        match self.socket_of(id)? {
+            Socket::Datagram(_) => Err(errno::not_supported()),
+        }
+    }
+
+    fn connect(&self, id: SocketId, addr: SocketAddr) -> io::Result<()> {
+        match self.socket_of(id)? {
+            Socket::Datagram(socket) => self.datagram_connect(&socket, addr),
+        }
+    }
+
+    fn send(&self, id: SocketId, msg: SendMsg<'_>) -> io::Result<usize> {
+        match self.socket_of(id)? {
+            Socket::Datagram(socket) => self.datagram_send(&socket, msg),
+        }
+    }
+
+    fn recv(&self, id: SocketId, msg: RecvMsg<'_, '_>) -> io::Result<Received> {
+        match self.socket_of(id)? {
+            Socket::Datagram(socket) => socket.recv(msg),
+        }
+    }
+
+    fn shutdown(&self, id: SocketId, how: Shutdown) -> io::Result<()> {
+        let mut wakes = Vec::new();
+        match self.socket_of(id)? {
+            Socket::Datagram(socket) => socket.shutdown(how, &mut wakes)?,
+        }
+        wakes.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    fn close(&self, id: SocketId) {
+        match self.wide().sockets.remove(id) {
+            Some(Socket::Datagram(socket)) => self.datagram_close(&socket),
+            None => {}
+        }
+    }
+
+    fn set_option(&self, id: SocketId, option: SocketOption) -> io::Result<()> {
+        match self.socket_of(id)? {
+            Socket::Datagram(socket) => socket.set_option(self.wide(), option),
+        }
+    }
+
+    fn get_option(&self, id: SocketId, key: OptionKey) -> io::Result<SocketOption> {
+        match self.socket_of(id)? {
+            Socket::Datagram(socket) => socket.get_option(key),
+        }
+    }
+
+    fn local_addr(&self, id: SocketId) -> io::Result<SocketAddr> {
+        match self.socket_of(id)? {
+            Socket::Datagram(socket) => Ok(socket.state().local),
+        }
+    }
+
+    fn peer_addr(&self, id: SocketId) -> io::Result<SocketAddr> {
+        match self.socket_of(id)? {
+            Socket::Datagram(socket) => socket.state().remote.ok_or_else(errno::not_connected),
+        }
+    }
+
+    fn take_error(&self, id: SocketId) -> io::Result<Option<io::Error>> {
+        match self.socket_of(id)? {
+            Socket::Datagram(socket) => Ok(socket.state().error.take().map(|e| e.to_io())),
+        }
+    }
+
+    fn ready(&self, id: SocketId) -> io::Result<Ready> {
+        match self.socket_of(id)? {
+            Socket::Datagram(socket) => Ok(socket.ready()),
+        }
+    }
+
+    fn register(&self, id: SocketId, interest: Ready, waker: &Waker) -> Registration {
+        match self.socket_of(id) {
+            Ok(Socket::Datagram(socket)) => socket.wakes.register(interest, waker),
+            Err(_) => Registration::none(),
+        }
+    }
+}

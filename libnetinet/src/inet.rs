@@ -1,0 +1,360 @@
+//! A stack's protocols as one value.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use libnet::driver::Driver;
+use libnet::engine::Engine;
+use libnet::errno;
+use libnet::ethernet::MacAddr;
+use libnet::iface::{IfIndex, IfaceConfig, Interface, InterfaceSpec, IpCidr};
+use libnet::link::Medium;
+use libnet::loopback::Loopback;
+use libnet::route::{Route, RouteKind, RouteSelector};
+use libnet::socket::{Family, Protocol, SockType};
+use libnet::stats::DropCounters;
+
+use crate::config::InetConfig;
+use crate::counters::InetCounters;
+use crate::datagram::Kind;
+use crate::shard::Shard;
+use crate::snapshot::{InterfaceEntry, NeighbourEntry, SocketEntry};
+use crate::sockets::Socket;
+use crate::steer::{COMMON, FlowSteer};
+use crate::wide::{Wide, lock};
+
+/// The Internet protocols of one stack: its shards, its interfaces, and what they share.
+///
+/// A driver gives it time and feeds its links by [`engine`](Self::engine); callers use it as a
+/// [`Domain`](libnet::Domain). Many live side by side in one process.
+pub struct Inet {
+    engine: Arc<Engine<Shard>>,
+    wide: Arc<Wide>,
+    /// Guards changes of interfaces and addresses, one at a time; holds the next number.
+    /// Rank: before every other.
+    control: Mutex<u32>,
+}
+
+/// RFC 791 §3.1: every link takes packets of 68 bytes.
+const MIN_MTU: u32 = 68;
+
+impl Inet {
+    /// A stack with `lo0` alone, of `shards` shards (at least one).
+    ///
+    /// `seed` is where its randomness comes from: ports, identifiers, the keys of its tables.
+    ///
+    /// # Errors
+    /// None that a default configuration meets; `ENOBUFS` if no interface is allowed.
+    pub fn new(
+        config: InetConfig,
+        seed: [u8; 32],
+        driver: Arc<dyn Driver>,
+        shards: usize,
+    ) -> io::Result<Self> {
+        let shards = shards.max(1);
+        let engine_config = config.engine.clone();
+        let wide = Arc::new(Wide::new(config, seed, shards));
+        let cores = (0..shards).map(|index| Shard::new(index, Arc::clone(&wide))).collect();
+        let steer = Box::new(FlowSteer(Arc::clone(&wide)));
+        let drops = Arc::clone(&wide.drops);
+        let engine = Arc::new(Engine::new(cores, steer, drops, driver, engine_config));
+        let inet = Inet { engine, wide, control: Mutex::new(IfIndex::LOOPBACK.0) };
+        inet.add_interface(InterfaceSpec::new(Loopback::default()).addr("127.0.0.1/8"))?;
+        Ok(inet)
+    }
+
+    /// The engine, for its driver.
+    pub fn engine(&self) -> &Arc<Engine<Shard>> {
+        &self.engine
+    }
+
+    /// Why packets were dropped.
+    pub fn drops(&self) -> &Arc<DropCounters> {
+        &self.wide.drops
+    }
+
+    /// What the protocols did.
+    pub fn counters(&self) -> &InetCounters {
+        &self.wide.counters
+    }
+
+    /// Starts a link and takes it in: names it, gives it its addresses, routes to their networks
+    /// and through its gateways.
+    ///
+    /// # Errors
+    /// `EINVAL` for an MTU that the link does not have and text that could not be understood,
+    /// `EEXIST` for a name that is taken, `ENETUNREACH` for a gateway on none of its networks,
+    /// `ENOBUFS` at the bound; as the link's start gives them.
+    pub fn add_interface(&self, spec: InterfaceSpec) -> io::Result<IfIndex> {
+        let mut next = lock(&self.control);
+        let index = IfIndex(*next);
+        let info = spec.link.info();
+        let mtu = check_mtu(&spec, info.mtu)?;
+        let name = self.name_for(&spec, info.kind)?;
+        for gateway in &spec.gateways {
+            if !spec.addrs.iter().any(|cidr| cidr.contains(*gateway)) {
+                return Err(errno::net_unreachable());
+            }
+        }
+        let (queues, control) = spec.link.start()?;
+        let iface = Arc::new(Interface::new(index, name, info, IfaceConfig::new(mtu)));
+        self.engine.add_interface(Arc::clone(&iface), queues, control)?;
+        *next += 1;
+        self.wide.rebuild_view(self.engine.interfaces());
+        for cidr in spec.addrs {
+            self.give_address(&iface, cidr)?;
+        }
+        for gateway in spec.gateways {
+            self.add_route(Route::via(default_of(gateway), index, gateway))?;
+        }
+        Ok(index)
+    }
+
+    /// Gives an interface another address, with the routes to its network.
+    ///
+    /// # Errors
+    /// `ENODEV`, `EEXIST` if it has the address, `EINVAL` for one that no host may have.
+    pub fn add_address(&self, index: IfIndex, cidr: IpCidr) -> io::Result<()> {
+        let _one_at_a_time = lock(&self.control);
+        let iface = self.engine.interface(index).ok_or_else(errno::no_device)?;
+        self.give_address(iface, cidr)
+    }
+
+    /// Takes an address from an interface, and the routes that came with it.
+    ///
+    /// # Errors
+    /// `ENODEV`, `EADDRNOTAVAIL` if it does not have the address.
+    pub fn remove_address(&self, index: IfIndex, addr: IpAddr) -> io::Result<()> {
+        let _one_at_a_time = lock(&self.control);
+        let iface = self.engine.interface(index).ok_or_else(errno::no_device)?;
+        let config = iface.config();
+        let cidr = config.addrs.iter().copied().find(|cidr| cidr.addr() == addr);
+        let cidr = cidr.ok_or_else(errno::addr_not_available)?;
+        iface.reconfigure(|config| config.addrs.retain(|other| *other != cidr));
+        self.wide.with_routes(|routes| {
+            for route in connected_routes(index, cidr) {
+                let selector = RouteSelector { iface: Some(route.iface), ..RouteSelector::ANY };
+                routes.remove(&route.dst, selector);
+            }
+        });
+        // Another address may still want the network that just went.
+        let rest = iface.config();
+        self.wide.with_routes(|routes| {
+            for cidr in &rest.addrs {
+                for route in connected_routes(index, *cidr) {
+                    let _ = routes.insert(route);
+                }
+            }
+        });
+        if let IpAddr::V4(addr) = addr {
+            self.wide.with_claims(|claims| claims.remove(index, addr));
+        }
+        self.wide.rebuild_view(self.engine.interfaces());
+        Ok(())
+    }
+
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// `ENODEV` for an unknown interface; as [`RouteTable::insert`](libnet::route::RouteTable)
+    /// gives them.
+    pub fn add_route(&self, route: Route) -> io::Result<()> {
+        self.engine.interface(route.iface).ok_or_else(errno::no_device)?;
+        Ok(self.wide.with_routes(|routes| routes.insert(route))?)
+    }
+
+    /// Takes out the best route to exactly `dst` that `selector` means; whether there was one.
+    pub fn remove_route(&self, dst: &IpCidr, selector: RouteSelector) -> bool {
+        self.wide.with_routes(|routes| routes.remove(dst, selector)).is_some()
+    }
+
+    /// Sets a neighbour by hand: it is neither asked for nor forgotten.
+    ///
+    /// # Errors
+    /// `ENODEV` for an unknown interface, `EINVAL` for a MAC address that no station has,
+    /// `ENOBUFS` if the table is full of such.
+    pub fn add_neighbour(&self, index: IfIndex, addr: IpAddr, mac: MacAddr) -> io::Result<()> {
+        self.engine.interface(index).ok_or_else(errno::no_device)?;
+        if !mac.is_unicast() {
+            return Err(errno::invalid());
+        }
+        let mut actions = Vec::new();
+        let added =
+            self.wide.with_neighbours(|table| table.set_permanent(index, addr, mac, &mut actions));
+        self.engine.with_shard(COMMON as usize, |shard, now| shard.act(now, actions));
+        if added { Ok(()) } else { Err(errno::no_buffers()) }
+    }
+
+    /// Forgets a neighbour; whether it was known.
+    pub fn remove_neighbour(&self, index: IfIndex, addr: IpAddr) -> bool {
+        self.wide.with_neighbours(|table| table.remove(index, addr))
+    }
+
+    /// The interfaces, `lo0` first.
+    pub fn interfaces(&self) -> Vec<InterfaceEntry> {
+        self.engine.interfaces().map(|iface| self.entry_of(iface)).collect()
+    }
+
+    /// The routes, IPv4 first.
+    pub fn routes(&self) -> Vec<Route> {
+        self.wide.routes().iter().cloned().collect()
+    }
+
+    /// The neighbours, by interface and address.
+    pub fn neighbours(&self) -> Vec<NeighbourEntry> {
+        let now = self.engine.driver().now();
+        let mut all = self.wide.with_neighbours(|table| table.snapshot(now));
+        all.sort_by_key(|entry| (entry.iface, entry.addr));
+        all
+    }
+
+    /// The sockets, by their numbers.
+    pub fn sockets(&self) -> Vec<SocketEntry> {
+        self.wide.sockets.all().iter().filter_map(|socket| self.socket_entry(socket)).collect()
+    }
+
+    pub(crate) fn wide(&self) -> &Arc<Wide> {
+        &self.wide
+    }
+
+    fn name_for(&self, spec: &InterfaceSpec, kind: &str) -> io::Result<String> {
+        let taken = |name: &str| self.engine.interfaces().any(|iface| iface.name == name);
+        if let Some(name) = &spec.name {
+            return if taken(name) { Err(errno::exists()) } else { Ok(name.clone()) };
+        }
+        let mut names = (0..).map(|n: u32| format!("{kind}{n}"));
+        names.find(|name| !taken(name)).ok_or_else(errno::no_buffers)
+    }
+
+    fn give_address(&self, iface: &Arc<Interface>, cidr: IpCidr) -> io::Result<()> {
+        check_address(cidr)?;
+        if iface.config().addrs.iter().any(|other| other.addr() == cidr.addr()) {
+            return Err(errno::exists());
+        }
+        iface.reconfigure(|config| config.addrs.push(cidr));
+        self.wide.with_routes(|routes| {
+            for route in connected_routes(iface.index, cidr) {
+                // The same network on another address is there already.
+                let _ = routes.insert(route);
+            }
+        });
+        self.wide.rebuild_view(self.engine.interfaces());
+        if let (IpAddr::V4(addr), Medium::Ethernet) = (cidr.addr(), iface.link.medium) {
+            let now = self.engine.driver().now();
+            self.wide.with_claims(|claims| claims.add(now, iface.index, addr));
+            self.engine.with_shard(COMMON as usize, |shard, now| shard.expire_claims(now));
+        }
+        Ok(())
+    }
+
+    fn entry_of(&self, iface: &Interface) -> InterfaceEntry {
+        let config = iface.config();
+        let counters = &iface.counters;
+        let conflicts = |cidr: &IpCidr| match cidr.addr() {
+            IpAddr::V4(addr) => self.wide.with_claims(|all| all.conflicts(iface.index, addr)),
+            IpAddr::V6(_) => 0,
+        };
+        InterfaceEntry {
+            index: iface.index,
+            name: iface.name.clone(),
+            link: iface.link.clone(),
+            up: config.up,
+            running: config.running,
+            mtu: config.mtu,
+            addrs: config.addrs.iter().map(|cidr| (*cidr, conflicts(cidr))).collect(),
+            rx_frames: counters.rx_frames.load(Ordering::Relaxed),
+            rx_bytes: counters.rx_bytes.load(Ordering::Relaxed),
+            tx_frames: counters.tx_frames.load(Ordering::Relaxed),
+            tx_bytes: counters.tx_bytes.load(Ordering::Relaxed),
+            tx_dropped: counters.tx_dropped.load(Ordering::Relaxed),
+            tx_waits: counters.tx_waits.load(Ordering::Relaxed),
+            link_stats: self.engine.link_stats(iface.index).unwrap_or_default(),
+        }
+    }
+
+    fn socket_entry(&self, socket: &Socket) -> Option<SocketEntry> {
+        match socket {
+            Socket::Datagram(socket) => {
+                let state = socket.state();
+                let (ty, protocol) = match socket.kind {
+                    Kind::Udp => (SockType::Datagram, Protocol::UDP),
+                    Kind::Ping => (SockType::Datagram, Protocol::ICMP),
+                    Kind::Raw(protocol) => (SockType::Raw, protocol),
+                };
+                Some(SocketEntry {
+                    id: socket.id()?,
+                    ty,
+                    protocol,
+                    state: "",
+                    local: state.local,
+                    remote: state.remote,
+                    receive_bytes: state.queued().0,
+                    send_bytes: 0,
+                    overflows: state.overflows,
+                })
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Inet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inet").field("shards", &self.wide.shards).finish_non_exhaustive()
+    }
+}
+
+fn check_mtu(spec: &InterfaceSpec, link_mtu: u32) -> io::Result<u32> {
+    if let Some(error) = &spec.error {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, error.clone()));
+    }
+    let mtu = spec.mtu.unwrap_or(link_mtu);
+    if mtu > link_mtu {
+        let text = format!("mtu {mtu} is more than the link's {link_mtu} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    if mtu < MIN_MTU {
+        let text = format!("mtu {mtu} is less than {MIN_MTU} bytes, which IP needs");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(mtu)
+}
+
+/// RFC 1122 §3.2.1.3: addresses that no host has.
+fn check_address(cidr: IpCidr) -> io::Result<()> {
+    let addr = cidr.addr();
+    let wrong = addr.is_unspecified() || addr.is_multicast() || {
+        let IpAddr::V4(v4) = addr else { return Err(errno::family_not_supported()) };
+        // The network's own number and its broadcast address are not a host's either.
+        let of_network = cidr.prefix_bits() < 31
+            && (cidr.network().addr() == addr || cidr.broadcast() == Some(v4));
+        v4.is_broadcast() || of_network
+    };
+    if wrong { Err(errno::invalid()) } else { Ok(()) }
+}
+
+/// The routes that come with an address.
+fn connected_routes(index: IfIndex, cidr: IpCidr) -> Vec<Route> {
+    let addr = cidr.addr();
+    let host = IpCidr::host(addr);
+    let mut routes = vec![Route::connected(host, IfIndex::LOOPBACK).with_kind(RouteKind::Local)];
+    if index == IfIndex::LOOPBACK {
+        // RFC 1122 §3.2.1.3(g): the whole network is the host itself.
+        routes.push(Route::connected(cidr.network(), index).with_kind(RouteKind::Local));
+        return routes;
+    }
+    if host != cidr {
+        routes.push(Route::connected(cidr.network(), index).with_source(addr));
+    }
+    if let Some(broadcast) = cidr.broadcast() {
+        let to_all = Route::connected(IpCidr::host(IpAddr::V4(broadcast)), index);
+        routes.push(to_all.with_kind(RouteKind::Broadcast).with_source(addr));
+    }
+    routes
+}
+
+fn default_of(gateway: IpAddr) -> IpCidr {
+    let any = Family::of(&gateway).unspecified();
+    IpCidr::new(any, 0).expect("no prefix is shorter than zero bits")
+}

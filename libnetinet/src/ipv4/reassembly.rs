@@ -1,0 +1,287 @@
+//! Puts fragments together again, within bounded memory and time (RFC 791 §3.2, RFC 1122 §3.3.2).
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use libnet::iface::IfIndex;
+use libnet::packet::Packet;
+use libnet::stats::DropReason;
+use libnet::time::Instant;
+
+use crate::config::IpConfig;
+use crate::hash::{HashMap, Key};
+
+/// What makes fragments belong together. Source: RFC 791 §3.2.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct DatagramKey {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) protocol: u8,
+    pub(crate) ident: u32,
+}
+
+/// One fragment, its header read.
+#[derive(Debug)]
+pub(crate) struct Fragment {
+    /// Where its data belongs, in bytes.
+    pub(crate) offset: usize,
+    /// The data.
+    pub(crate) data: Bytes,
+    /// Does more follow?
+    pub(crate) more: bool,
+    /// The packet's header, options included.
+    pub(crate) header: Bytes,
+}
+
+/// Why a fragment was refused; if it made the whole datagram hopeless, that is gone too.
+pub(crate) type Refused = DropReason;
+
+/// A datagram whose time was up.
+pub(crate) struct Expired {
+    /// By which interface its first fragment came.
+    pub(crate) iface: IfIndex,
+    /// The first fragment, if it was among those received: what an ICMP error is about.
+    pub(crate) first: Option<Packet>,
+}
+
+/// Datagrams that are not complete yet.
+pub(crate) struct Reassembly {
+    config: IpConfig,
+    datagrams: HashMap<DatagramKey, Partial>,
+    /// By deadline, which is the order of arrival.
+    deadlines: BTreeSet<(Instant, DatagramKey)>,
+    bytes: usize,
+}
+
+struct Partial {
+    iface: IfIndex,
+    deadline: Instant,
+    /// Sorted by offset, never overlapping.
+    pieces: Vec<(usize, Bytes)>,
+    /// Data bytes in `pieces`.
+    have: usize,
+    /// Data bytes of the whole, once the last fragment is there.
+    total: Option<usize>,
+    /// The header of the fragment with offset 0.
+    header: Option<Bytes>,
+    /// Memory accounted.
+    bytes: usize,
+    /// Fragments contradicted each other; what still comes is refused.
+    poisoned: bool,
+}
+
+/// Memory for a piece beside its data.
+const PIECE_OVERHEAD: usize = 128;
+/// Pieces of one datagram at most: more than the smallest link (68 bytes) makes of the largest.
+const MAX_PIECES: usize = 2048;
+/// Memory for a datagram beside its pieces.
+const DATAGRAM_OVERHEAD: usize = 256;
+
+impl Reassembly {
+    /// Nothing in it.
+    pub(crate) fn new(config: IpConfig, key: Key) -> Self {
+        Reassembly {
+            config,
+            datagrams: HashMap::with_hasher(key),
+            deadlines: BTreeSet::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Takes a fragment; the whole datagram, header first, if it is complete now.
+    pub(crate) fn insert(
+        &mut self,
+        now: Instant,
+        iface: IfIndex,
+        key: DatagramKey,
+        fragment: Fragment,
+        evicted: &mut u64,
+    ) -> Result<Option<(Bytes, Vec<Bytes>)>, Refused> {
+        check_extent(&fragment)?;
+        let cost = fragment.data.len() + PIECE_OVERHEAD;
+        self.make_room(cost + DATAGRAM_OVERHEAD, &key, evicted)?;
+        let partial = self.open(now, iface, key);
+        if partial.poisoned {
+            return Err(DropReason::FragmentOverlap);
+        }
+        let before = partial.bytes;
+        let inserted = partial.insert(fragment);
+        if inserted.is_err() {
+            partial.poison();
+        }
+        let (after, complete) = (partial.bytes, partial.is_complete());
+        self.bytes = self.bytes - before + after;
+        inserted?;
+        if !complete {
+            return Ok(None);
+        }
+        Ok(self.remove(&key).and_then(Partial::finish))
+    }
+
+    /// Drops what waited too long.
+    pub(crate) fn expire(&mut self, now: Instant, out: &mut Vec<Expired>) {
+        while let Some(&(deadline, key)) = self.deadlines.first() {
+            if deadline > now {
+                return;
+            }
+            let Some(partial) = self.remove(&key) else { continue };
+            out.push(Expired { iface: partial.iface, first: partial.first_fragment() });
+        }
+    }
+
+    /// When [`expire`](Self::expire) has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|&(deadline, _)| deadline)
+    }
+
+    /// Memory in use, in bytes.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn open(&mut self, now: Instant, iface: IfIndex, key: DatagramKey) -> &mut Partial {
+        let deadline = now + self.config.reassembly_timeout;
+        let (deadlines, bytes) = (&mut self.deadlines, &mut self.bytes);
+        self.datagrams.entry(key).or_insert_with(|| {
+            deadlines.insert((deadline, key));
+            *bytes += DATAGRAM_OVERHEAD;
+            Partial::new(iface, deadline)
+        })
+    }
+
+    /// Evicts the oldest until there is room; a datagram of one's own is not evicted for itself.
+    fn make_room(
+        &mut self,
+        bytes: usize,
+        own: &DatagramKey,
+        evicted: &mut u64,
+    ) -> Result<(), Refused> {
+        let is_new = !self.datagrams.contains_key(own);
+        loop {
+            let full = self.bytes + bytes > self.config.reassembly_bytes
+                || (is_new && self.datagrams.len() >= self.config.reassembly_datagrams);
+            if !full {
+                return Ok(());
+            }
+            let oldest = self.deadlines.iter().map(|&(_, key)| key).find(|key| key != own);
+            let Some(oldest) = oldest else { return Err(DropReason::FragmentMemory) };
+            self.remove(&oldest);
+            *evicted += 1;
+        }
+    }
+
+    fn remove(&mut self, key: &DatagramKey) -> Option<Partial> {
+        let partial = self.datagrams.remove(key)?;
+        self.deadlines.remove(&(partial.deadline, *key));
+        self.bytes -= partial.bytes;
+        Some(partial)
+    }
+}
+
+/// RFC 791 §3.2: offsets count units of 8 bytes, and no datagram passes 65,535 bytes.
+fn check_extent(fragment: &Fragment) -> Result<(), Refused> {
+    let len = fragment.data.len();
+    let too_long = fragment.offset + len + fragment.header.len() > super::header::MAX_PACKET_BYTES;
+    if len == 0 || too_long || (fragment.more && len % 8 != 0) {
+        return Err(DropReason::FragmentMalformed);
+    }
+    Ok(())
+}
+
+impl Partial {
+    fn new(iface: IfIndex, deadline: Instant) -> Self {
+        Partial {
+            iface,
+            deadline,
+            pieces: Vec::new(),
+            have: 0,
+            total: None,
+            header: None,
+            bytes: DATAGRAM_OVERHEAD,
+            poisoned: false,
+        }
+    }
+
+    fn insert(&mut self, fragment: Fragment) -> Result<(), Refused> {
+        let end = fragment.offset + fragment.data.len();
+        let known_end = self.pieces.last().map_or(0, |(at, data)| at + data.len());
+        if !fragment.more {
+            // Two ends that differ, or an end before what is there already.
+            if self.total.is_some_and(|total| total != end) || known_end > end {
+                return Err(DropReason::FragmentOverlap);
+            }
+            self.total = Some(end);
+        } else if self.total.is_some_and(|total| end > total) {
+            return Err(DropReason::FragmentOverlap);
+        }
+        if fragment.offset == 0 && self.header.is_none() {
+            self.header = Some(fragment.header.clone());
+        }
+        self.fill(fragment.offset, fragment.data)
+    }
+
+    /// Adds what of `data` is new.
+    ///
+    // DEVIATES RFC 791 §3.2: bytes that contradict those received before do not replace them, they
+    // end the datagram, as RFC 5722 §4 has it for IPv6: whoever sends such means an attack.
+    fn fill(&mut self, offset: usize, data: Bytes) -> Result<(), Refused> {
+        let end = offset + data.len();
+        if self.pieces.len() >= MAX_PIECES {
+            return Err(DropReason::FragmentMemory);
+        }
+        let mut at = offset;
+        let mut index = self.pieces.partition_point(|(start, piece)| start + piece.len() <= offset);
+        while at < end {
+            let next = self.pieces.get(index).map(|(start, piece)| (*start, piece.clone()));
+            match next {
+                Some((start, piece)) if start <= at => {
+                    let stop = end.min(start + piece.len());
+                    if piece[at - start..stop - start] != data[at - offset..stop - offset] {
+                        return Err(DropReason::FragmentOverlap);
+                    }
+                    at = stop;
+                }
+                next => {
+                    let stop = next.map_or(end, |(start, _)| start.min(end));
+                    self.pieces.insert(index, (at, data.slice(at - offset..stop - offset)));
+                    self.bytes += stop - at + PIECE_OVERHEAD;
+                    self.have += stop - at;
+                    at = stop;
+                }
+            }
+            index += 1;
+        }
+        Ok(())
+    }
+
+    fn poison(&mut self) {
+        self.pieces.clear();
+        self.have = 0;
+        self.header = None;
+        self.total = None;
+        self.bytes = DATAGRAM_OVERHEAD;
+        self.poisoned = true;
+    }
+
+    fn is_complete(&self) -> bool {
+        // Pieces neither overlap nor pass the end: having as many bytes is having them all.
+        self.total == Some(self.have)
+    }
+
+    fn finish(self) -> Option<(Bytes, Vec<Bytes>)> {
+        Some((self.header?, self.pieces.into_iter().map(|(_, piece)| piece).collect()))
+    }
+
+    fn first_fragment(&self) -> Option<Packet> {
+        let mut packet = Packet::from_payload(self.header.clone()?);
+        if let Some((0, data)) = self.pieces.first() {
+            packet.push_payload(data.clone());
+        }
+        Some(packet)
+    }
+}
+
+#[cfg(test)]
+mod tests;

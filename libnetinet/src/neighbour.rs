@@ -1,0 +1,461 @@
+//! Neighbours: who is behind an address on a link, and what waits to be sent there.
+//!
+//! Speaks no protocol: ARP and neighbour discovery tell it what they heard, and carry out the
+//! [`Action`]s that it asks for.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use libnet::ethernet::MacAddr;
+use libnet::iface::IfIndex;
+use libnet::packet::Packet;
+use libnet::stats::{DropCounters, DropReason};
+use libnet::time::Instant;
+
+use crate::config::ArpConfig;
+use crate::hash::{HashMap, Key};
+
+/// How sure we are of a neighbour. Source: RFC 4861 §7.3.2, for ARP as Linux has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum NeighbourState {
+    /// Asked for, no answer yet; packets wait.
+    Incomplete,
+    /// Known, and confirmed not long ago; stale once that is longer ago.
+    Reachable,
+    /// Stale and in use: asked about soon, unless traffic confirms it first.
+    Delay,
+    /// Asked by unicast whether it is still there.
+    Probe,
+    /// Nobody answered.
+    Failed,
+    /// Set by hand; neither asked about nor forgotten.
+    Permanent,
+    /// Evicted; whoever holds it looks again.
+    Gone,
+}
+
+impl NeighbourState {
+    const fn from_bits(bits: u64) -> Self {
+        match bits & 0xff {
+            0 => NeighbourState::Incomplete,
+            1 => NeighbourState::Reachable,
+            2 => NeighbourState::Delay,
+            3 => NeighbourState::Probe,
+            4 => NeighbourState::Failed,
+            5 => NeighbourState::Permanent,
+            _ => NeighbourState::Gone,
+        }
+    }
+}
+
+/// One neighbour, shared with whoever sends to it: reading it takes no lock.
+#[derive(Debug)]
+pub(crate) struct Neighbour {
+    pub(crate) iface: IfIndex,
+    pub(crate) addr: IpAddr,
+    /// `MAC << 16 | state`.
+    word: AtomicU64,
+    /// When it was last known to be there, in ns.
+    confirmed_at: AtomicU64,
+    /// When something was last sent to it, in ns.
+    used_at: AtomicU64,
+}
+
+impl Neighbour {
+    fn new(iface: IfIndex, addr: IpAddr) -> Self {
+        Neighbour {
+            iface,
+            addr,
+            word: AtomicU64::new(NeighbourState::Incomplete as u64),
+            confirmed_at: AtomicU64::new(0),
+            used_at: AtomicU64::new(0),
+        }
+    }
+
+    /// The address to send to at once; `None`: the table must be asked.
+    pub(crate) fn mac_if_fresh(&self, now: Instant, config: &ArpConfig) -> Option<MacAddr> {
+        let word = self.word.load(Ordering::Acquire);
+        let usable = match NeighbourState::from_bits(word) {
+            NeighbourState::Permanent | NeighbourState::Delay | NeighbourState::Probe => true,
+            NeighbourState::Reachable => self.is_confirmed(now, config),
+            NeighbourState::Incomplete | NeighbourState::Failed | NeighbourState::Gone => false,
+        };
+        if !usable {
+            return None;
+        }
+        self.used_at.store(now.as_nanos(), Ordering::Relaxed);
+        Some(MacAddr::from_u64(word >> 16))
+    }
+
+    /// Traffic came back over it, as an acknowledgement of new data: it is there.
+    #[expect(dead_code, reason = "TCP confirms its neighbour")]
+    pub(crate) fn confirm(&self, now: Instant) {
+        self.confirmed_at.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    fn is_confirmed(&self, now: Instant, config: &ArpConfig) -> bool {
+        let at = Instant::from_nanos(self.confirmed_at.load(Ordering::Relaxed));
+        at > Instant::ZERO && now.since(at) < config.reachable
+    }
+
+    fn state(&self) -> NeighbourState {
+        NeighbourState::from_bits(self.word.load(Ordering::Acquire))
+    }
+
+    fn mac(&self) -> MacAddr {
+        MacAddr::from_u64(self.word.load(Ordering::Acquire) >> 16)
+    }
+
+    fn set(&self, mac: MacAddr, state: NeighbourState) {
+        self.word.store(mac.to_u64() << 16 | state as u64, Ordering::Release);
+    }
+}
+
+/// How somebody's address came to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Evidence {
+    /// It answered what we asked.
+    Answer,
+    /// It asked for us, so it will want an answer: worth an entry (RFC 826).
+    AskedForUs,
+    /// We overheard it: only what is known already is brought up to date (RFC 826).
+    Overheard,
+}
+
+/// What the protocol that resolves is to do, once the table is unlocked.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Ask for an address: one station, or all.
+    Ask { iface: IfIndex, addr: IpAddr, to: Option<MacAddr> },
+    /// Send what waited.
+    Send { iface: IfIndex, to: MacAddr, packet: Packet },
+    /// Tell its sender that nobody is there.
+    Unreachable { packet: Packet },
+}
+
+/// A neighbour as tools show it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NeighbourEntry {
+    /// On which interface.
+    pub iface: IfIndex,
+    /// Its address.
+    pub addr: IpAddr,
+    /// Its MAC address, if known.
+    pub mac: Option<MacAddr>,
+    /// How sure that is.
+    pub state: NeighbourState,
+    /// Known, but not confirmed lately.
+    pub stale: bool,
+    /// Packets that wait for it.
+    pub waiting_packets: usize,
+}
+
+/// All neighbours of a stack, bounded.
+///
+/// Lock rank: wide. Nothing else is locked, and nothing sent, while it is.
+pub(crate) struct NeighbourTable {
+    config: ArpConfig,
+    entries: HashMap<NeighbourKey, Entry>,
+    timers: BTreeSet<(Instant, NeighbourKey)>,
+    drops: Arc<DropCounters>,
+    /// How many were evicted to make room.
+    pub(crate) evicted: u64,
+}
+
+type NeighbourKey = (IfIndex, IpAddr);
+
+struct Entry {
+    shared: Arc<Neighbour>,
+    waiting: VecDeque<Packet>,
+    waiting_bytes: usize,
+    probes_sent: u8,
+    timer: Option<Instant>,
+    /// When the MAC address last changed.
+    changed_at: Instant,
+}
+
+impl NeighbourTable {
+    /// An empty table.
+    pub(crate) fn new(config: ArpConfig, key: Key, drops: Arc<DropCounters>) -> Self {
+        NeighbourTable {
+            config,
+            entries: HashMap::with_hasher(key),
+            timers: BTreeSet::new(),
+            drops,
+            evicted: 0,
+        }
+    }
+
+    /// Sends a packet to a neighbour: at once if it is known, else it waits for the answer.
+    /// `None` if there is no room for another neighbour.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        iface: IfIndex,
+        addr: IpAddr,
+        packet: Packet,
+        actions: &mut Vec<Action>,
+    ) -> Option<Arc<Neighbour>> {
+        let key = (iface, addr);
+        if !self.make_entry(key) {
+            self.drops.count(DropReason::NeighbourTableFull);
+            return None;
+        }
+        let config = self.config.clone();
+        let entry = self.entries.get_mut(&key)?;
+        let shared = Arc::clone(&entry.shared);
+        shared.used_at.store(now.as_nanos(), Ordering::Relaxed);
+        if let Some(to) = shared.mac_if_fresh(now, &config) {
+            actions.push(Action::Send { iface, to, packet });
+            return Some(shared);
+        }
+        match shared.state() {
+            NeighbourState::Reachable => {
+                // RFC 4861 §7.3.3: a stale neighbour is used, and asked about a little later.
+                let mac = shared.mac();
+                shared.set(mac, NeighbourState::Delay);
+                self.set_timer(key, Some(now + config.delay));
+                actions.push(Action::Send { iface, to: mac, packet });
+            }
+            NeighbourState::Incomplete if entry.timer.is_some() => {
+                Self::enqueue(entry, packet, &config, &self.drops);
+            }
+            _ => {
+                shared.set(MacAddr::ZERO, NeighbourState::Incomplete);
+                entry.probes_sent = 1;
+                Self::enqueue(entry, packet, &config, &self.drops);
+                self.set_timer(key, Some(now + config.retransmit));
+                actions.push(Action::Ask { iface, addr, to: None });
+            }
+        }
+        Some(shared)
+    }
+
+    /// Takes in that `mac` claims to be `addr`.
+    pub(crate) fn learn(
+        &mut self,
+        now: Instant,
+        iface: IfIndex,
+        addr: IpAddr,
+        mac: MacAddr,
+        evidence: Evidence,
+        actions: &mut Vec<Action>,
+    ) {
+        let key = (iface, addr);
+        if !self.entries.contains_key(&key) {
+            // RFC 826: an entry is made only for who asked for us. Nobody can fill the table by
+            // answering what was not asked.
+            if evidence != Evidence::AskedForUs || !self.make_entry(key) {
+                return;
+            }
+        }
+        let config = self.config.clone();
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let shared = Arc::clone(&entry.shared);
+        let known = !matches!(shared.state(), NeighbourState::Incomplete | NeighbourState::Failed);
+        if shared.state() == NeighbourState::Permanent {
+            return;
+        }
+        let moved = known && shared.mac() != mac;
+        // The first of several answers stands for a moment, so that two who answer do not make
+        // the entry flap.
+        if moved && evidence != Evidence::AskedForUs && now.since(entry.changed_at) < config.lock {
+            return;
+        }
+        // Only who was asked may answer: an unasked reply changes the address, but not our trust.
+        let asked = matches!(shared.state(), NeighbourState::Incomplete | NeighbourState::Probe);
+        if evidence == Evidence::Answer && asked {
+            shared.confirmed_at.store(now.as_nanos().max(1), Ordering::Relaxed);
+        } else if moved || !known {
+            shared.confirmed_at.store(0, Ordering::Relaxed);
+        } else {
+            return;
+        }
+        if moved || !known {
+            entry.changed_at = now;
+        }
+        shared.set(mac, NeighbourState::Reachable);
+        entry.probes_sent = 0;
+        entry.waiting_bytes = 0;
+        let waiting = std::mem::take(&mut entry.waiting);
+        actions.extend(waiting.into_iter().map(|packet| Action::Send { iface, to: mac, packet }));
+        self.set_timer(key, Some(now + config.expire));
+    }
+
+    /// Sets a neighbour by hand.
+    pub(crate) fn set_permanent(
+        &mut self,
+        iface: IfIndex,
+        addr: IpAddr,
+        mac: MacAddr,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        let key = (iface, addr);
+        if !self.make_entry(key) {
+            return false;
+        }
+        self.set_timer(key, None);
+        let Some(entry) = self.entries.get_mut(&key) else { return false };
+        entry.shared.set(mac, NeighbourState::Permanent);
+        entry.waiting_bytes = 0;
+        let waiting = std::mem::take(&mut entry.waiting);
+        actions.extend(waiting.into_iter().map(|packet| Action::Send { iface, to: mac, packet }));
+        true
+    }
+
+    /// Forgets a neighbour; whether it was known.
+    pub(crate) fn remove(&mut self, iface: IfIndex, addr: IpAddr) -> bool {
+        let key = (iface, addr);
+        self.set_timer(key, None);
+        let Some(entry) = self.entries.remove(&key) else { return false };
+        entry.shared.set(MacAddr::ZERO, NeighbourState::Gone);
+        self.drops.add(DropReason::NeighbourUnreachable, entry.waiting.len() as u64);
+        true
+    }
+
+    /// Asks again, gives up, forgets: whatever is due.
+    pub(crate) fn expire(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        while let Some(&(at, key)) = self.timers.first() {
+            if at > now {
+                return;
+            }
+            self.timers.remove(&(at, key));
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.timer = None;
+            }
+            self.fire(now, key, actions);
+        }
+    }
+
+    /// When [`expire`](Self::expire) has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|&(at, _)| at)
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn snapshot(&self, now: Instant) -> Vec<NeighbourEntry> {
+        let entries = self.entries.values().map(|entry| {
+            let shared = &entry.shared;
+            let state = shared.state();
+            let mac = shared.mac();
+            NeighbourEntry {
+                iface: shared.iface,
+                addr: shared.addr,
+                mac: (mac != MacAddr::ZERO).then_some(mac),
+                state,
+                stale: state == NeighbourState::Reachable
+                    && !shared.is_confirmed(now, &self.config),
+                waiting_packets: entry.waiting.len(),
+            }
+        });
+        entries.collect()
+    }
+
+    fn fire(&mut self, now: Instant, key: NeighbourKey, actions: &mut Vec<Action>) {
+        let config = self.config.clone();
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let shared = Arc::clone(&entry.shared);
+        let (iface, addr) = key;
+        let next = match shared.state() {
+            NeighbourState::Incomplete if entry.probes_sent < config.broadcast_probes => {
+                entry.probes_sent += 1;
+                actions.push(Action::Ask { iface, addr, to: None });
+                now + config.retransmit
+            }
+            NeighbourState::Probe if entry.probes_sent < config.unicast_probes => {
+                entry.probes_sent += 1;
+                actions.push(Action::Ask { iface, addr, to: Some(shared.mac()) });
+                now + config.retransmit
+            }
+            NeighbourState::Delay if shared.is_confirmed(now, &config) => {
+                shared.set(shared.mac(), NeighbourState::Reachable);
+                now + config.expire
+            }
+            NeighbourState::Delay => {
+                // RFC 1122 §2.3.2.1(2): ask by unicast first, so that a thousand others sleep on.
+                shared.set(shared.mac(), NeighbourState::Probe);
+                entry.probes_sent = 1;
+                actions.push(Action::Ask { iface, addr, to: Some(shared.mac()) });
+                now + config.retransmit
+            }
+            NeighbourState::Incomplete | NeighbourState::Probe => {
+                shared.set(MacAddr::ZERO, NeighbourState::Failed);
+                entry.waiting_bytes = 0;
+                self.drops.add(DropReason::NeighbourUnreachable, entry.waiting.len() as u64);
+                let waiting = std::mem::take(&mut entry.waiting);
+                actions.extend(waiting.into_iter().map(|packet| Action::Unreachable { packet }));
+                now + config.expire
+            }
+            NeighbourState::Reachable | NeighbourState::Failed => {
+                let used = Instant::from_nanos(shared.used_at.load(Ordering::Relaxed));
+                if now.since(used) >= config.expire {
+                    self.remove(iface, addr);
+                    return;
+                }
+                used + config.expire
+            }
+            NeighbourState::Permanent | NeighbourState::Gone => return,
+        };
+        self.set_timer(key, Some(next));
+    }
+
+    fn enqueue(entry: &mut Entry, packet: Packet, config: &ArpConfig, drops: &DropCounters) {
+        entry.waiting_bytes += packet.len();
+        entry.waiting.push_back(packet);
+        // RFC 1122 §2.3.2.2: the latest packets are worth more than the first.
+        while entry.waiting.len() > config.queue_packets
+            || (entry.waiting_bytes > config.queue_bytes && entry.waiting.len() > 1)
+        {
+            if let Some(oldest) = entry.waiting.pop_front() {
+                entry.waiting_bytes -= oldest.len();
+                drops.count(DropReason::NeighbourQueueFull);
+            }
+        }
+    }
+
+    /// Makes sure that there is an entry, evicting another if there must; `false` if none can go.
+    fn make_entry(&mut self, key: NeighbourKey) -> bool {
+        if self.entries.contains_key(&key) {
+            return true;
+        }
+        if self.entries.len() >= self.config.max_entries && !self.evict() {
+            return false;
+        }
+        let entry = Entry {
+            shared: Arc::new(Neighbour::new(key.0, key.1)),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            probes_sent: 0,
+            timer: None,
+            changed_at: Instant::ZERO,
+        };
+        self.entries.insert(key, entry);
+        true
+    }
+
+    /// Drops the entry unused for longest; those that packets wait for and those set by hand stay.
+    fn evict(&mut self) -> bool {
+        let candidates = self.entries.iter().filter(|(_, entry)| {
+            entry.waiting.is_empty() && entry.shared.state() != NeighbourState::Permanent
+        });
+        let used = |entry: &Entry| entry.shared.used_at.load(Ordering::Relaxed);
+        let oldest = candidates.min_by_key(|(key, entry)| (used(entry), **key));
+        let Some((&(iface, addr), _)) = oldest else { return false };
+        self.evicted += 1;
+        self.remove(iface, addr)
+    }
+
+    fn set_timer(&mut self, key: NeighbourKey, at: Option<Instant>) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if let Some(old) = std::mem::replace(&mut entry.timer, at) {
+            self.timers.remove(&(old, key));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, key));
+        }
+    }
+}

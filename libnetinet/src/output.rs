@@ -1,0 +1,186 @@
+//! The way out: from an IP packet and its path to frames in an interface's queue.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use libnet::ethernet::{EtherType, EthernetHeader, MacAddr};
+use libnet::iface::IfIndex;
+use libnet::link::Medium;
+use libnet::packet::Packet;
+use libnet::stats::DropReason;
+use libnet::time::Instant;
+
+use crate::arp::packet::ArpPacket;
+use crate::counters::bump;
+use crate::datagram::DatagramSocket;
+use crate::ipv4::fragment::fragment;
+use crate::neighbour::Action;
+use crate::path::{Path, Reach};
+use crate::shard::Shard;
+
+/// What waits in a shard for room on one interface.
+#[derive(Default)]
+pub(crate) struct OutQueue {
+    /// Frames, link headers included.
+    pub(crate) frames: VecDeque<Packet>,
+    /// Sockets that were told `EAGAIN`, to be woken when there is room.
+    pub(crate) waiting: Vec<Arc<DatagramSocket>>,
+}
+
+/// On whose account a packet is queued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Account {
+    /// A sender's, who asked for room before.
+    Sender,
+    /// Ours, in answer to what was received: dropped when the queue is full, so that receiving
+    /// never depends on sending.
+    Reply,
+}
+
+impl Shard {
+    /// Is there room for a sender's packet?
+    pub(crate) fn has_room(&self, iface: IfIndex) -> bool {
+        let queued = self.outs.get(iface.0 as usize).map_or(0, |queue| queue.frames.len());
+        queued < self.wide.config.output_queue_packets
+    }
+
+    /// Wakes the socket when there is room again.
+    pub(crate) fn wait_for_room(&mut self, iface: IfIndex, socket: &Arc<DatagramSocket>) {
+        self.queue(iface).waiting.push(Arc::clone(socket));
+    }
+
+    /// Sends a packet that begins with its IP header on its way. What does not fit the path is
+    /// cut into fragments; a super-segment is left to the link.
+    pub(crate) fn send_ip(
+        &mut self,
+        now: Instant,
+        path: &mut Path,
+        mut packet: Packet,
+        account: Account,
+    ) {
+        if packet.len() <= path.mtu as usize || packet.gso.is_some() {
+            bump(&self.wide.counters.ip_out);
+            return self.link_output(now, path, packet, account);
+        }
+        let forbidden = packet.pull(20).is_none_or(|header| header[6] & 0x40 != 0);
+        if forbidden || !packet.complete_checksum() {
+            return self.drop_packet(DropReason::TooBig);
+        }
+        let mut pieces = Vec::new();
+        fragment(&packet, path.mtu, |piece| pieces.push(piece));
+        for piece in pieces {
+            bump(&self.wide.counters.ip_out);
+            bump(&self.wide.counters.fragments_out);
+            self.link_output(now, path, piece, account);
+        }
+    }
+
+    /// Puts a finished frame into an interface's queue.
+    pub(crate) fn enqueue(&mut self, iface: IfIndex, frame: Packet, account: Account) {
+        let config = &self.wide.config;
+        let limit = config.output_queue_packets + config.reply_queue_packets;
+        if account == Account::Reply && self.queue(iface).frames.len() >= limit {
+            return self.drop_packet(DropReason::ReplyQueueFull);
+        }
+        self.queue(iface).frames.push_back(frame);
+    }
+
+    /// Carries out what the neighbour table asked for.
+    pub(crate) fn act(&mut self, now: Instant, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Ask { iface, addr: IpAddr::V4(addr), to } => {
+                    self.arp_request(iface, addr, to);
+                }
+                Action::Ask { .. } => {}
+                Action::Send { iface, to, packet } => {
+                    self.ethernet_output(iface, to, packet, Account::Sender);
+                }
+                Action::Unreachable { packet } => self.report_host_unreachable(now, packet),
+            }
+        }
+    }
+
+    /// Asks, retries and gives up on neighbours, as is due.
+    pub(crate) fn expire_neighbours(&mut self, now: Instant) {
+        let mut actions = Vec::new();
+        self.wide.with_neighbours(|table| table.expire(now, &mut actions));
+        self.act(now, actions);
+    }
+
+    /// Sends an ARP packet.
+    pub(crate) fn arp_output(&mut self, iface: IfIndex, arp: ArpPacket, to: MacAddr) {
+        bump(&self.wide.counters.arp_out);
+        self.enqueue(iface, arp.to_frame(to), Account::Reply);
+    }
+
+    fn link_output(&mut self, now: Instant, path: &mut Path, packet: Packet, account: Account) {
+        let iface = path.iface.index;
+        if path.iface.link.medium != Medium::Ethernet {
+            return self.enqueue(iface, packet, account);
+        }
+        match (path.reach, path.next_hop) {
+            (Reach::Broadcast, _) => {
+                self.loop_back(&packet, account);
+                self.ethernet_output(iface, MacAddr::BROADCAST, packet, account);
+            }
+            (Reach::Multicast, IpAddr::V4(group)) => {
+                // RFC 1112 §6.4: the low 23 bits of the group.
+                let [_, b, c, d] = group.octets();
+                let to = MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d]);
+                self.ethernet_output(iface, to, packet, account);
+            }
+            _ => self.neighbour_output(now, path, packet, account),
+        }
+    }
+
+    fn neighbour_output(
+        &mut self,
+        now: Instant,
+        path: &mut Path,
+        packet: Packet,
+        account: Account,
+    ) {
+        let iface = path.iface.index;
+        let config = &self.wide.config.arp;
+        let fresh = path.neighbour.as_ref().and_then(|n| n.mac_if_fresh(now, config));
+        if let Some(to) = fresh {
+            return self.ethernet_output(iface, to, packet, account);
+        }
+        let mut actions = Vec::new();
+        let next_hop = path.next_hop;
+        path.neighbour = self
+            .wide
+            .with_neighbours(|table| table.send(now, iface, next_hop, packet, &mut actions));
+        self.act(now, actions);
+    }
+
+    fn ethernet_output(
+        &mut self,
+        iface: IfIndex,
+        dst: MacAddr,
+        mut packet: Packet,
+        account: Account,
+    ) {
+        let view = self.view();
+        let Some(on) = view.iface(iface) else { return };
+        let six = packet.pull(1).is_some_and(|first| first[0] >> 4 == 6);
+        let ethertype = if six { EtherType::IPV6 } else { EtherType::IPV4 };
+        EthernetHeader { dst, src: on.mac, ethertype }.prepend_to(&mut packet);
+        self.enqueue(iface, packet, account);
+    }
+
+    /// RFC 1122 §3.3.6, RFC 919 §4: who sends to all is one of all.
+    fn loop_back(&mut self, packet: &Packet, account: Account) {
+        self.enqueue(IfIndex::LOOPBACK, packet.clone(), account);
+    }
+
+    fn queue(&mut self, iface: IfIndex) -> &mut OutQueue {
+        let slot = iface.0 as usize;
+        if self.outs.len() <= slot {
+            self.outs.resize_with(slot + 1, OutQueue::default);
+        }
+        &mut self.outs[slot]
+    }
+}

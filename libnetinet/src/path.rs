@@ -1,0 +1,184 @@
+//! The way to a destination: source address, interface, next hop and MTU, kept until one of them
+//! may have changed.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use libnet::errno;
+use libnet::iface::{IfIndex, Interface};
+use libnet::route::{Route, RouteKind};
+use libnet::socket::Family;
+use libnet::time::Instant;
+
+use crate::address::{IfaceView, View};
+use crate::neighbour::Neighbour;
+use crate::wide::Wide;
+
+/// What kind of receiver a path leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reach {
+    /// One other host.
+    Unicast,
+    /// Ourselves.
+    Local,
+    /// All on the link.
+    Broadcast,
+    /// A group on the link.
+    Multicast,
+}
+
+/// The way to a destination.
+#[derive(Clone)]
+pub(crate) struct Path {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) next_hop: IpAddr,
+    pub(crate) iface: Arc<Interface>,
+    /// The largest IP packet, in bytes.
+    pub(crate) mtu: u32,
+    pub(crate) reach: Reach,
+    /// The next hop, once something was sent to it.
+    pub(crate) neighbour: Option<Arc<Neighbour>>,
+    generation: u64,
+    iface_generation: u64,
+    /// A learned path MTU is forgotten then.
+    expires: Instant,
+}
+
+/// Why there is no way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum NoPath {
+    /// No route.
+    #[error("network is unreachable")]
+    NetUnreachable,
+    /// The route refuses.
+    #[error("host is unreachable")]
+    HostUnreachable,
+    /// The route swallows.
+    #[error("the route is a black hole")]
+    Blackhole,
+    /// The source address is not ours, or may not leave by that interface.
+    #[error("the source address cannot be used")]
+    BadSource,
+}
+
+impl NoPath {
+    /// The error that Linux gives a sender.
+    pub(crate) fn to_io(self) -> io::Error {
+        match self {
+            NoPath::NetUnreachable => errno::net_unreachable(),
+            NoPath::HostUnreachable => errno::host_unreachable(),
+            NoPath::Blackhole | NoPath::BadSource => errno::invalid(),
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) dst: IpAddr,
+    /// The source that the sender chose.
+    pub(crate) src: Option<IpAddr>,
+    /// The interface that the sender is bound to.
+    pub(crate) iface: Option<IfIndex>,
+}
+
+impl Path {
+    /// Finds the way.
+    pub(crate) fn find(wide: &Wide, now: Instant, wanted: Wanted) -> Result<Path, NoPath> {
+        // Read first: a change meanwhile makes the path stale, not wrong for good.
+        let generation = wide.generation();
+        let view = wide.view();
+        if let Some(src) = wanted.src
+            && !view.is_local(src)
+        {
+            return Err(NoPath::BadSource);
+        }
+        let hop = first_hop(wide, &view, wanted)?;
+        let iface = view.iface(hop.iface).ok_or(NoPath::NetUnreachable)?;
+        let src = match wanted.src.or(hop.src) {
+            Some(src) => src,
+            None => source(&view, iface, &hop)?,
+        };
+        // RFC 1122 §3.2.1.3(g): a loopback address never leaves the host.
+        if src.is_loopback() && !iface.loopback {
+            return Err(NoPath::BadSource);
+        }
+        let learned = wide.path_mtus.get(now, wanted.dst);
+        let mtu = hop.mtu.unwrap_or(u32::MAX).min(iface.mtu);
+        Ok(Path {
+            src,
+            dst: wanted.dst,
+            next_hop: hop.next_hop,
+            iface: Arc::clone(&iface.iface),
+            mtu: learned.map_or(mtu, |(learned, _)| learned.min(mtu)),
+            reach: hop.reach,
+            neighbour: None,
+            generation,
+            iface_generation: iface.generation,
+            expires: learned.map_or(Instant::MAX, |(_, expires)| expires),
+        })
+    }
+
+    /// Is it still the way?
+    pub(crate) fn is_valid(&self, wide: &Wide, now: Instant) -> bool {
+        self.generation == wide.generation()
+            && self.iface_generation == self.iface.generation()
+            && now < self.expires
+    }
+}
+
+struct Hop {
+    iface: IfIndex,
+    next_hop: IpAddr,
+    src: Option<IpAddr>,
+    mtu: Option<u32>,
+    reach: Reach,
+}
+
+fn first_hop(wide: &Wide, view: &View, wanted: Wanted) -> Result<Hop, NoPath> {
+    let dst = wanted.dst;
+    let group = dst.is_multicast() || dst == IpAddr::V4(Ipv4Addr::BROADCAST);
+    let chosen = wanted.iface.or_else(|| wanted.src.and_then(|src| view.iface_of(src)));
+    if group && let Some(iface) = chosen.filter(|&iface| iface != IfIndex::LOOPBACK) {
+        let reach = if dst.is_multicast() { Reach::Multicast } else { Reach::Broadcast };
+        return Ok(Hop { iface, next_hop: dst, src: None, mtu: None, reach });
+    }
+    let routes = wide.routes();
+    let usable = |route: &Route| {
+        let bound = wanted.iface.is_none_or(|iface| iface == route.iface);
+        let up = view.iface(route.iface).is_some_and(|iface| iface.usable);
+        route.kind == RouteKind::Local || (bound && up) || !is_forwarding(route.kind)
+    };
+    let route = routes.lookup_where(dst, usable).ok_or(NoPath::NetUnreachable)?;
+    let reach = match route.kind {
+        RouteKind::Local => Reach::Local,
+        RouteKind::Broadcast => Reach::Broadcast,
+        RouteKind::Blackhole => return Err(NoPath::Blackhole),
+        RouteKind::Reject => return Err(NoPath::HostUnreachable),
+        _ if dst.is_multicast() => Reach::Multicast,
+        _ if group => Reach::Broadcast,
+        _ => Reach::Unicast,
+    };
+    // RFC 1122 §3.3.1.1: to the destination itself if it is on the link, else to the gateway.
+    let next_hop = route.gateway.filter(|_| reach == Reach::Unicast).unwrap_or(dst);
+    let src = if reach == Reach::Local { Some(dst) } else { route.preferred_source };
+    let iface = if reach == Reach::Local { IfIndex::LOOPBACK } else { route.iface };
+    Ok(Hop { iface, next_hop, src, mtu: route.mtu, reach })
+}
+
+const fn is_forwarding(kind: RouteKind) -> bool {
+    matches!(kind, RouteKind::Unicast | RouteKind::Broadcast)
+}
+
+fn source(view: &View, iface: &IfaceView, hop: &Hop) -> Result<IpAddr, NoPath> {
+    let family = Family::of(&hop.next_hop);
+    let found = view.source_for(iface, hop.next_hop).or_else(|| view.any_source(family));
+    match found {
+        Some(src) if !src.is_loopback() || iface.loopback => Ok(src),
+        // RFC 1122 §3.2.1.3(a): who has no address yet may ask all for one.
+        _ if hop.reach == Reach::Broadcast => Ok(family.unspecified()),
+        _ => Err(NoPath::NetUnreachable),
+    }
+}

@@ -1,0 +1,188 @@
+//! One shard: takes frames in, keeps what is to go out, and serves its timers.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::task::Waker;
+
+use libnet::engine::StackCore;
+use libnet::ethernet::{EtherType, EthernetHeader};
+use libnet::iface::IfIndex;
+use libnet::link::Medium;
+use libnet::packet::{Checksum, Packet};
+use libnet::stats::DropReason;
+use libnet::time::Instant;
+
+use crate::address::{IfaceView, View};
+use crate::ipv4::input::Cause;
+use crate::output::OutQueue;
+use crate::wide::Wide;
+
+/// One shard of a stack. The engine locks it; what shards share is locked beneath.
+pub struct Shard {
+    pub(crate) index: usize,
+    pub(crate) wide: Arc<Wide>,
+    /// What waits for each interface, by its number.
+    pub(crate) outs: Vec<OutQueue>,
+    pub(crate) wakes: Vec<Waker>,
+    pub(crate) handoff: Vec<(IfIndex, Packet)>,
+    view: Arc<View>,
+    view_generation: u64,
+}
+
+/// How a frame came to us on its link. Source: RFC 1122 §3.3.6.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LinkCast {
+    /// To our own address, or on a medium without addresses.
+    Unicast,
+    /// To a group of stations.
+    Group,
+}
+
+impl Shard {
+    /// A shard without anything in it.
+    pub(crate) fn new(index: usize, wide: Arc<Wide>) -> Self {
+        Shard {
+            index,
+            wide,
+            outs: Vec::new(),
+            wakes: Vec::new(),
+            handoff: Vec::new(),
+            view: Arc::new(View::default()),
+            view_generation: 0,
+        }
+    }
+
+    /// Interfaces and addresses as they are now.
+    pub(crate) fn view(&mut self) -> Arc<View> {
+        let generation = self.wide.view_generation();
+        if generation != self.view_generation {
+            self.view = self.wide.view();
+            self.view_generation = generation;
+        }
+        Arc::clone(&self.view)
+    }
+
+    /// Counts a drop.
+    pub(crate) fn drop_packet(&self, reason: DropReason) {
+        self.wide.drops.count(reason);
+    }
+
+    /// The view, made anew if the interface was configured behind our back.
+    fn view_for(&mut self, index: IfIndex) -> Arc<View> {
+        let view = self.view();
+        let current = view.iface(index).is_none_or(|on| on.generation == on.iface.generation());
+        if current {
+            return view;
+        }
+        self.wide.refresh_view();
+        self.view()
+    }
+
+    fn frame_input(&mut self, now: Instant, view: &View, on: &IfaceView, packet: Packet) {
+        if let Checksum::Partial { start, field } = packet.checksum
+            && usize::from(start) + usize::from(field) + 2 > packet.len()
+        {
+            return self.drop_packet(DropReason::BadOffload);
+        }
+        let cause = Cause { now, view, on };
+        match on.medium {
+            Medium::Ethernet => self.ethernet_input(&cause, packet),
+            _ => self.ip_input(&cause, packet, LinkCast::Unicast),
+        }
+    }
+
+    fn ethernet_input(&mut self, cause: &Cause<'_>, mut packet: Packet) {
+        let header = packet.pull(EthernetHeader::LEN).and_then(EthernetHeader::parse);
+        let Some(header) = header else { return self.drop_packet(DropReason::LinkMalformed) };
+        let cast = match header.dst {
+            dst if dst == cause.on.mac => LinkCast::Unicast,
+            dst if dst.is_group() => LinkCast::Group,
+            _ => return self.drop_packet(DropReason::NotForUs),
+        };
+        // IEEE 802.3: no station sends from a group address.
+        if header.src.is_group() {
+            return self.drop_packet(DropReason::LinkMalformed);
+        }
+        packet.advance(EthernetHeader::LEN);
+        match header.ethertype {
+            EtherType::IPV4 => self.ip_input(cause, packet, cast),
+            EtherType::ARP => self.arp_input(cause, packet),
+            // RFC 1122 §2.3.1: what is not understood is dropped without a word.
+            EtherType::VLAN => self.drop_packet(DropReason::VlanTagged),
+            _ => self.drop_packet(DropReason::UnknownEtherType),
+        }
+    }
+
+    fn ip_input(&mut self, cause: &Cause<'_>, mut packet: Packet, cast: LinkCast) {
+        match packet.pull(1).map(|first| first[0] >> 4) {
+            Some(4) => self.ipv4_input(cause, packet, cast),
+            Some(_) => self.drop_packet(DropReason::IpMalformed),
+            None => self.drop_packet(DropReason::LinkMalformed),
+        }
+    }
+}
+
+impl StackCore for Shard {
+    fn handle_input(&mut self, now: Instant, iface: IfIndex, frames: &mut Vec<Packet>) {
+        let view = self.view_for(iface);
+        let Some(on) = view.iface(iface) else {
+            self.wide.drops.add(DropReason::IfaceDown, frames.len() as u64);
+            return frames.clear();
+        };
+        for packet in frames.drain(..) {
+            self.frame_input(now, &view, on, packet);
+        }
+    }
+
+    fn poll_transmit(
+        &mut self,
+        _now: Instant,
+        iface: IfIndex,
+        budget: usize,
+        out: &mut VecDeque<Packet>,
+    ) {
+        let low = self.wide.config.output_queue_packets / 2;
+        let Some(queue) = self.outs.get_mut(iface.0 as usize) else { return };
+        let n = budget.min(queue.frames.len());
+        out.extend(queue.frames.drain(..n));
+        if queue.frames.len() <= low {
+            for socket in mem::take(&mut queue.waiting) {
+                socket.room_again(&mut self.wakes);
+            }
+        }
+    }
+
+    fn poll_pending(&self, out: &mut Vec<IfIndex>) {
+        for (index, queue) in self.outs.iter().enumerate() {
+            if !queue.frames.is_empty() {
+                out.push(IfIndex(index as u32));
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.wide.next_deadline()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let due = self.wide.due(now);
+        if due.neighbours {
+            self.expire_neighbours(now);
+        }
+        if due.claims {
+            self.expire_claims(now);
+        }
+        if due.reassembly {
+            self.expire_fragments(now);
+        }
+    }
+
+    fn poll_wakes(&mut self, out: &mut Vec<Waker>) {
+        out.append(&mut self.wakes);
+    }
+
+    fn poll_handoff(&mut self, out: &mut Vec<(IfIndex, Packet)>) {
+        out.append(&mut self.handoff);
+    }
+}

@@ -1,0 +1,67 @@
+//! What tools show of a stack, as it was at one moment.
+
+use std::net::SocketAddr;
+
+use libnet::iface::{IfIndex, IpCidr};
+use libnet::link::{LinkInfo, LinkStats};
+use libnet::socket::{Protocol, SockType, SocketId};
+
+pub use crate::neighbour::{NeighbourEntry, NeighbourState};
+
+/// An interface.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InterfaceEntry {
+    /// Its number.
+    pub index: IfIndex,
+    /// Its name.
+    pub name: String,
+    /// What its link said of itself.
+    pub link: LinkInfo,
+    /// Administratively up.
+    pub up: bool,
+    /// Its link works.
+    pub running: bool,
+    /// The largest IP packet, in bytes.
+    pub mtu: u32,
+    /// Its addresses, and how often another station was seen using each.
+    pub addrs: Vec<(IpCidr, u64)>,
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Bytes received, link headers included.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Bytes sent, link headers included.
+    pub tx_bytes: u64,
+    /// Frames that could not be sent.
+    pub tx_dropped: u64,
+    /// Times that the link was full and sending waited.
+    pub tx_waits: u64,
+    /// The link's own figures.
+    pub link_stats: LinkStats,
+}
+
+/// A socket.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SocketEntry {
+    /// Its number.
+    pub id: SocketId,
+    /// Its type.
+    pub ty: SockType,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The state of a connection, in RFC 9293's words; empty for datagrams.
+    pub state: &'static str,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The peer's end, if it has one.
+    pub remote: Option<SocketAddr>,
+    /// Bytes that wait to be read.
+    pub receive_bytes: usize,
+    /// Bytes that wait to be sent or acknowledged.
+    pub send_bytes: usize,
+    /// Datagrams refused because its buffer was full.
+    pub overflows: u64,
+}

@@ -1,0 +1,3 @@
+//! Tests of whole stacks on a segment, in virtual time.
+
+mod basics;

@@ -1,0 +1,232 @@
+//! What the shards of a stack share.
+//!
+//! Lock ranks, in the order in which they may be taken: a shard (the engine's lock), then one of
+//! the wide locks here, never two, then a leaf (one socket's state, a set of wakers).
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use libnet::iface::{IfIndex, Interface};
+use libnet::route::{RouteTable, RouteTableConfig};
+use libnet::stats::DropCounters;
+use libnet::time::Instant;
+use rand_chacha::ChaCha12Rng;
+use rand_core::{Rng, SeedableRng};
+
+use crate::address::View;
+use crate::arp::claim::Claims;
+use crate::config::InetConfig;
+use crate::counters::InetCounters;
+use crate::datagram::raw::RawTable;
+use crate::datagram::table::PortTable;
+use crate::hash::Key;
+use crate::icmp::limit::ErrorLimit;
+use crate::ipv4::ident::Identifiers;
+use crate::ipv4::path_mtu::PathMtus;
+use crate::ipv4::reassembly::Reassembly;
+use crate::neighbour::NeighbourTable;
+use crate::sockets::SocketTable;
+
+/// The shared part of a stack.
+pub(crate) struct Wide {
+    pub(crate) config: InetConfig,
+    pub(crate) drops: Arc<DropCounters>,
+    pub(crate) counters: InetCounters,
+    pub(crate) shards: usize,
+    /// Steers segments to shards; the same for both directions of a flow.
+    pub(crate) flow_key: Key,
+    pub(crate) identifiers: Identifiers,
+    pub(crate) path_mtus: PathMtus,
+    pub(crate) sockets: SocketTable,
+    /// UDP sockets by port.
+    pub(crate) udp: PortTable,
+    /// Ping sockets by identifier.
+    pub(crate) ping: PortTable,
+    pub(crate) raw: RawTable,
+    /// Grows with every change of routes, addresses, interfaces or path MTUs.
+    generation: AtomicU64,
+    /// Grows when the view has changed.
+    view_generation: AtomicU64,
+    /// Rank: wide. Guards the pointer; the view itself never changes.
+    view: RwLock<Arc<View>>,
+    /// Rank: wide. Guards the routes.
+    routes: RwLock<RouteTable>,
+    neighbours: Timed<NeighbourTable>,
+    reassembly: Timed<Reassembly>,
+    claims: Timed<Claims>,
+    /// Rank: wide. Guards the budget for ICMP errors.
+    error_limit: Mutex<ErrorLimit>,
+    /// Rank: wide. Guards the generator that ports and identifiers come from.
+    random: Mutex<ChaCha12Rng>,
+}
+
+/// A table with deadlines. Rank: wide. The earliest deadline is read without the lock.
+struct Timed<T> {
+    table: Mutex<T>,
+    deadline: AtomicU64,
+}
+
+impl<T> Timed<T> {
+    fn new(table: T) -> Self {
+        Timed { table: Mutex::new(table), deadline: AtomicU64::new(u64::MAX) }
+    }
+
+    fn with<R>(&self, next: impl Fn(&T) -> Option<Instant>, call: impl FnOnce(&mut T) -> R) -> R {
+        let mut table = lock(&self.table);
+        let result = call(&mut table);
+        let deadline = next(&table).map_or(u64::MAX, Instant::as_nanos);
+        self.deadline.store(deadline, Ordering::Release);
+        result
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.deadline.load(Ordering::Acquire) <= now.as_nanos()
+    }
+}
+
+impl Wide {
+    /// The shared part of a stack without interfaces.
+    pub(crate) fn new(config: InetConfig, seed: [u8; 32], shards: usize) -> Self {
+        let mut random = ChaCha12Rng::from_seed(seed);
+        let mut key = || Key::new(random.next_u64(), random.next_u64());
+        let drops = Arc::new(DropCounters::new());
+        let neighbours = NeighbourTable::new(config.arp.clone(), key(), Arc::clone(&drops));
+        Wide {
+            shards,
+            flow_key: key(),
+            identifiers: Identifiers::new(key()),
+            path_mtus: PathMtus::new(config.ip.clone()),
+            sockets: SocketTable::new(config.max_sockets),
+            udp: PortTable::new(key()),
+            ping: PortTable::new(key()),
+            raw: RawTable::new(),
+            counters: InetCounters::default(),
+            generation: AtomicU64::new(1),
+            view_generation: AtomicU64::new(1),
+            view: RwLock::new(Arc::new(View::default())),
+            routes: RwLock::new(RouteTable::new(RouteTableConfig::new(config.max_routes))),
+            neighbours: Timed::new(neighbours),
+            reassembly: Timed::new(Reassembly::new(config.ip.clone(), key())),
+            claims: Timed::new(Claims::new(config.arp.announce)),
+            error_limit: Mutex::new(ErrorLimit::new(config.icmp.clone(), key())),
+            random: Mutex::new(random),
+            drops,
+            config,
+        }
+    }
+
+    /// A cached path is stale when this has moved.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Makes every cached path stale.
+    pub(crate) fn touch(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A cached view is stale when this has moved.
+    pub(crate) fn view_generation(&self) -> u64 {
+        self.view_generation.load(Ordering::Acquire)
+    }
+
+    /// Interfaces and addresses as they are now.
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes the view anew from the interfaces as they are now.
+    pub(crate) fn rebuild_view<'a>(&self, ifaces: impl Iterator<Item = &'a Arc<Interface>>) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        *view = Arc::new(View::of(ifaces));
+        drop(view);
+        self.view_generation.fetch_add(1, Ordering::AcqRel);
+        self.touch();
+    }
+
+    /// Makes the view anew because an interface in it was configured by somebody else.
+    pub(crate) fn refresh_view(&self) {
+        let old = self.view();
+        self.rebuild_view(old.ifaces().map(|iface| &iface.iface));
+    }
+
+    /// The routes, to look at.
+    pub(crate) fn routes(&self) -> RwLockReadGuard<'_, RouteTable> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the routes.
+    pub(crate) fn with_routes<R>(&self, change: impl FnOnce(&mut RouteTable) -> R) -> R {
+        let result = change(&mut self.routes.write().unwrap_or_else(PoisonError::into_inner));
+        self.touch();
+        result
+    }
+
+    /// Works on the neighbours.
+    pub(crate) fn with_neighbours<R>(&self, call: impl FnOnce(&mut NeighbourTable) -> R) -> R {
+        self.neighbours.with(NeighbourTable::next_deadline, call)
+    }
+
+    /// Works on the fragments.
+    pub(crate) fn with_reassembly<R>(&self, call: impl FnOnce(&mut Reassembly) -> R) -> R {
+        self.reassembly.with(Reassembly::next_deadline, call)
+    }
+
+    /// Works on the claims to our addresses.
+    pub(crate) fn with_claims<R>(&self, call: impl FnOnce(&mut Claims) -> R) -> R {
+        self.claims.with(Claims::next_deadline, call)
+    }
+
+    /// May an ICMP error be sent to `dst` now?
+    pub(crate) fn allow_error(&self, now: Instant, dst: IpAddr) -> bool {
+        lock(&self.error_limit).allow(now, dst)
+    }
+
+    /// A random number.
+    pub(crate) fn random_u64(&self) -> u64 {
+        lock(&self.random).next_u64()
+    }
+
+    /// Which of the shared tables has something due at `now`?
+    pub(crate) fn due(&self, now: Instant) -> Due {
+        Due {
+            neighbours: self.neighbours.is_due(now),
+            reassembly: self.reassembly.is_due(now),
+            claims: self.claims.is_due(now),
+        }
+    }
+
+    /// The earliest deadline of the shared tables.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let load = |deadline: &AtomicU64| deadline.load(Ordering::Acquire);
+        let nanos = load(&self.neighbours.deadline)
+            .min(load(&self.reassembly.deadline))
+            .min(load(&self.claims.deadline));
+        (nanos != u64::MAX).then(|| Instant::from_nanos(nanos))
+    }
+
+    /// Which shard a flow belongs to.
+    pub(crate) fn shard_of(&self, flow: u64) -> usize {
+        (flow % self.shards as u64) as usize
+    }
+
+    /// The interface of that name.
+    pub(crate) fn iface_by_name(&self, name: &str) -> Option<IfIndex> {
+        let view = self.view();
+        view.ifaces().find(|iface| iface.iface.name == name).map(|iface| iface.iface.index)
+    }
+}
+
+/// What of the shared tables is due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    pub(crate) neighbours: bool,
+    pub(crate) reassembly: bool,
+    pub(crate) claims: bool,
+}
+
+/// A panic while a lock is held is a bug that tests find; until then the others go on.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
