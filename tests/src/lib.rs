@@ -1,3 +1,4 @@
-//! What tests share: the parsers under fuzz.
+//! What tests share: frames written and read by the RFCs' diagrams, and the parsers under fuzz.
 
 pub mod parsers;
+pub mod wire;

@@ -38,8 +38,9 @@ fn every_parser_has_a_fuzz_target() {
         .map(|entry| entry.expect("an entry").path())
         .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
         .collect();
-    let wanted = TARGETS.iter().map(|target| target.name.to_owned()).collect();
-    assert_eq!(found, wanted);
+    for target in TARGETS {
+        assert!(found.contains(target.name), "no fuzz/fuzz_targets/{}.rs", target.name);
+    }
     let manifest = std::fs::read_to_string(root.join("fuzz/Cargo.toml")).expect("its manifest");
     for name in found {
         assert!(
