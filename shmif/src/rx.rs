@@ -92,10 +92,12 @@ impl Rx {
 
     fn collect_word(&mut self, index: usize) {
         let mut bits = take_bits(self.member.bus.pending(self.member.slot, index));
+        // Nobody ever had the other slots, so there may be no blocks behind them.
+        let used = usize::from(self.member.bus.used_slots()).max(self.senders.len());
         while bits != 0 {
             let slot = index * 64 + bits.trailing_zeros() as usize;
             bits &= bits - 1;
-            if slot >= usize::from(self.member.bus.geometry().max_members) {
+            if slot >= used {
                 continue;
             }
             if self.senders.len() <= slot {

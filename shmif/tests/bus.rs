@@ -308,3 +308,110 @@ fn the_file_still_holds_the_last_frames_in_order_when_all_are_gone() {
     assert_eq!(seen[0].sender, "a");
     assert_eq!(seen[1].sender, "b");
 }
+
+#[test]
+fn of_many_who_claim_one_address_at_once_at_most_one_gets_it() {
+    let bus = TempBus::new();
+    let mac = MacAddr([2, 0, 0, 0, 0, 9]);
+    for _ in 0..20 {
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let join = || Shmif::attach(bus.path()).unwrap().mac(mac).join();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(join)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    }
+}
+
+#[test]
+fn many_who_join_at_once_get_a_slot_each() {
+    let mut config = BusConfig::default();
+    config.max_members = 64;
+    let bus = TempBus::with(&config);
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let join = || {
+            let mut own = Vec::new();
+            for _ in 0..8 {
+                own.push(Shmif::attach(bus.path()).unwrap().join().unwrap());
+            }
+            own
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(join)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut slots: Vec<u16> = members(bus.path()).unwrap().iter().map(|m| m.slot).collect();
+    slots.dedup();
+    assert_eq!(slots.len(), 64);
+    let full = Shmif::attach(bus.path()).unwrap().join();
+    assert!(matches!(full, Err(AttachError::Full { .. })));
+    drop(all);
+    assert!(members(bus.path()).unwrap().is_empty());
+}
+
+#[test]
+fn a_bus_that_many_make_at_once_is_one_bus() {
+    let bus = TempBus::unmade();
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let make = || {
+            let link = Shmif::create_or_attach(bus.path(), &BusConfig::default());
+            link.unwrap().join().unwrap()
+        };
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(make)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(members(bus.path()).unwrap().len(), all.len());
+    let folder = bus.path().parent().unwrap();
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_reader_that_is_overtaken_again_and_again_accounts_for_every_frame() {
+    let bus = TempBus::new();
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    let mut got = 0;
+    let mut state = 1_u64;
+    for round in 0..300 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        for i in 0..(state >> 33) % 30 {
+            let to = if i % 4 == 0 { MacAddr::BROADCAST } else { b.mac };
+            a.queue.push_back(common::super_frame(to, a.mac, round));
+        }
+        // Time goes so fast that b counts as stalled whenever the ring is full.
+        while !a.queue.is_empty() {
+            a.pass(Duration::from_millis(25));
+            a.flush();
+        }
+        if (state >> 20) % 3 == 0 {
+            got += b.recv().len() as u64;
+        }
+    }
+    got += b.recv().len() as u64;
+    let sent = members(bus.path()).unwrap()[0].tx_frames;
+    assert_eq!(got + b.stats().rx_missed, sent);
+    assert!(got > 0 && b.stats().rx_missed > 0);
+}
+
+#[test]
+fn a_bridge_may_hold_a_sender_and_a_promiscuous_looker_on_may_not() {
+    let bus = TempBus::new();
+    let (mut a, mut bridge) = (bus.join("a"), bus.join("bridge"));
+    let stranger = MacAddr([2, 9, 9, 9, 9, 9]);
+    let mut filter = RxFilter::default();
+    filter.promiscuous = true;
+    bridge.control.set_filter(&filter).unwrap();
+    for i in 0..50 {
+        a.queue.push_back(common::super_frame(stranger, a.mac, i));
+    }
+    assert_eq!(a.flush(), 50);
+    filter.unknown_unicast = true;
+    bridge.control.set_filter(&filter).unwrap();
+    bridge.recv();
+    for i in 0..50 {
+        a.queue.push_back(common::super_frame(stranger, a.mac, i));
+    }
+    assert!(a.flush() < 50);
+    while !a.queue.is_empty() {
+        assert!(!bridge.recv().is_empty());
+        a.flush();
+    }
+}
