@@ -283,6 +283,9 @@ impl<C: StackCore> Engine<C> {
     pub fn poll_blocked(&self, index: IfIndex, queue: usize) {
         let Some(port) = self.port(index) else { return };
         if port.queues[queue].blocked.load(Ordering::Acquire) {
+            // Waits for whoever is at the link: the room that we were woken for may have come
+            // after the refusal that it holds, and nobody would be told again.
+            self.flush_locked(port, &port.queues[queue], &mut lock(&port.queues[queue].tx));
             self.drain(index, queue);
         }
     }
@@ -429,6 +432,9 @@ impl<C: StackCore> Engine<C> {
                 let Some(port) = self.port(index) else { continue };
                 self.deliver(now, &port.iface, &mut vec![packet]);
             }
+            if let Some(at) = after.deadline {
+                self.driver.kick(at);
+            }
         }
     }
 
@@ -470,9 +476,10 @@ impl<C: StackCore> Engine<C> {
                     port.iface.reconfigure(|config| config.running = false);
                 }
             }
-            if !tx.pending.is_empty() {
+            // Announced first, then asked once more: whoever is woken for the room that this last
+            // refusal asks for finds the announcement.
+            if !tx.pending.is_empty() && queue.blocked.swap(true, Ordering::AcqRel) {
                 IfaceCounters::bump(&port.iface.counters.tx_waits, 1);
-                queue.blocked.store(true, Ordering::Release);
                 return Flush::Left;
             }
         }

@@ -281,6 +281,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::driver::Signal;
+    use crate::driver::threads::{ThreadDriver, Threads};
 
     fn frames(numbers: std::ops::Range<u32>) -> VecDeque<Packet> {
         numbers.map(|i| Packet::from_payload(Bytes::copy_from_slice(&i.to_ne_bytes()))).collect()
@@ -359,5 +361,24 @@ mod tests {
         let got = receiver.join().unwrap();
         let in_order = got.iter().zip(0u32..).all(|(p, i)| p.to_bytes()[..] == i.to_ne_bytes());
         assert!(in_order);
+    }
+
+    #[test]
+    fn stacks_on_threads_talk_over_a_pair_and_none_is_lost() {
+        let (a, b) = pair(&PairConfig { queue_frames: 4, ..PairConfig::default() });
+        let to = b.info().mac;
+        let start = |link: PairLink| {
+            let driver = ThreadDriver::new();
+            let engine = crate::world::tests::engine(driver.clone(), link);
+            let threads = Threads::start(driver, &engine).unwrap();
+            (engine, threads)
+        };
+        let ((a, _threads_a), (_b, _threads_b)) = (start(a), start(b));
+        const COUNT: usize = 5_000;
+        a.with_shard(0, |node, _| node.ping(to, COUNT));
+        let signal = Signal::new();
+        while !a.with_shard(0, |node, _| node.has_got(COUNT, signal.waker())) {
+            a.driver().wait(&signal, None).unwrap();
+        }
     }
 }

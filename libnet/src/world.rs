@@ -261,4 +261,4 @@ impl std::fmt::Debug for WorldHandle {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

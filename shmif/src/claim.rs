@@ -56,7 +56,7 @@ const PROBES: u16 = 8;
 /// Locks a slot that has no living owner.
 fn take_slot(bus: &Bus, identity: &Identity) -> Result<Claim, AttachError> {
     let failed = |error| AttachError::from_io(&bus.file.path, error);
-    let lock = SlotLock::open_again(&bus.file.file).map_err(failed)?;
+    let lock = SlotLock::open_again(&bus.file).map_err(failed)?;
     let (used, all) = (bus.used_slots(), bus.geometry().max_members);
     let ours = |slot: &u16| SlotView::read(bus, *slot).identity.mac == identity.mac;
     let idle = |slot: &u16| matches!(state(bus, *slot).1, State::Free | State::Gone);

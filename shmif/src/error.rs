@@ -16,6 +16,9 @@ pub enum AttachError {
     /// The file does not exist.
     #[error("no bus at {}: start a node first, or add create", .0.display())]
     NoBus(PathBuf),
+    /// The folder that a new bus was to be made in does not exist.
+    #[error("cannot make a bus at {}: its folder does not exist", .0.display())]
+    NoFolder(PathBuf),
     /// The file is a directory, a device or the like.
     #[error("{} is not a regular file, so it cannot hold a bus", .0.display())]
     NotAFile(PathBuf),
@@ -120,7 +123,7 @@ impl AttachError {
     /// The error number that the host would give for it.
     pub fn raw_os_error(&self) -> i32 {
         let errno = match self {
-            AttachError::NoBus(_) => Errno::NOENT,
+            AttachError::NoBus(_) | AttachError::NoFolder(_) => Errno::NOENT,
             AttachError::NotAFile(_) => Errno::ISDIR,
             AttachError::NotABus(_) | AttachError::Damaged(_) => Errno::INVAL,
             AttachError::Version { .. } | AttachError::Features { .. } => Errno::PROTONOSUPPORT,

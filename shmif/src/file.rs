@@ -57,7 +57,7 @@ impl BusFile {
             match create(path, config) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(AttachError::from_io(path, error)),
+                Err(error) => return Err(not_created(path, config, error)),
             }
         }
     }
@@ -99,6 +99,17 @@ impl BusFile {
     pub(crate) fn size_and_links(&self) -> io::Result<(u64, u64)> {
         let meta = self.file.metadata()?;
         Ok((meta.len(), meta.nlink()))
+    }
+}
+
+/// Why no bus could be made.
+fn not_created(path: &Path, config: &BusConfig, error: io::Error) -> AttachError {
+    match AttachError::from_io(path, error) {
+        AttachError::NoBus(path) => AttachError::NoFolder(path),
+        AttachError::DiskFull { path, .. } => {
+            AttachError::DiskFull { path, bytes: Geometry::new(config).areas_at() as u64 }
+        }
+        other => other,
     }
 }
 

@@ -8,10 +8,13 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+
+use crate::file::BusFile;
 
 /// The byte of a slot that is locked: its first.
 fn byte_range(offset: usize) -> libc::flock {
@@ -30,11 +33,23 @@ pub(crate) struct SlotLock {
 }
 
 impl SlotLock {
-    /// Opens the file of `other` once more: the very same, whatever its path names by now.
-    pub(crate) fn open_again(other: &impl AsFd) -> io::Result<Self> {
-        let path = format!("/proc/self/fd/{}", other.as_fd().as_raw_fd());
-        let file = OpenOptions::new().read(true).write(true).open(Path::new(&path))?;
-        Ok(SlotLock { file })
+    /// Opens the file once more: the very same, whatever its path names by now.
+    pub(crate) fn open_again(bus: &BusFile) -> io::Result<Self> {
+        let open = |path: &Path| {
+            let flags = nix::libc::O_NONBLOCK;
+            OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+        };
+        let same = |other: &File| -> io::Result<bool> {
+            let (ours, theirs) = (bus.file.metadata()?, other.metadata()?);
+            Ok((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()))
+        };
+        if let Ok(file) = open(&bus.path)
+            && same(&file)?
+        {
+            return Ok(SlotLock { file });
+        }
+        let path = format!("/proc/self/fd/{}", bus.file.as_raw_fd());
+        Ok(SlotLock { file: open(Path::new(&path))? })
     }
 
     /// Takes the lock of the byte at `offset`; `false` if a living member holds it.

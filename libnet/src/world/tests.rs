@@ -25,11 +25,13 @@ const PING: EtherType = EtherType(0x88b5);
 const PONG: EtherType = EtherType(0x88b6);
 
 /// A stack that answers pings, keeps pongs, and may send a ping each millisecond.
-struct Node {
+pub(crate) struct Node {
     mac: MacAddr,
     out: VecDeque<(IfIndex, Packet)>,
     got: Vec<(Instant, MacAddr, Bytes)>,
     waker: Option<Waker>,
+    /// Frames to have before the waker fires.
+    wanted: usize,
     /// Pings left to send on the timer, to whom, and when the next is due.
     pings: u32,
     to: MacAddr,
@@ -37,6 +39,18 @@ struct Node {
 }
 
 impl Node {
+    /// Queues pings to a station.
+    pub(crate) fn ping(&mut self, to: MacAddr, count: usize) {
+        (0..count).for_each(|_| self.send(to, PING, Bytes::from_static(b"x")));
+    }
+
+    /// Have `count` frames come? The waker fires when they have.
+    pub(crate) fn has_got(&mut self, count: usize, waker: Waker) -> bool {
+        self.waker = Some(waker);
+        self.wanted = count;
+        self.got.len() >= count
+    }
+
     fn send(&mut self, dst: MacAddr, ethertype: EtherType, payload: Bytes) {
         let mut packet = Packet::from_payload(payload);
         EthernetHeader { dst, src: self.mac, ethertype }.prepend_to(&mut packet);
@@ -88,7 +102,7 @@ impl StackCore for Node {
     }
 
     fn poll_wakes(&mut self, out: &mut Vec<Waker>) {
-        if !self.got.is_empty() {
+        if self.got.len() >= self.wanted {
             out.extend(self.waker.take());
         }
     }
@@ -104,6 +118,29 @@ impl Steer for ByNothing {
     }
 }
 
+/// A node on a driver, with one interface.
+pub(crate) fn engine(driver: Arc<dyn Driver>, link: impl Link + 'static) -> Arc<Engine<Node>> {
+    let info = link.info();
+    let node = Node {
+        mac: info.mac,
+        out: VecDeque::new(),
+        got: Vec::new(),
+        waker: None,
+        wanted: 1,
+        pings: 0,
+        to: MacAddr::BROADCAST,
+        due: None,
+    };
+    let drops = Arc::new(DropCounters::new());
+    let engine =
+        Engine::new(vec![node], Box::new(ByNothing), drops, driver, EngineConfig::default());
+    let config = IfaceConfig::new(info.mtu);
+    let iface = Interface::new(IfIndex(2), "if0".to_owned(), info, config);
+    let (queues, control) = Box::new(link).start().unwrap();
+    engine.add_interface(Arc::new(iface), queues, control).unwrap();
+    Arc::new(engine)
+}
+
 /// A node in a world, with a receive call that blocks.
 #[derive(Clone)]
 struct Stack {
@@ -114,25 +151,7 @@ struct Stack {
 impl Stack {
     fn new(world: &World, name: &str, link: impl Link + 'static) -> Stack {
         let driver = world.host(name);
-        let info = link.info();
-        let node = Node {
-            mac: info.mac,
-            out: VecDeque::new(),
-            got: Vec::new(),
-            waker: None,
-            pings: 0,
-            to: MacAddr::BROADCAST,
-            due: None,
-        };
-        let dyn_driver = Arc::clone(&driver) as Arc<dyn Driver>;
-        let drops = Arc::new(DropCounters::new());
-        let config = EngineConfig::default();
-        let engine = Engine::new(vec![node], Box::new(ByNothing), drops, dyn_driver, config);
-        let mtu = info.mtu;
-        let iface = Interface::new(IfIndex(2), "if0".to_owned(), info, IfaceConfig::new(mtu));
-        let (queues, control) = Box::new(link).start().unwrap();
-        engine.add_interface(Arc::new(iface), queues, control).unwrap();
-        let engine = Arc::new(engine);
+        let engine = engine(driver.clone(), link);
         driver.attach(&engine).unwrap();
         Stack { engine, driver }
     }
