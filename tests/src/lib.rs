@@ -1,6 +1,7 @@
-//! What tests share: frames built by hand, frames read by the RFCs' diagrams, and the parsers
-//! under fuzz.
+//! What tests share: frames built by hand, frames read by the RFCs' diagrams, a station that speaks
+//! them to a stack, and the parsers under fuzz.
 
 pub mod frames;
 pub mod parsers;
+pub mod station;
 pub mod wire;
