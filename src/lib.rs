@@ -1,1 +1,224 @@
-//! placeholder
+//! TCP/IP stacks as plain values.
+//!
+//! A [`Stack`] is built over links — a bus in a file ([`Shmif`]) is one — and gives sockets in the
+//! shape of `std::net`:
+//!
+//! ```no_run
+//! use std::io::Write;
+//! use rumpnet::{Shmif, Stack};
+//!
+//! let stack = Stack::builder().interface(Shmif::attach("my.bus")?.addr("10.0.0.2/24")).start()?;
+//! let mut stream = stack.tcp_connect("10.0.0.1:9000")?;
+//! stream.write_all(b"hello")?;
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! # Dropping a stack
+//! `Stack` is a handle: clones share the stack, and every socket holds it too. When the last of
+//! them is gone, connections that were closed but still have data to deliver get up to
+//! [`Builder::linger`] (5 s by default) to deliver it; then those that are left are reset, the
+//! links are given back and the threads end.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use libnet::driver::threads::{ThreadDriver, Threads};
+use libnet::driver::{Driver, Signal};
+use libnet::net::SocketLayer;
+use libnet::socket::{Family, Protocol, SockType};
+use libnet::world::HostDriver;
+
+pub use libnet;
+pub use libnet::net::{Incoming, Socket, TcpListener, TcpStream, UdpSocket};
+pub use libnet::{InterfaceSpec, IpCidr};
+pub use libnetinet;
+pub use libnetinet::{Inet, InetConfig};
+#[cfg(feature = "shmif")]
+pub use shmif::{self, BusConfig, Shmif};
+#[cfg(feature = "sockin")]
+pub use sockin;
+#[cfg(feature = "virtif")]
+pub use virtif;
+
+/// A running stack: interfaces, routes, and sockets over them. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    layer: SocketLayer,
+    inet: Arc<Inet>,
+}
+
+/// Builds a [`Stack`]. Made by [`Stack::builder`].
+#[derive(Debug)]
+#[must_use]
+pub struct Builder {
+    interfaces: Vec<InterfaceSpec>,
+    config: InetConfig,
+    shards: usize,
+    linger: Duration,
+    seed: Option<[u8; 32]>,
+}
+
+impl Stack {
+    /// A builder without interfaces but `lo0`, with one shard and the default bounds.
+    pub fn builder() -> Builder {
+        Builder {
+            interfaces: Vec::new(),
+            config: InetConfig::default(),
+            shards: 1,
+            linger: Duration::from_secs(5),
+            seed: None,
+        }
+    }
+
+    /// The socket layer, which makes sockets of every family and type.
+    pub fn sockets(&self) -> &SocketLayer {
+        &self.layer
+    }
+
+    /// The Internet protocols under it: addresses, routes, neighbours, counters.
+    pub fn inet(&self) -> &Arc<Inet> {
+        &self.inet
+    }
+
+    /// Connects a TCP stream; see [`SocketLayer::tcp_connect`].
+    ///
+    /// # Errors
+    /// Refused, timed out, unreachable: as the kernel gives them.
+    pub fn tcp_connect(&self, addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
+        self.layer.tcp_connect(addr)
+    }
+
+    /// Connects a TCP stream, waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// `TimedOut` after `timeout`, `InvalidInput` if it is zero.
+    pub fn tcp_connect_timeout(
+        &self,
+        addr: &SocketAddr,
+        timeout: Duration,
+    ) -> io::Result<TcpStream> {
+        self.layer.tcp_connect_timeout(addr, timeout)
+    }
+
+    /// Listens for TCP connections; see [`SocketLayer::tcp_listen`].
+    ///
+    /// # Errors
+    /// `EADDRINUSE`, `EADDRNOTAVAIL`.
+    pub fn tcp_listen(&self, addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
+        self.layer.tcp_listen(addr)
+    }
+
+    /// Binds a UDP socket.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`, `EADDRNOTAVAIL`.
+    pub fn udp_bind(&self, addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
+        self.layer.udp_bind(addr)
+    }
+
+    /// Makes a socket of any family, type and protocol; raw and ping sockets are made so.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`, `EPROTONOSUPPORT`.
+    pub fn socket(&self, family: Family, ty: SockType, protocol: Protocol) -> io::Result<Socket> {
+        self.layer.socket(family, ty, protocol)
+    }
+}
+
+impl Builder {
+    /// Adds an interface.
+    pub fn interface(mut self, interface: impl Into<InterfaceSpec>) -> Self {
+        self.interfaces.push(interface.into());
+        self
+    }
+
+    /// Sets bounds and times.
+    pub fn config(mut self, config: InetConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets the number of shards, at least 1. A connection belongs to one of them.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards.max(1);
+        self
+    }
+
+    /// Sets how long dropping the stack waits for closed connections to deliver what they hold.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// Sets the seed of everything random: sequence numbers, ports, hashes. For tests; without
+    /// it the machine's entropy is used.
+    pub fn seed(mut self, seed: [u8; 32]) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Starts the stack on threads of its own, one per link queue.
+    ///
+    /// # Errors
+    /// What an interface was given and cannot be understood; a link's, a thread's, and the
+    /// entropy source's own errors.
+    pub fn start(self) -> io::Result<Stack> {
+        let driver = ThreadDriver::new();
+        let linger = self.linger;
+        let inet = self.build(driver.clone())?;
+        let threads = Threads::start(driver.clone(), inet.engine())?;
+        let running =
+            Running { inet: Arc::clone(&inet), driver: driver.clone(), _threads: threads, linger };
+        let layer = SocketLayer::new(vec![inet.clone()], driver, Box::new(running))?;
+        Ok(Stack { layer, inet })
+    }
+
+    /// Starts the stack as a host of a world, in virtual time, without threads. Its seed is the
+    /// host's unless one was set.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_in(mut self, host: &Arc<HostDriver>) -> io::Result<Stack> {
+        self.seed.get_or_insert(host.seed());
+        let inet = self.build(host.clone())?;
+        host.attach(inet.engine())?;
+        let layer = SocketLayer::new(vec![inet.clone()], host.clone(), Box::new(()))?;
+        Ok(Stack { layer, inet })
+    }
+
+    fn build(self, driver: Arc<dyn Driver>) -> io::Result<Arc<Inet>> {
+        let mut seed = [0; 32];
+        match self.seed {
+            Some(given) => seed = given,
+            None => getrandom::fill(&mut seed).map_err(io::Error::other)?,
+        }
+        let inet = Arc::new(Inet::new(self.config, seed, driver, self.shards));
+        for interface in self.interfaces {
+            inet.add_interface(interface)?;
+        }
+        Ok(inet)
+    }
+}
+
+/// What lives as long as any handle or socket of the stack.
+struct Running {
+    inet: Arc<Inet>,
+    driver: Arc<ThreadDriver>,
+    /// Dropped, and so ended, after the connections are.
+    _threads: Threads,
+    linger: Duration,
+}
+
+impl Drop for Running {
+    /// Lets closed connections deliver what they hold, at most `linger`; the threads end after.
+    fn drop(&mut self) {
+        let deadline = self.driver.now() + self.linger;
+        let pause = Signal::new();
+        while self.inet.closing_connections() > 0 && self.driver.now() < deadline {
+            pause.sleep(Some(Duration::from_millis(1)));
+        }
+        self.inet.reset_all();
+    }
+}

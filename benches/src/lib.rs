@@ -1,1 +1,5 @@
-//! placeholder
+//! What the benches share: medians with their intervals, placement of processes, and the table.
+
+pub mod place;
+pub mod stats;
+pub mod transport;

@@ -99,6 +99,23 @@ impl Table {
         }
     }
 
+    /// Connections that were closed and have not ended yet.
+    pub fn orphans(&self) -> usize {
+        self.slots.iter().filter(|(_, conn)| conn.mode.orphan).count()
+    }
+
+    /// Ends every connection at once, each with a RST; nobody holds them any more.
+    pub fn abort_all(&mut self, now: Instant) {
+        let all: Vec<u32> = self.slots.iter().map(|(id, _)| id.index).collect();
+        for index in all {
+            if let Some(conn) = self.slots.at_mut(index) {
+                conn.mode.orphan = true;
+                conn.abort(&mut self.ctx);
+            }
+            self.settle(now, index);
+        }
+    }
+
     /// A snapshot of a connection.
     pub fn info(&self, id: ConnId) -> Option<TcpInfo> {
         self.slots.get(id).map(Connection::info)

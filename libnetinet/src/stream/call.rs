@@ -1,0 +1,403 @@
+//! The calls of the socket layer on TCP sockets.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use libnet::errno;
+use libnet::socket::{Family, Received, RecvMsg, SendMsg, SocketId};
+use libnet::wake::Ready;
+
+use super::ports::{Claim, InUse};
+use super::{Ends, Options, Place, Role, StreamSocket, token_of};
+use crate::inet::Inet;
+use crate::output::Account;
+use crate::sockets::Socket;
+use crate::tcp::{
+    Accepted, ConnectFrom, FourTuple, Linger, Listener, RecvInto, SendError, State as TcpState,
+};
+
+type Shared = Arc<StreamSocket>;
+
+impl From<InUse> for io::Error {
+    fn from(_: InUse) -> io::Error {
+        errno::addr_in_use()
+    }
+}
+
+impl Inet {
+    /// Makes a TCP socket.
+    pub(crate) fn stream_socket(&self, family: Family) -> io::Result<SocketId> {
+        self.add_stream(StreamSocket::new(family)).map(|(id, _)| id)
+    }
+
+    fn add_stream(&self, socket: StreamSocket) -> io::Result<(SocketId, Shared)> {
+        let socket = Arc::new(socket);
+        let id = self.wide().sockets.add(Socket::Stream(Arc::clone(&socket)))?;
+        socket.set_id(id);
+        Ok((id, socket))
+    }
+
+    /// `bind(2)`.
+    pub(crate) fn stream_bind(&self, socket: &Shared, addr: SocketAddr) -> io::Result<()> {
+        if Family::of(&addr.ip()) != socket.family {
+            return Err(errno::family_not_supported());
+        }
+        let ours = addr.ip().is_unspecified() || self.wide().view().is_local(addr.ip());
+        if !ours {
+            return Err(errno::addr_not_available());
+        }
+        let mut state = socket.state();
+        if state.bound.is_some() || !matches!(state.role, Role::Fresh) {
+            return Err(errno::invalid());
+        }
+        state.bound = Some(self.claim(socket, addr, &state.options)?);
+        Ok(())
+    }
+
+    fn claim(
+        &self,
+        socket: &Shared,
+        mut addr: SocketAddr,
+        options: &Options,
+    ) -> io::Result<SocketAddr> {
+        let wide = self.wide();
+        let claim = Claim {
+            addr,
+            reuse_addr: options.reuse_addr,
+            reuse_port: options.reuse_port,
+            socket: Arc::clone(socket),
+        };
+        if addr.port() == 0 {
+            let range = &wide.config.tcp.ephemeral_ports;
+            addr.set_port(wide.stream_ports.bind_any(claim, range, wide.random_u64())?);
+        } else {
+            wide.stream_ports.bind(claim)?;
+        }
+        Ok(addr)
+    }
+
+    /// `listen(2)`: a socket that is not bound gets any port on all addresses.
+    pub(crate) fn stream_listen(&self, socket: &Shared, backlog: u32) -> io::Result<()> {
+        let backlog = backlog.min(self.wide().config.tcp.backlog_max);
+        let mut state = socket.state();
+        match &state.role {
+            Role::Fresh => {}
+            Role::Listening(listener) => {
+                listener.set_backlog(backlog);
+                return Ok(());
+            }
+            Role::Connection(..) => return Err(errno::invalid()),
+        }
+        let addr = match state.bound {
+            Some(addr) => addr,
+            None => {
+                let any = SocketAddr::new(socket.family.unspecified(), 0);
+                let addr = self.claim(socket, any, &state.options)?;
+                *state.bound.insert(addr)
+            }
+        };
+        self.wide().stream_ports.listen(addr, socket)?;
+        let options = state.options.conn.clone();
+        let listener = Arc::new(Listener::new(addr, backlog, socket.token(), options));
+        state.role = Role::Listening(Arc::clone(&listener));
+        drop(state);
+        for shard in 0..self.engine().shard_count() {
+            let listener = Arc::clone(&listener);
+            self.engine().with_shard(shard, |core, _| core.tcp_mut().add_listener(listener));
+        }
+        Ok(())
+    }
+
+    /// `accept(2)`.
+    pub(crate) fn stream_accept(&self, socket: &Shared) -> io::Result<(SocketId, SocketAddr)> {
+        let (listener, options) = {
+            let state = socket.state();
+            let Role::Listening(listener) = &state.role else { return Err(errno::invalid()) };
+            (Arc::clone(listener), state.options.clone())
+        };
+        let accepted = listener.accept().ok_or_else(errno::would_block)?;
+        let place = Place { shard: accepted.shard as usize, conn: accepted.id };
+        let ends = Ends { local: accepted.local, remote: accepted.remote };
+        let role = Role::Connection(place, ends);
+        let added = self.add_stream(StreamSocket::with(socket.family, role, options));
+        let (id, _) = match added {
+            Ok(added) => added,
+            Err(error) => {
+                self.abort_accepted([accepted]);
+                return Err(error);
+            }
+        };
+        self.engine().with_shard(place.shard, |core, _| {
+            core.tcp_mut().set_token(place.conn, token_of(id));
+        });
+        Ok((id, accepted.remote))
+    }
+
+    fn abort_accepted(&self, accepted: impl IntoIterator<Item = Accepted>) {
+        for Accepted { shard, id, .. } in accepted {
+            self.engine().with_shard(shard as usize, |core, now| core.tcp_mut().abort(now, id));
+        }
+    }
+
+    /// `connect(2)`: begins the handshake, then says how it is.
+    pub(crate) fn stream_connect(&self, socket: &Shared, remote: SocketAddr) -> io::Result<()> {
+        let mut state = socket.state();
+        match &state.role {
+            Role::Fresh => {}
+            Role::Listening(_) => return Err(errno::is_connected()),
+            Role::Connection(place, _) => {
+                let place = *place;
+                drop(state);
+                return self.connect_again(socket, place);
+            }
+        }
+        if Family::of(&remote.ip()) != socket.family {
+            return Err(errno::family_not_supported());
+        }
+        // As on Linux, the wildcard address means this host.
+        let remote = if remote.ip().is_unspecified() {
+            SocketAddr::new(loopback_of(socket.family), remote.port())
+        } else {
+            remote
+        };
+        if self.wide().view().is_broadcast(remote.ip()) {
+            return Err(errno::net_unreachable());
+        }
+        let (place, ends) = self.begin(socket, &state.options, state.bound, remote)?;
+        state.role = Role::Connection(place, ends);
+        drop(state);
+        // Its SYN may be answered before we knew: who waits looks again anyway.
+        Err(errno::in_progress())
+    }
+
+    fn begin(
+        &self,
+        socket: &Shared,
+        options: &Options,
+        bound: Option<SocketAddr>,
+        remote: SocketAddr,
+    ) -> io::Result<(Place, Ends)> {
+        let mut from = ConnectFrom::default();
+        from.addr = bound.map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified());
+        from.port = bound.map_or(0, |addr| addr.port());
+        from.options = options.conn.clone();
+        from.token = socket.token();
+        let shard = self.shard_for(&mut from, remote)?;
+        let wide = Arc::clone(self.wide());
+        self.engine().with_shard(shard, |core, now| {
+            let is_ours = |tuple: &FourTuple| wide.shard_of(wide.flow_of(tuple)) == shard;
+            let conn = core.with_tcp(now, Account::Sender, |tcp, path| {
+                tcp.connect(now, path, from, remote, &is_ours)
+            })?;
+            let info = core.tcp().info(conn).ok_or_else(errno::not_connected)?;
+            let local = SocketAddr::new(info.tuple.local, info.tuple.local_port);
+            Ok((Place { shard, conn }, Ends { local, remote }))
+        })
+    }
+
+    /// The shard that a connection is to be of. With both ends given there is no choice; else one
+    /// at random, and the port is chosen to fit it.
+    fn shard_for(&self, from: &mut ConnectFrom, remote: SocketAddr) -> io::Result<usize> {
+        let wide = self.wide();
+        if wide.shards == 1 {
+            return Ok(0);
+        }
+        if from.port == 0 {
+            return Ok(wide.shard_of(wide.random_u64()));
+        }
+        let now = self.engine().driver().now();
+        let local = wide.source_for(now, from.addr, remote.ip()).map_err(|e| e.to_io())?;
+        from.addr = Some(local);
+        let tuple = FourTuple {
+            local,
+            remote: remote.ip(),
+            local_port: from.port,
+            remote_port: remote.port(),
+        };
+        Ok(wide.shard_of(wide.flow_of(&tuple)))
+    }
+
+    fn connect_again(&self, socket: &Shared, place: Place) -> io::Result<()> {
+        if let Some(error) = self.stream_error(socket) {
+            return Err(error);
+        }
+        let connecting = self.engine().with_shard(place.shard, |core, _| {
+            let state = core.tcp().get(place.conn).map(|conn| conn.info().state);
+            matches!(state, Some(TcpState::SynSent | TcpState::SynReceived))
+        });
+        Err(if connecting { errno::already() } else { errno::is_connected() })
+    }
+
+    /// `send(2)`; an address is ignored on a connection, as on Linux.
+    pub(crate) fn stream_send(&self, socket: &Shared, msg: SendMsg<'_>) -> io::Result<usize> {
+        let Role::Connection(place, _) = socket.role() else { return Err(errno::broken_pipe()) };
+        let sent = self.engine().with_shard(place.shard, |core, now| {
+            let tcp = core.tcp_mut();
+            match msg {
+                SendMsg::Copy(slices) | SendMsg::CopyTo(slices, _) => {
+                    tcp.send(now, place.conn, slices)
+                }
+                SendMsg::Owned(mut data) | SendMsg::OwnedTo(mut data, _) => {
+                    tcp.send_shared(now, place.conn, &mut data)
+                }
+                _ => Err(SendError::WouldBlock),
+            }
+        });
+        Ok(sent?)
+    }
+
+    /// `recv(2)`.
+    pub(crate) fn stream_recv(
+        &self,
+        socket: &Shared,
+        msg: RecvMsg<'_, '_>,
+    ) -> io::Result<Received> {
+        let Role::Connection(place, _) = socket.role() else { return Err(errno::not_connected()) };
+        let into = match msg {
+            RecvMsg::Copy(slices) => RecvInto::Copy(slices),
+            RecvMsg::Peek(slices) => RecvInto::Peek(slices),
+            RecvMsg::Zero { max_bytes, out } => RecvInto::Take { max_bytes, out },
+            _ => return Err(errno::not_supported()),
+        };
+        let received = self
+            .engine()
+            .with_shard(place.shard, |core, now| core.tcp_mut().recv(now, place.conn, into));
+        Ok(Received::stream(received?))
+    }
+
+    /// `shutdown(2)`. A listener that is shut down for reading stops listening, as on Linux.
+    pub(crate) fn stream_shutdown(&self, socket: &Shared, how: Shutdown) -> io::Result<()> {
+        let (read, write) = match how {
+            Shutdown::Read => (true, false),
+            Shutdown::Write => (false, true),
+            Shutdown::Both => (true, true),
+        };
+        match socket.role() {
+            Role::Fresh => Err(errno::not_connected()),
+            Role::Listening(listener) => {
+                if read {
+                    socket.state().role = Role::Fresh;
+                    self.stop_listening(&listener);
+                    let mut wakes = Vec::new();
+                    socket.wakes.collect(Ready::ALL, &mut wakes);
+                    wakes.into_iter().for_each(Waker::wake);
+                }
+                Ok(())
+            }
+            Role::Connection(place, _) => self.engine().with_shard(place.shard, |core, now| {
+                let tcp = core.tcp_mut();
+                if tcp.get(place.conn).is_none_or(|conn| conn.info().state == TcpState::Closed) {
+                    return Err(errno::not_connected());
+                }
+                if read {
+                    tcp.shutdown_read(now, place.conn);
+                }
+                if write {
+                    tcp.shutdown_write(now, place.conn)?;
+                }
+                Ok(())
+            }),
+        }
+    }
+
+    /// `close(2)`.
+    pub(crate) fn stream_close(&self, socket: &Shared) {
+        let (role, bound, linger) = {
+            let mut state = socket.state();
+            let role = std::mem::replace(&mut state.role, Role::Fresh);
+            (role, state.bound.take(), state.options.linger)
+        };
+        match role {
+            Role::Fresh => {}
+            Role::Listening(listener) => self.stop_listening(&listener),
+            Role::Connection(place, _) => {
+                let abort = linger == Some(Duration::ZERO);
+                let linger = if abort { Linger::Abort } else { Linger::Drain };
+                self.engine().with_shard(place.shard, |core, now| {
+                    core.tcp_mut().close(now, place.conn, linger);
+                });
+            }
+        }
+        if let Some(addr) = bound {
+            self.wide().stream_ports.release(addr, socket);
+        }
+    }
+
+    fn stop_listening(&self, listener: &Arc<Listener>) {
+        for shard in 0..self.engine().shard_count() {
+            self.engine().with_shard(shard, |core, _| core.tcp_mut().remove_listener(listener));
+        }
+        self.abort_accepted(listener.close());
+    }
+
+    /// `getsockname(2)`.
+    pub(crate) fn stream_local(&self, socket: &Shared) -> SocketAddr {
+        let state = socket.state();
+        match &state.role {
+            Role::Connection(_, ends) => ends.local,
+            Role::Listening(listener) => listener.addr(),
+            Role::Fresh => {
+                state.bound.unwrap_or_else(|| SocketAddr::new(socket.family.unspecified(), 0))
+            }
+        }
+    }
+
+    /// `getpeername(2)`: of a connection that is there.
+    pub(crate) fn stream_peer(&self, socket: &Shared) -> io::Result<SocketAddr> {
+        let Role::Connection(place, ends) = socket.role() else {
+            return Err(errno::not_connected());
+        };
+        let state = self.engine().with_shard(place.shard, |core, _| {
+            core.tcp().get(place.conn).map(|conn| conn.info().state)
+        });
+        match state {
+            None | Some(TcpState::Closed | TcpState::SynSent) => Err(errno::not_connected()),
+            Some(_) => Ok(ends.remote),
+        }
+    }
+
+    /// `SO_ERROR`.
+    pub(crate) fn stream_error(&self, socket: &Shared) -> Option<io::Error> {
+        let Role::Connection(place, _) = socket.role() else { return None };
+        let error = self
+            .engine()
+            .with_shard(place.shard, |core, _| core.tcp_mut().take_error(place.conn));
+        error.map(io::Error::from)
+    }
+
+    /// `poll(2)`.
+    pub(crate) fn stream_ready(&self, socket: &Shared) -> Ready {
+        match socket.role() {
+            // As on Linux: a socket that was never connected has hung up, and can be written to.
+            Role::Fresh => Ready::WRITABLE | Ready::HANGUP,
+            Role::Listening(listener) if listener.waiting() > 0 => Ready::READABLE,
+            Role::Listening(_) => Ready::NONE,
+            Role::Connection(place, _) => {
+                self.engine().with_shard(place.shard, |core, _| core.tcp().ready(place.conn))
+            }
+        }
+    }
+
+    /// Connections that were closed and still have something to deliver.
+    pub fn closing_connections(&self) -> usize {
+        let count = |shard| self.engine().with_shard(shard, |core, _| core.tcp().orphans());
+        (0..self.engine().shard_count()).map(count).sum()
+    }
+
+    /// Resets every connection, as when the stack goes away.
+    pub fn reset_all(&self) {
+        for shard in 0..self.engine().shard_count() {
+            self.engine().with_shard(shard, |core, now| core.tcp_mut().abort_all(now));
+        }
+    }
+}
+
+const fn loopback_of(family: Family) -> std::net::IpAddr {
+    match family {
+        Family::Inet6 => std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        _ => std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    }
+}

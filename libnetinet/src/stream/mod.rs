@@ -1,0 +1,116 @@
+//! Stream sockets: brings the calls of a TCP socket to its listener, or to its connection's shard.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use libnet::socket::{Family, SocketId};
+use libnet::wake::WakeSet;
+
+use crate::tcp::{ConnId, ConnOptions, Listener};
+use crate::wide::lock;
+
+mod below;
+mod call;
+mod option;
+pub(crate) mod ports;
+
+/// A TCP socket.
+pub(crate) struct StreamSocket {
+    pub(crate) family: Family,
+    pub(crate) wakes: WakeSet,
+    id: OnceLock<SocketId>,
+    /// Rank: before a shard's. Guards everything that changes.
+    state: Mutex<State>,
+}
+
+/// What of a stream socket changes.
+struct State {
+    role: Role,
+    /// The address that it is bound to, in the table of ports.
+    bound: Option<SocketAddr>,
+    options: Options,
+}
+
+/// What a stream socket is at the moment.
+#[derive(Clone)]
+enum Role {
+    /// Neither listens nor was connected.
+    Fresh,
+    /// Accepts connections.
+    Listening(Arc<Listener>),
+    /// Has a connection in a shard, which may have ended.
+    Connection(Place, Ends),
+}
+
+/// Where a connection is.
+#[derive(Clone, Copy)]
+struct Place {
+    shard: usize,
+    conn: ConnId,
+}
+
+/// The addresses of a connection.
+#[derive(Clone, Copy)]
+struct Ends {
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+/// What of a stream socket can be set.
+#[derive(Clone, Debug, Default)]
+struct Options {
+    conn: ConnOptions,
+    reuse_addr: bool,
+    reuse_port: bool,
+    broadcast: bool,
+    v6_only: bool,
+    linger: Option<Duration>,
+    device: String,
+}
+
+impl StreamSocket {
+    /// A socket that is bound to nothing.
+    pub(crate) fn new(family: Family) -> Self {
+        StreamSocket::with(family, Role::Fresh, Options::default())
+    }
+
+    fn with(family: Family, role: Role, options: Options) -> Self {
+        let state = State { role, bound: None, options };
+        StreamSocket {
+            family,
+            wakes: WakeSet::new(),
+            id: OnceLock::new(),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Tells it its number.
+    pub(crate) fn set_id(&self, id: SocketId) {
+        let _ = self.id.set(id);
+    }
+
+    /// What its connection's or listener's events carry.
+    fn token(&self) -> u64 {
+        self.id.get().map_or(NOBODY, |id| token_of(*id))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn role(&self) -> Role {
+        self.state().role.clone()
+    }
+}
+
+/// The token of a connection that no socket has yet.
+const NOBODY: u64 = u64::MAX;
+
+const fn token_of(id: SocketId) -> u64 {
+    (id.generation as u64) << 32 | id.index as u64
+}
+
+const fn socket_of(token: u64) -> SocketId {
+    SocketId { index: token as u32, generation: (token >> 32) as u32 }
+}

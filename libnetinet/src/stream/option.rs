@@ -1,0 +1,149 @@
+//! Options of TCP sockets.
+
+use std::io;
+use std::time::Duration;
+
+use libnet::errno;
+use libnet::socket::{OptionKey, SocketOption};
+
+use super::{Role, StreamSocket};
+use crate::inet::Inet;
+use crate::wide::Wide;
+
+/// Ranges of options, `tcp(7)`: seconds of `TCP_KEEPIDLE` and `TCP_KEEPINTVL`, probes.
+const KEEP_SECONDS: std::ops::RangeInclusive<u64> = 1..=32_767;
+const KEEP_PROBES: std::ops::RangeInclusive<u32> = 1..=127;
+/// The smallest `TCP_MAXSEG` that Linux takes, and the largest.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u32> = 88..=32_767;
+/// Bytes of the smallest buffer.
+const BUFFER_BYTES_MIN: u32 = 2_304;
+
+impl Inet {
+    /// `setsockopt(2)`.
+    pub(crate) fn stream_set_option(
+        &self,
+        socket: &StreamSocket,
+        option: SocketOption,
+    ) -> io::Result<()> {
+        let mut state = socket.state();
+        apply(self.wide(), &mut state.options, option)?;
+        let (role, options) = (state.role.clone(), state.options.conn.clone());
+        drop(state);
+        if let Role::Connection(place, _) = role {
+            self.engine().with_shard(place.shard, |core, now| {
+                core.tcp_mut().set_options(now, place.conn, options);
+            });
+        }
+        Ok(())
+    }
+
+    /// `getsockopt(2)`.
+    pub(crate) fn stream_get_option(
+        &self,
+        socket: &StreamSocket,
+        key: OptionKey,
+    ) -> io::Result<SocketOption> {
+        let state = socket.state();
+        let (o, c) = (&state.options, &state.options.conn);
+        let tcp = &self.wide().config.tcp;
+        let or = |set: u32, default: u32| if set == 0 { default } else { set };
+        let time = |set: Duration, default: Duration| if set.is_zero() { default } else { set };
+        Ok(match key {
+            OptionKey::ReuseAddr => SocketOption::ReuseAddr(o.reuse_addr),
+            OptionKey::ReusePort => SocketOption::ReusePort(o.reuse_port),
+            OptionKey::Broadcast => SocketOption::Broadcast(o.broadcast),
+            OptionKey::KeepAlive => SocketOption::KeepAlive(c.keepalive),
+            OptionKey::SendBufferBytes => {
+                SocketOption::SendBufferBytes(or(c.send_buffer_bytes, tcp.send_buffer_bytes))
+            }
+            OptionKey::ReceiveBufferBytes => {
+                let bytes = or(c.receive_buffer_bytes, tcp.receive_buffer_bytes);
+                SocketOption::ReceiveBufferBytes(bytes)
+            }
+            OptionKey::Linger => SocketOption::Linger(o.linger),
+            OptionKey::NoDelay => SocketOption::NoDelay(c.nodelay),
+            OptionKey::KeepIdle => {
+                SocketOption::KeepIdle(time(c.keepalive_idle, tcp.keepalive_idle))
+            }
+            OptionKey::KeepInterval => {
+                SocketOption::KeepInterval(time(c.keepalive_interval, tcp.keepalive_interval))
+            }
+            OptionKey::KeepCount => {
+                let probes = or(c.keepalive_probes.into(), tcp.keepalive_probes.into());
+                SocketOption::KeepCount(probes)
+            }
+            OptionKey::UserTimeout => SocketOption::UserTimeout(c.user_timeout),
+            OptionKey::MaxSegmentBytes => {
+                let limit = u32::from(c.max_segment_bytes);
+                SocketOption::MaxSegmentBytes(self.segment_bytes(&state.role, limit))
+            }
+            OptionKey::Ttl => SocketOption::Ttl(or(c.ttl.into(), tcp.ttl.into()) as u8),
+            OptionKey::Tos => SocketOption::Tos(c.tos),
+            OptionKey::V6Only => SocketOption::V6Only(o.v6_only),
+            OptionKey::BindToDevice => SocketOption::BindToDevice(o.device.clone()),
+            _ => return Err(errno::no_such_option()),
+        })
+    }
+
+    /// A connection's segment size, else what was asked for, else the default of RFC 9293 §3.7.1.
+    fn segment_bytes(&self, role: &Role, limit: u32) -> u32 {
+        let Role::Connection(place, _) = role else {
+            return if limit == 0 { 536 } else { limit };
+        };
+        self.engine().with_shard(place.shard, |core, _| {
+            core.tcp().info(place.conn).map_or(limit, |info| u32::from(info.snd_mss_bytes))
+        })
+    }
+}
+
+fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io::Result<()> {
+    let conn = &mut options.conn;
+    let check = |fits: bool| if fits { Ok(()) } else { Err(errno::invalid()) };
+    match option {
+        SocketOption::ReuseAddr(on) => options.reuse_addr = on,
+        SocketOption::ReusePort(on) => options.reuse_port = on,
+        SocketOption::Broadcast(on) => options.broadcast = on,
+        SocketOption::V6Only(on) => options.v6_only = on,
+        SocketOption::Linger(linger) => options.linger = linger,
+        SocketOption::KeepAlive(on) => conn.keepalive = on,
+        SocketOption::NoDelay(on) => conn.nodelay = on,
+        SocketOption::SendBufferBytes(bytes) => {
+            conn.send_buffer_bytes = bytes.max(BUFFER_BYTES_MIN);
+        }
+        SocketOption::ReceiveBufferBytes(bytes) => {
+            // The window's shift was fixed by the configuration: more could never be offered.
+            let most = wide.config.tcp.receive_buffer_max_bytes;
+            conn.receive_buffer_bytes = bytes.max(BUFFER_BYTES_MIN).min(most);
+        }
+        SocketOption::KeepIdle(time) => {
+            check(KEEP_SECONDS.contains(&time.as_secs()))?;
+            conn.keepalive_idle = time;
+        }
+        SocketOption::KeepInterval(time) => {
+            check(KEEP_SECONDS.contains(&time.as_secs()))?;
+            conn.keepalive_interval = time;
+        }
+        SocketOption::KeepCount(probes) => {
+            check(KEEP_PROBES.contains(&probes))?;
+            conn.keepalive_probes = probes as u8;
+        }
+        SocketOption::UserTimeout(time) => conn.user_timeout = time,
+        SocketOption::MaxSegmentBytes(bytes) => {
+            check(bytes == 0 || SEGMENT_BYTES.contains(&bytes))?;
+            conn.max_segment_bytes = bytes as u16;
+        }
+        SocketOption::Ttl(ttl) => {
+            check(ttl > 0)?;
+            conn.ttl = ttl;
+        }
+        SocketOption::Tos(tos) => conn.tos = tos,
+        SocketOption::BindToDevice(name) => {
+            if !name.is_empty() && wide.iface_by_name(&name).is_none() {
+                return Err(errno::no_device());
+            }
+            options.device = name;
+        }
+        _ => return Err(errno::no_such_option()),
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Which ports TCP sockets are bound to, and who may share one.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::StreamSocket;
+use crate::hash::{HashMap, Key};
+use crate::wide::lock;
+
+/// A socket's claim to a port.
+#[derive(Clone)]
+pub(crate) struct Claim {
+    pub(crate) addr: SocketAddr,
+    pub(crate) reuse_addr: bool,
+    pub(crate) reuse_port: bool,
+    pub(crate) socket: Arc<StreamSocket>,
+}
+
+/// The claims of all TCP sockets that were bound, by port.
+///
+/// Rank: wide.
+pub(crate) struct StreamPorts(Mutex<HashMap<u16, Vec<Entry>>>);
+
+struct Entry {
+    claim: Claim,
+    listening: bool,
+}
+
+/// Somebody has the port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct InUse;
+
+impl StreamPorts {
+    /// Nobody has any.
+    pub(crate) fn new(key: Key) -> Self {
+        StreamPorts(Mutex::new(HashMap::with_hasher(key)))
+    }
+
+    /// Claims the address, as `bind(2)` does: it may be shared if both agreed to
+    /// (`SO_REUSEADDR`, and nobody listens there; or `SO_REUSEPORT`).
+    pub(crate) fn bind(&self, claim: Claim) -> Result<(), InUse> {
+        let mut table = self.lock();
+        let entries = table.entry(claim.addr.port()).or_default();
+        if entries.iter().any(|other| other.conflicts(&claim)) {
+            return Err(InUse);
+        }
+        entries.push(Entry { claim, listening: false });
+        Ok(())
+    }
+
+    /// Claims any free port of the range, starting anywhere; the port.
+    ///
+    /// Source: RFC 6056 §3.3.1, algorithm 1.
+    pub(crate) fn bind_any(
+        &self,
+        mut claim: Claim,
+        range: &RangeInclusive<u16>,
+        random: u64,
+    ) -> Result<u16, InUse> {
+        let (first, last) = (*range.start(), *range.end());
+        let count = u64::from(last.checked_sub(first).ok_or(InUse)?) + 1;
+        let mut table = self.lock();
+        for step in 0..count {
+            let port = first + (random.wrapping_add(step) % count) as u16;
+            if table.contains_key(&port) {
+                continue;
+            }
+            claim.addr.set_port(port);
+            table.insert(port, vec![Entry { claim, listening: false }]);
+            return Ok(port);
+        }
+        Err(InUse)
+    }
+
+    /// The socket listens on what it claimed, unless another listens there already.
+    pub(crate) fn listen(&self, addr: SocketAddr, socket: &Arc<StreamSocket>) -> Result<(), InUse> {
+        let mut table = self.lock();
+        let entries = table.get_mut(&addr.port()).ok_or(InUse)?;
+        let own = entries.iter().position(|entry| Arc::ptr_eq(&entry.claim.socket, socket));
+        let own = own.ok_or(InUse)?;
+        let shares = entries[own].claim.reuse_port;
+        let taken = entries.iter().enumerate().any(|(at, other)| {
+            let agreed = shares && other.claim.reuse_port;
+            at != own && other.listening && overlap(other.claim.addr, addr) && !agreed
+        });
+        if taken {
+            return Err(InUse);
+        }
+        entries[own].listening = true;
+        Ok(())
+    }
+
+    /// Gives up what a socket claimed.
+    pub(crate) fn release(&self, addr: SocketAddr, socket: &Arc<StreamSocket>) {
+        let mut table = self.lock();
+        let Some(entries) = table.get_mut(&addr.port()) else { return };
+        entries.retain(|entry| !Arc::ptr_eq(&entry.claim.socket, socket));
+        if entries.is_empty() {
+            table.remove(&addr.port());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u16, Vec<Entry>>> {
+        lock(&self.0)
+    }
+}
+
+impl Entry {
+    fn conflicts(&self, new: &Claim) -> bool {
+        let by_addr = self.claim.reuse_addr && new.reuse_addr && !self.listening;
+        let by_port = self.claim.reuse_port && new.reuse_port;
+        overlap(self.claim.addr, new.addr) && !by_addr && !by_port
+    }
+}
+
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = |ip: IpAddr| ip.is_unspecified();
+    a.ip() == b.ip() || (a.is_ipv4() == b.is_ipv4() && (any(a.ip()) || any(b.ip())))
+}
+
+#[cfg(test)]
+mod tests {
+    use libnet::socket::Family;
+
+    use super::*;
+
+    fn claim(addr: &str, reuse_addr: bool, reuse_port: bool) -> Claim {
+        let socket = Arc::new(StreamSocket::new(Family::Inet));
+        Claim { addr: addr.parse().unwrap(), reuse_addr, reuse_port, socket }
+    }
+
+    #[test]
+    fn a_port_is_shared_by_agreement_only() {
+        let ports = StreamPorts::new(Key::new(1, 2));
+        ports.bind(claim("10.0.0.1:80", true, false)).unwrap();
+        assert_eq!(ports.bind(claim("10.0.0.1:80", false, false)), Err(InUse));
+        assert_eq!(ports.bind(claim("0.0.0.0:80", false, true)), Err(InUse));
+        ports.bind(claim("10.0.0.2:80", false, false)).unwrap();
+        ports.bind(claim("10.0.0.1:80", true, false)).unwrap();
+    }
+
+    #[test]
+    fn one_listens_unless_all_share_the_port() {
+        let ports = StreamPorts::new(Key::new(1, 2));
+        let (a, b) = (claim("0.0.0.0:80", true, false), claim("10.0.0.1:80", true, false));
+        ports.bind(a.clone()).unwrap();
+        ports.bind(b.clone()).unwrap();
+        ports.listen(a.addr, &a.socket).unwrap();
+        assert_eq!(ports.listen(b.addr, &b.socket), Err(InUse));
+        assert_eq!(ports.bind(claim("10.0.0.1:80", true, false)), Err(InUse));
+        ports.release(a.addr, &a.socket);
+        ports.listen(b.addr, &b.socket).unwrap();
+    }
+
+    #[test]
+    fn any_port_is_one_that_nobody_has() {
+        let ports = StreamPorts::new(Key::new(1, 2));
+        let got: Vec<_> = (0..3)
+            .map(|i| ports.bind_any(claim("10.0.0.1:0", false, false), &(5000..=5002), i))
+            .collect();
+        let mut got: Vec<u16> = got.into_iter().map(Result::unwrap).collect();
+        got.sort_unstable();
+        assert_eq!(got, [5000, 5001, 5002]);
+        let full = ports.bind_any(claim("10.0.0.1:0", false, false), &(5000..=5002), 9);
+        assert_eq!(full, Err(InUse));
+    }
+}
