@@ -194,7 +194,7 @@ impl Builder {
             Some(given) => seed = given,
             None => getrandom::fill(&mut seed).map_err(io::Error::other)?,
         }
-        let inet = Arc::new(Inet::new(self.config, seed, driver, self.shards));
+        let inet = Arc::new(Inet::new(self.config, seed, driver, self.shards)?);
         for interface in self.interfaces {
             inet.add_interface(interface)?;
         }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use libnet::engine::EngineConfig;
 
+use crate::tcp::TcpConfig;
+
 /// Everything that can be set when a stack is made.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -27,6 +29,8 @@ pub struct InetConfig {
     pub icmp: IcmpConfig,
     /// UDP, raw and ping sockets.
     pub datagram: DatagramConfig,
+    /// TCP.
+    pub tcp: TcpConfig,
 }
 
 impl Default for InetConfig {
@@ -41,6 +45,7 @@ impl Default for InetConfig {
             ip: IpConfig::default(),
             icmp: IcmpConfig::default(),
             datagram: DatagramConfig::default(),
+            tcp: TcpConfig::default(),
         }
     }
 }

@@ -44,6 +44,9 @@ impl Domain for Inet {
             return Err(errno::family_not_supported());
         }
         let kind = match (ty, protocol) {
+            (SockType::Stream, Protocol::DEFAULT | Protocol::TCP) => {
+                return self.stream_socket(family);
+            }
             (SockType::Datagram, Protocol::DEFAULT | Protocol::UDP) => Kind::Udp,
             (SockType::Datagram, Protocol::ICMP) => Kind::Ping,
             (SockType::Raw, protocol) if protocol != Protocol::DEFAULT => Kind::Raw(protocol),
@@ -55,36 +58,42 @@ impl Domain for Inet {
     fn bind(&self, id: SocketId, addr: SocketAddr) -> io::Result<()> {
         match self.socket_of(id)? {
             Socket::Datagram(socket) => self.datagram_bind(&socket, addr),
+            Socket::Stream(socket) => self.stream_bind(&socket, addr),
         }
     }
 
-    fn listen(&self, id: SocketId, _backlog: u32) -> io::Result<()> {
+    fn listen(&self, id: SocketId, backlog: u32) -> io::Result<()> {
         match self.socket_of(id)? {
             Socket::Datagram(_) => Err(errno::not_supported()),
+            Socket::Stream(socket) => self.stream_listen(&socket, backlog),
         }
     }
 
     fn accept(&self, id: SocketId) -> io::Result<(SocketId, SocketAddr)> {
         match self.socket_of(id)? {
             Socket::Datagram(_) => Err(errno::not_supported()),
+            Socket::Stream(socket) => self.stream_accept(&socket),
         }
     }
 
     fn connect(&self, id: SocketId, addr: SocketAddr) -> io::Result<()> {
         match self.socket_of(id)? {
             Socket::Datagram(socket) => self.datagram_connect(&socket, addr),
+            Socket::Stream(socket) => self.stream_connect(&socket, addr),
         }
     }
 
     fn send(&self, id: SocketId, msg: SendMsg<'_>) -> io::Result<usize> {
         match self.socket_of(id)? {
             Socket::Datagram(socket) => self.datagram_send(&socket, msg),
+            Socket::Stream(socket) => self.stream_send(&socket, msg),
         }
     }
 
     fn recv(&self, id: SocketId, msg: RecvMsg<'_, '_>) -> io::Result<Received> {
         match self.socket_of(id)? {
             Socket::Datagram(socket) => socket.recv(msg),
+            Socket::Stream(socket) => self.stream_recv(&socket, msg),
         }
     }
 
@@ -92,6 +101,7 @@ impl Domain for Inet {
         let mut wakes = Vec::new();
         match self.socket_of(id)? {
             Socket::Datagram(socket) => socket.shutdown(how, &mut wakes)?,
+            Socket::Stream(socket) => self.stream_shutdown(&socket, how)?,
         }
         wakes.into_iter().for_each(Waker::wake);
         Ok(())
@@ -100,6 +110,7 @@ impl Domain for Inet {
     fn close(&self, id: SocketId) {
         match self.wide().sockets.remove(id) {
             Some(Socket::Datagram(socket)) => self.datagram_close(&socket),
+            Some(Socket::Stream(socket)) => self.stream_close(&socket),
             None => {}
         }
     }
@@ -107,42 +118,49 @@ impl Domain for Inet {
     fn set_option(&self, id: SocketId, option: SocketOption) -> io::Result<()> {
         match self.socket_of(id)? {
             Socket::Datagram(socket) => socket.set_option(self.wide(), option),
+            Socket::Stream(socket) => self.stream_set_option(&socket, option),
         }
     }
 
     fn get_option(&self, id: SocketId, key: OptionKey) -> io::Result<SocketOption> {
         match self.socket_of(id)? {
             Socket::Datagram(socket) => socket.get_option(key),
+            Socket::Stream(socket) => self.stream_get_option(&socket, key),
         }
     }
 
     fn local_addr(&self, id: SocketId) -> io::Result<SocketAddr> {
         match self.socket_of(id)? {
             Socket::Datagram(socket) => Ok(socket.state().local),
+            Socket::Stream(socket) => Ok(self.stream_local(&socket)),
         }
     }
 
     fn peer_addr(&self, id: SocketId) -> io::Result<SocketAddr> {
         match self.socket_of(id)? {
             Socket::Datagram(socket) => socket.state().remote.ok_or_else(errno::not_connected),
+            Socket::Stream(socket) => self.stream_peer(&socket),
         }
     }
 
     fn take_error(&self, id: SocketId) -> io::Result<Option<io::Error>> {
         match self.socket_of(id)? {
             Socket::Datagram(socket) => Ok(socket.state().error.take().map(|e| e.to_io())),
+            Socket::Stream(socket) => Ok(self.stream_error(&socket)),
         }
     }
 
     fn ready(&self, id: SocketId) -> io::Result<Ready> {
         match self.socket_of(id)? {
             Socket::Datagram(socket) => Ok(socket.ready()),
+            Socket::Stream(socket) => Ok(self.stream_ready(&socket)),
         }
     }
 
     fn register(&self, id: SocketId, interest: Ready, waker: &Waker) -> Registration {
         match self.socket_of(id) {
             Ok(Socket::Datagram(socket)) => socket.wakes.register(interest, waker),
+            Ok(Socket::Stream(socket)) => socket.wakes.register(interest, waker),
             Err(_) => Registration::none(),
         }
     }

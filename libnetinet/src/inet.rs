@@ -276,6 +276,7 @@ impl Inet {
 
     fn socket_entry(&self, socket: &Socket) -> Option<SocketEntry> {
         match socket {
+            Socket::Stream(socket) => self.stream_entry(socket),
             Socket::Datagram(socket) => {
                 let state = socket.state();
                 let (ty, protocol) = match socket.kind {
@@ -342,9 +343,7 @@ fn connected_routes(index: IfIndex, cidr: IpCidr) -> Vec<Route> {
     if index == IfIndex::LOOPBACK {
         // RFC 1122 §3.2.1.3(g): the whole network is the host itself.
         routes.push(Route::connected(cidr.network(), index).with_kind(RouteKind::Local));
-        return routes;
-    }
-    if host != cidr {
+    } else if host != cidr {
         routes.push(Route::connected(cidr.network(), index).with_source(addr));
     }
     if let Some(broadcast) = cidr.broadcast() {

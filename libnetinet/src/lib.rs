@@ -23,6 +23,7 @@ mod path;
 mod shard;
 mod sockets;
 mod steer;
+mod stream;
 mod wide;
 
 #[cfg(test)]

@@ -45,6 +45,19 @@ impl Shard {
         queued < self.wide.config.output_queue_packets
     }
 
+    /// Moves up to `budget` frames of an interface to `out`; how many.
+    pub(crate) fn take_frames(
+        &mut self,
+        iface: IfIndex,
+        budget: usize,
+        out: &mut VecDeque<Packet>,
+    ) -> usize {
+        let Some(queue) = self.outs.get_mut(iface.0 as usize) else { return 0 };
+        let n = budget.min(queue.frames.len());
+        out.extend(queue.frames.drain(..n));
+        n
+    }
+
     /// Wakes the socket when there is room again.
     pub(crate) fn wait_for_room(&mut self, iface: IfIndex, socket: &Arc<DatagramSocket>) {
         self.queue(iface).waiting.push(Arc::clone(socket));

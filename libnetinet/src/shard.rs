@@ -16,6 +16,8 @@ use libnet::time::Instant;
 use crate::address::{IfaceView, View};
 use crate::ipv4::input::Cause;
 use crate::output::OutQueue;
+use crate::stream::below::Paths;
+use crate::tcp;
 use crate::wide::Wide;
 
 /// One shard of a stack. The engine locks it; what shards share is locked beneath.
@@ -26,6 +28,10 @@ pub struct Shard {
     pub(crate) outs: Vec<OutQueue>,
     pub(crate) wakes: Vec<Waker>,
     pub(crate) handoff: Vec<(IfIndex, Packet)>,
+    /// Apart while it is called with the shard as the layer below it.
+    pub(crate) tcp: Option<Box<tcp::Table>>,
+    pub(crate) tcp_paths: Paths,
+    pub(crate) tcp_events: Vec<tcp::Event>,
     view: Arc<View>,
     view_generation: u64,
 }
@@ -43,6 +49,9 @@ impl Shard {
     /// A shard without anything in it.
     pub(crate) fn new(index: usize, wide: Arc<Wide>) -> Self {
         Shard {
+            tcp: Some(Box::new(wide.new_tcp(index))),
+            tcp_paths: Paths::with_hasher(wide.flow_key),
+            tcp_events: Vec::new(),
             index,
             wide,
             outs: Vec::new(),
@@ -137,15 +146,18 @@ impl StackCore for Shard {
 
     fn poll_transmit(
         &mut self,
-        _now: Instant,
+        now: Instant,
         iface: IfIndex,
         budget: usize,
         out: &mut VecDeque<Packet>,
     ) {
+        let left = budget - self.take_frames(iface, budget, out);
+        if left > 0 {
+            self.tcp_transmit(now, iface, left);
+            self.take_frames(iface, left, out);
+        }
         let low = self.wide.config.output_queue_packets / 2;
         let Some(queue) = self.outs.get_mut(iface.0 as usize) else { return };
-        let n = budget.min(queue.frames.len());
-        out.extend(queue.frames.drain(..n));
         if queue.frames.len() <= low {
             for socket in mem::take(&mut queue.waiting) {
                 socket.room_again(&mut self.wakes);
@@ -159,13 +171,20 @@ impl StackCore for Shard {
                 out.push(IfIndex(index as u32));
             }
         }
+        self.tcp().pending(out);
+        out.sort_unstable();
+        out.dedup();
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.wide.next_deadline()
+        match (self.wide.next_deadline(), self.tcp().next_deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.tcp_mut().on_timer(now);
         let due = self.wide.due(now);
         if due.neighbours {
             self.expire_neighbours(now);
@@ -179,6 +198,7 @@ impl StackCore for Shard {
     }
 
     fn poll_wakes(&mut self, out: &mut Vec<Waker>) {
+        self.tcp_events();
         out.append(&mut self.wakes);
     }
 

@@ -1,18 +1,23 @@
 //! The table of sockets: from the numbers that callers hold to what they stand for.
 
 use std::io;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Waker;
 
 use libnet::errno;
 use libnet::socket::SocketId;
+use libnet::wake::Ready;
 
 use crate::datagram::Shared;
+use crate::stream::StreamSocket;
 
 /// A socket of any kind.
 #[derive(Clone)]
 pub(crate) enum Socket {
     /// UDP, ping or raw.
     Datagram(Shared),
+    /// TCP.
+    Stream(Arc<StreamSocket>),
 }
 
 /// All sockets of a stack. Rank: wide; held only to look up, add and remove.
@@ -80,6 +85,13 @@ impl SocketTable {
         Some(socket)
     }
 
+    /// Gathers who waits for a TCP socket to be ready for any of `ready`.
+    pub(crate) fn wake_stream(&self, id: SocketId, ready: Ready, wakes: &mut Vec<Waker>) {
+        if let Ok(Socket::Stream(socket)) = self.get(id) {
+            socket.wakes.collect(ready, wakes);
+        }
+    }
+
     /// All sockets, in the order of their numbers.
     pub(crate) fn all(&self) -> Vec<Socket> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +105,6 @@ mod tests {
     use crate::config::DatagramConfig;
     use crate::datagram::{DatagramSocket, Kind};
     use libnet::socket::Family;
-    use std::sync::Arc;
 
     #[test]
     fn a_stale_number_is_an_error_and_not_another_socket() {

@@ -3,7 +3,7 @@
 //! Lock ranks, in the order in which they may be taken: a shard (the engine's lock), then one of
 //! the wide locks here, never two, then a leaf (one socket's state, a set of wakers).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
@@ -27,6 +27,9 @@ use crate::ipv4::path_mtu::PathMtus;
 use crate::ipv4::reassembly::Reassembly;
 use crate::neighbour::NeighbourTable;
 use crate::sockets::SocketTable;
+use crate::steer;
+use crate::stream::ports::StreamPorts;
+use crate::tcp::{self, FourTuple, Secrets, TcpConfig};
 
 /// The shared part of a stack.
 pub(crate) struct Wide {
@@ -36,9 +39,13 @@ pub(crate) struct Wide {
     pub(crate) shards: usize,
     /// Steers segments to shards; the same for both directions of a flow.
     pub(crate) flow_key: Key,
+    pub(crate) tcp_config: Arc<TcpConfig>,
+    pub(crate) tcp_secrets: Secrets,
     pub(crate) identifiers: Identifiers,
     pub(crate) path_mtus: PathMtus,
     pub(crate) sockets: SocketTable,
+    /// TCP sockets by port.
+    pub(crate) stream_ports: StreamPorts,
     /// UDP sockets by port.
     pub(crate) udp: PortTable,
     /// Ping sockets by identifier.
@@ -89,15 +96,20 @@ impl Wide {
     /// The shared part of a stack without interfaces.
     pub(crate) fn new(config: InetConfig, seed: [u8; 32], shards: usize) -> Self {
         let mut random = ChaCha12Rng::from_seed(seed);
+        let mut tcp_seed = [0; 32];
+        random.fill_bytes(&mut tcp_seed);
         let mut key = || Key::new(random.next_u64(), random.next_u64());
         let drops = Arc::new(DropCounters::new());
         let neighbours = NeighbourTable::new(config.arp.clone(), key(), Arc::clone(&drops));
         Wide {
             shards,
             flow_key: key(),
+            tcp_config: Arc::new(config.tcp.clone()),
+            tcp_secrets: Secrets::from_seed(tcp_seed),
             identifiers: Identifiers::new(key()),
             path_mtus: PathMtus::new(config.ip.clone()),
             sockets: SocketTable::new(config.max_sockets),
+            stream_ports: StreamPorts::new(key()),
             udp: PortTable::new(key()),
             ping: PortTable::new(key()),
             raw: RawTable::new(),
@@ -204,6 +216,20 @@ impl Wide {
             .min(load(&self.reassembly.deadline))
             .min(load(&self.claims.deadline));
         (nanos != u64::MAX).then(|| Instant::from_nanos(nanos))
+    }
+
+    /// The TCP of a shard; all shards have the same secrets.
+    pub(crate) fn new_tcp(&self, shard: usize) -> tcp::Table {
+        let config = Arc::clone(&self.tcp_config);
+        let drops = Arc::clone(&self.drops);
+        tcp::Table::new(config, self.tcp_secrets.clone(), drops, shard as u32)
+    }
+
+    /// The flow of a connection.
+    pub(crate) fn flow_of(&self, tuple: &FourTuple) -> u64 {
+        let local = SocketAddr::new(tuple.local, tuple.local_port);
+        let remote = SocketAddr::new(tuple.remote, tuple.remote_port);
+        steer::flow(local, remote, self.flow_key)
     }
 
     /// Which shard a flow belongs to.

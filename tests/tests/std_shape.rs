@@ -184,8 +184,8 @@ macro_rules! suite {
             #[test]
             fn a_read_that_nobody_answers_times_out_as_would_block() {
                 connected!(_net, a, _b);
-                a.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-                assert_eq!(a.read_timeout().unwrap(), Some(Duration::from_millis(10)));
+                a.set_read_timeout(Some(Duration::from_millis(40))).unwrap();
+                assert_eq!(a.read_timeout().unwrap(), Some(Duration::from_millis(40)));
                 assert_eq!(kind((&a).read(&mut [0; 8])), ErrorKind::WouldBlock);
             }
 
@@ -377,7 +377,10 @@ macro_rules! suite {
                 let net = <$net>::new();
                 let a = net.udp_bind("0.0.0.0:0").unwrap();
                 assert!(!a.broadcast().unwrap());
-                assert_eq!(errno(a.send_to(b"all", (Ipv4Addr::BROADCAST, 9))), Some(13));
+                assert_eq!(
+                    errno(a.send_to(b"all", (Ipv4Addr::new(127, 255, 255, 255), 9))),
+                    Some(13)
+                );
                 a.set_broadcast(true).unwrap();
                 assert!(a.broadcast().unwrap());
             }

@@ -129,6 +129,7 @@ impl Shard {
         let remote = SocketAddr::new(error.dst, target_port);
         let raw = self.wide.raw.error(&mut self.wakes, error, quoted);
         let matched = match error.protocol {
+            Protocol::TCP => self.tcp_error(now, error, ports),
             Protocol::UDP => self.wide.udp.error(&mut self.wakes, local, remote, error, quoted),
             Protocol::ICMP if IcmpType(ports[0]) == IcmpType::ECHO => {
                 let ident = u16::from_be_bytes([ports[4], ports[5]]);

@@ -80,6 +80,7 @@ impl Shard {
         match meta.protocol {
             Protocol::ICMP => self.icmp_input(cause, meta, packet),
             Protocol::UDP => self.udp_input(cause, meta, packet),
+            Protocol::TCP => self.tcp_input(cause.now, &meta, packet),
             _ if taken => {}
             _ => {
                 self.drop_packet(DropReason::IpUnknownProtocol);

@@ -7,13 +7,15 @@ use std::task::Waker;
 use std::time::Duration;
 
 use libnet::errno;
-use libnet::socket::{Family, Received, RecvMsg, SendMsg, SocketId};
+use libnet::socket::{Family, Protocol, Received, RecvMsg, SendMsg, SockType, SocketId};
 use libnet::wake::Ready;
 
 use super::ports::{Claim, InUse};
 use super::{Ends, Options, Place, Role, StreamSocket, token_of};
 use crate::inet::Inet;
 use crate::output::Account;
+use crate::path::{Path, Wanted};
+use crate::snapshot::SocketEntry;
 use crate::sockets::Socket;
 use crate::tcp::{
     Accepted, ConnectFrom, FourTuple, Linger, Listener, RecvInto, SendError, State as TcpState,
@@ -180,11 +182,12 @@ impl Inet {
         bound: Option<SocketAddr>,
         remote: SocketAddr,
     ) -> io::Result<(Place, Ends)> {
-        let mut from = ConnectFrom::default();
-        from.addr = bound.map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified());
-        from.port = bound.map_or(0, |addr| addr.port());
-        from.options = options.conn.clone();
-        from.token = socket.token();
+        let mut from = ConnectFrom {
+            addr: bound.map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified()),
+            port: bound.map_or(0, |addr| addr.port()),
+            options: options.conn.clone(),
+            token: socket.token(),
+        };
         let shard = self.shard_for(&mut from, remote)?;
         let wide = Arc::clone(self.wide());
         self.engine().with_shard(shard, |core, now| {
@@ -209,7 +212,8 @@ impl Inet {
             return Ok(wide.shard_of(wide.random_u64()));
         }
         let now = self.engine().driver().now();
-        let local = wide.source_for(now, from.addr, remote.ip()).map_err(|e| e.to_io())?;
+        let wanted = Wanted { dst: remote.ip(), src: from.addr, iface: None };
+        let local = Path::find(wide, now, wanted).map_err(|no_path| no_path.to_io())?.src;
         from.addr = Some(local);
         let tuple = FourTuple {
             local,
@@ -362,9 +366,8 @@ impl Inet {
     /// `SO_ERROR`.
     pub(crate) fn stream_error(&self, socket: &Shared) -> Option<io::Error> {
         let Role::Connection(place, _) = socket.role() else { return None };
-        let error = self
-            .engine()
-            .with_shard(place.shard, |core, _| core.tcp_mut().take_error(place.conn));
+        let error =
+            self.engine().with_shard(place.shard, |core, _| core.tcp_mut().take_error(place.conn));
         error.map(io::Error::from)
     }
 
@@ -379,6 +382,40 @@ impl Inet {
                 self.engine().with_shard(place.shard, |core, _| core.tcp().ready(place.conn))
             }
         }
+    }
+
+    /// What `ss` shows of it.
+    pub(crate) fn stream_entry(&self, socket: &Shared) -> Option<SocketEntry> {
+        let (role, local) = (socket.role(), self.stream_local(socket));
+        let mut entry = SocketEntry {
+            id: socket.id()?,
+            ty: SockType::Stream,
+            protocol: Protocol::TCP,
+            state: "",
+            local,
+            remote: None,
+            receive_bytes: 0,
+            send_bytes: 0,
+            overflows: 0,
+        };
+        match role {
+            Role::Fresh => entry.state = TcpState::Closed.name(),
+            Role::Listening(listener) => {
+                entry.state = TcpState::Listen.name();
+                entry.receive_bytes = listener.waiting();
+            }
+            Role::Connection(place, ends) => {
+                let info =
+                    self.engine().with_shard(place.shard, |core, _| core.tcp().info(place.conn));
+                entry.remote = Some(ends.remote);
+                entry.state = info.as_ref().map_or(TcpState::Closed, |info| info.state).name();
+                if let Some(info) = info {
+                    entry.receive_bytes = info.receive_queue_bytes as usize;
+                    entry.send_bytes = info.send_queue_bytes as usize;
+                }
+            }
+        }
+        Some(entry)
     }
 
     /// Connections that were closed and still have something to deliver.

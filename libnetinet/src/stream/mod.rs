@@ -10,7 +10,7 @@ use libnet::wake::WakeSet;
 use crate::tcp::{ConnId, ConnOptions, Listener};
 use crate::wide::lock;
 
-mod below;
+pub(crate) mod below;
 mod call;
 mod option;
 pub(crate) mod ports;
@@ -88,6 +88,11 @@ impl StreamSocket {
     /// Tells it its number.
     pub(crate) fn set_id(&self, id: SocketId) {
         let _ = self.id.set(id);
+    }
+
+    /// The socket's number, once it is in the table.
+    pub(crate) fn id(&self) -> Option<SocketId> {
+        self.id.get().copied()
     }
 
     /// What its connection's or listener's events carry.
