@@ -1,9 +1,9 @@
 //! Frames between two processes over a bus, without a stack on top: how fast is the bus alone?
 //!
-//! `cargo run --release -p rumpnet-shmif --example speed -- [frame bytes] [seconds] [ring KiB]`
+//! `cargo run --release -p rumpnet-shmif --example speed -- [frame bytes] [seconds] [ring KiB] [idle]`
 //!
 //! Prints the median of five runs in Gbit/s and frames/s, and the round trip of one frame each
-//! way. Run it under `taskset -c 0` for both ends on one core, or `taskset -c 0,1` for one each.
+//! way. `idle` more members sit on the bus and do nothing. Run it under `taskset -c 0` for both ends on one core, or `taskset -c 0,1` for one each.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -31,9 +31,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let number = |at: usize, default: usize| args.get(at).map_or(Ok(default), |a| a.parse());
     let (frame_bytes, seconds, ring_kib) = (number(1, 65_549)?, number(2, 1)?, number(3, 512)?);
+    let idle_members = number(4, 0)?;
     let path = std::env::temp_dir().join(format!("speed-{}.bus", std::process::id()));
     let mut config = BusConfig::default();
     config.ring_bytes = ring_kib as u32 * 1024;
+    let start = now();
+    let mut idle = Vec::new();
+    for _ in 0..idle_members {
+        idle.push(Shmif::create_or_attach(&path, &config)?.join()?);
+    }
+    println!("{idle_members} idle members joined in {:?}", now().since(start));
     let link = Shmif::create_or_attach(&path, &config)?.mac(SOURCE).name("source");
     let (mut queue, _control) = link.join()?;
     let mut child = Command::new(std::env::current_exe()?)

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -21,6 +21,9 @@ pub(crate) struct BusFile {
     /// The fixed part of the header, to restore it from.
     pub(crate) fixed: [u8; header::FIXED_BYTES],
 }
+
+/// How often a bus is made that others make and remove at the same time.
+const MAX_ATTEMPTS: u32 = 16;
 
 /// What a file is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +52,7 @@ impl BusFile {
         if !config.is_valid() {
             return Err(AttachError::BadConfig);
         }
+        let mut attempts = 0;
         loop {
             match Self::open(path, Access::Member) {
                 Err(AttachError::NoBus(_)) => {}
@@ -56,9 +60,12 @@ impl BusFile {
             }
             match create(path, config) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // Somebody was faster. A dangling symbolic link, though, will not go away.
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && attempts < MAX_ATTEMPTS => {}
                 Err(error) => return Err(not_created(path, config, error)),
             }
+            attempts += 1;
         }
     }
 
@@ -179,9 +186,27 @@ fn create(path: &Path, config: &BusConfig) -> io::Result<()> {
         // Members of several users share a bus; who may is for the umask to say.
         .mode(0o666)
         .open(&temporary)?;
-    let made = fill(&file, config).and_then(|()| std::fs::hard_link(&temporary, path));
-    std::fs::remove_file(&temporary)?;
-    made
+    let made = fill(&file, config).and_then(|()| put_in_place(&temporary, path));
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => made.and(Err(error)),
+        _ => made,
+    }
+}
+
+/// Gives a whole file its name, if nothing has that name.
+fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
+    let linked = std::fs::hard_link(temporary, path);
+    match linked.as_ref().map_err(Errno::from_io_error) {
+        // A file system without links; most of those can rename without replacing.
+        Err(Some(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK)) => {
+            let flags = RenameFlags::NOREPLACE;
+            match rustix::fs::renameat_with(CWD, temporary, CWD, path, flags) {
+                Err(Errno::INVAL | Errno::NOSYS) => linked,
+                renamed => Ok(renamed?),
+            }
+        }
+        _ => linked,
+    }
 }
 
 fn fill(file: &File, config: &BusConfig) -> io::Result<()> {

@@ -22,7 +22,7 @@ use crate::slot::{Filter, Identity, State, set_state, state};
 /// A member without movement for this long is not waited for.
 pub(crate) const STALL: Duration = Duration::from_millis(20);
 /// How often the chores are done, at most.
-const CHORES: Duration = Duration::from_millis(250);
+pub(crate) const CHORES: Duration = Duration::from_millis(250);
 /// The longest sleep: covers what a scribbler may have done to the bell.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Sleepers that one call of the driver wakes for a frame to many.
@@ -165,9 +165,9 @@ impl Member {
     ///
     /// # Errors
     /// `InvalidData` if the file was truncated.
-    pub(crate) fn do_chores(&self, now: Instant) -> io::Result<bool> {
+    pub(crate) fn do_chores(&self, now: Instant) -> io::Result<()> {
         if now.as_nanos() < self.next_chores_ns.load(Relaxed) {
-            return Ok(false);
+            return Ok(());
         }
         self.next_chores_ns.store((now + CHORES).as_nanos(), Relaxed);
         let links = self.bus.check_size()?;
@@ -177,7 +177,7 @@ impl Member {
         }
         self.restore_header();
         self.restore_slot();
-        Ok(true)
+        Ok(())
     }
 
     fn restore_header(&self) {

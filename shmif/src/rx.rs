@@ -15,7 +15,7 @@ use libnet::time::Instant;
 use crate::bell::take_bits;
 use crate::frame::{Dest, FrameHeader};
 use crate::layout::{control, pair};
-use crate::member::Member;
+use crate::member::{CHORES, Member};
 use crate::pos::{Epoch, Pos, split};
 use crate::ring::{RingMemory, Seen, Window, look, take};
 use crate::slot::Filter;
@@ -35,6 +35,8 @@ pub(crate) struct Rx {
     senders: Vec<Sender>,
     /// Senders to look at, each at most once.
     ready: VecDeque<u16>,
+    /// When to look at the pending bits whatever the summary says.
+    next_full_look: Instant,
     counts: Counts,
 }
 
@@ -69,7 +71,13 @@ enum Turn {
 
 impl Rx {
     pub(crate) fn new(member: Arc<Member>) -> Self {
-        Rx { member, senders: Vec::new(), ready: VecDeque::new(), counts: Counts::default() }
+        Rx {
+            member,
+            senders: Vec::new(),
+            ready: VecDeque::new(),
+            next_full_look: Instant::ZERO,
+            counts: Counts::default(),
+        }
     }
 
     /// Finds out which senders have something.
@@ -139,6 +147,8 @@ impl Rx {
                 Seen::Lapped => at = self.resync(slot, &ring, window.head),
                 Seen::Broken => {
                     self.counts.malformed += 1;
+                    // What stands behind it cannot be found any more.
+                    self.senders[usize::from(slot)].lapped = true;
                     at = window.head;
                 }
             }
@@ -273,7 +283,9 @@ impl Rx {
 
 impl LinkRx for Rx {
     fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
-        if self.member.do_chores(now)? {
+        self.member.do_chores(now)?;
+        if now >= self.next_full_look {
+            self.next_full_look = now + CHORES;
             self.collect_all();
         }
         self.member.wake_some();

@@ -381,7 +381,7 @@ fn a_reader_that_is_overtaken_again_and_again_accounts_for_every_frame() {
             a.pass(Duration::from_millis(25));
             a.flush();
         }
-        if (state >> 20) % 3 == 0 {
+        if (state >> 20).is_multiple_of(3) {
             got += b.recv().len() as u64;
         }
     }

@@ -116,6 +116,14 @@ fn a_directory_a_fifo_and_a_device_are_told() {
 }
 
 #[test]
+fn a_dangling_link_is_an_error_and_not_a_loop() {
+    let bus = TempBus::unmade();
+    std::os::unix::fs::symlink("nowhere", bus.path()).unwrap();
+    let error = Shmif::create_or_attach(bus.path(), &BusConfig::default()).unwrap_err();
+    assert_eq!(std::io::Error::from(error).kind(), ErrorKind::AlreadyExists);
+}
+
+#[test]
 fn versions_features_and_damage_are_told_apart() {
     let bus = TempBus::new();
     write_at(bus.path(), 8, &7_u32.to_ne_bytes());

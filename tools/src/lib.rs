@@ -32,6 +32,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return usage(&error),
     };
     output::start_log(&cli);
+    // Without it a truncated bus file kills us without a word; a failure here changes no more.
+    let _ = shmif::report_sigbus();
     match dispatch(&cli) {
         Ok(status) => status.into(),
         Err(failure) => {
