@@ -19,6 +19,7 @@ use libnet::stats::DropCounters;
 use crate::config::InetConfig;
 use crate::counters::InetCounters;
 use crate::datagram::Kind;
+use crate::output::Account;
 use crate::shard::Shard;
 use crate::snapshot::{InterfaceEntry, NeighbourEntry, SocketEntry};
 use crate::sockets::Socket;
@@ -183,7 +184,9 @@ impl Inet {
         let mut actions = Vec::new();
         let added =
             self.wide.with_neighbours(|table| table.set_permanent(index, addr, mac, &mut actions));
-        self.engine.with_shard(COMMON as usize, |shard, now| shard.act(now, actions));
+        self.engine.with_shard(COMMON as usize, |shard, now| {
+            shard.act(now, actions, Account::Sender);
+        });
         if added { Ok(()) } else { Err(errno::no_buffers()) }
     }
 

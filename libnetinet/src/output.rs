@@ -99,8 +99,8 @@ impl Shard {
         self.queue(iface).frames.push_back(frame);
     }
 
-    /// Carries out what the neighbour table asked for.
-    pub(crate) fn act(&mut self, now: Instant, actions: Vec<Action>) {
+    /// Carries out what the neighbour table asked for, with packets on `account`.
+    pub(crate) fn act(&mut self, now: Instant, actions: Vec<Action>, account: Account) {
         for action in actions {
             match action {
                 Action::Ask { iface, addr: IpAddr::V4(addr), to } => {
@@ -108,7 +108,7 @@ impl Shard {
                 }
                 Action::Ask { .. } => {}
                 Action::Send { iface, to, packet } => {
-                    self.ethernet_output(iface, to, packet, Account::Sender);
+                    self.ethernet_output(iface, to, packet, account);
                 }
                 Action::Unreachable { packet } => self.report_host_unreachable(now, packet),
             }
@@ -119,7 +119,7 @@ impl Shard {
     pub(crate) fn expire_neighbours(&mut self, now: Instant) {
         let mut actions = Vec::new();
         self.wide.with_neighbours(|table| table.expire(now, &mut actions));
-        self.act(now, actions);
+        self.act(now, actions, Account::Sender);
     }
 
     /// Sends an ARP packet.
@@ -166,7 +166,7 @@ impl Shard {
         path.neighbour = self
             .wide
             .with_neighbours(|table| table.send(now, iface, next_hop, packet, &mut actions));
-        self.act(now, actions);
+        self.act(now, actions, account);
     }
 
     fn ethernet_output(

@@ -14,6 +14,7 @@ use crate::address::IfaceView;
 use crate::counters::bump;
 use crate::ipv4::input::Cause;
 use crate::neighbour::Evidence;
+use crate::output::Account;
 use crate::shard::Shard;
 
 impl Shard {
@@ -89,7 +90,7 @@ impl Shard {
         self.wide.with_neighbours(|table| {
             table.learn(now, iface, sender, arp.sender_mac, evidence, &mut actions);
         });
-        self.act(now, actions);
+        self.act(now, actions, Account::Sender);
     }
 
     /// RFC 5227 §2.4: another station uses an address of ours.
