@@ -27,6 +27,7 @@ mod member;
 mod members;
 mod observer;
 mod peers;
+mod pool;
 mod pos;
 mod raw;
 mod ring;

@@ -194,7 +194,10 @@ impl Observer {
             }
             match look(&ring, at, window.head) {
                 Seen::Frame { epoch, header, next, .. } => {
-                    let Some(bytes) = take(&ring, at, header.frame_bytes as usize) else { break };
+                    let mut bytes = Vec::with_capacity(header.frame_bytes as usize);
+                    if !take(&ring, at, header.frame_bytes as usize, &mut bytes) {
+                        break;
+                    }
                     self.missed += place.count_missed(epoch, header.number);
                     place.learn_name(&self.bus, slot, epoch);
                     if header.is_plausible(self.bus.geometry().mtu) {

@@ -194,17 +194,22 @@ pub(crate) fn look<M: RingMemory>(memory: &M, at: Pos, head: Pos) -> Seen {
     Seen::Frame { epoch, header, front: front.to_ne_bytes(), next: at.plus(units) }
 }
 
-/// Copies the frame at `at`; `None` if it was overwritten meanwhile.
+/// Appends the frame at `at` to `bytes`; `false` if it was overwritten meanwhile, and what was
+/// appended is not to be looked at.
 ///
 /// `frame_bytes` is what [`look`] saw there.
-pub(crate) fn take<M: RingMemory>(memory: &M, at: Pos, frame_bytes: usize) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(frame_bytes);
+pub(crate) fn take<M: RingMemory>(
+    memory: &M,
+    at: Pos,
+    frame_bytes: usize,
+    bytes: &mut Vec<u8>,
+) -> bool {
     let window = memory.units() as usize * UNIT;
     let from = at.unit_in(memory.units()) as usize * UNIT + HEADER_BYTES;
     let straight = frame_bytes.min(window - from);
-    memory.copy_out(from, straight, &mut bytes);
-    memory.copy_out(0, frame_bytes - straight, &mut bytes);
-    still_stands(memory, at).then_some(bytes)
+    memory.copy_out(from, straight, bytes);
+    memory.copy_out(0, frame_bytes - straight, bytes);
+    still_stands(memory, at)
 }
 
 /// Is what was read from `at` until now what was written there?

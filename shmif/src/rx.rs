@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::fence;
 
-use bytes::Bytes;
 use libnet::ethernet::MacAddr;
 use libnet::link::{LinkRx, Readiness};
 use libnet::packet::Packet;
@@ -16,6 +15,7 @@ use crate::bell::take_bits;
 use crate::frame::{Dest, FrameHeader};
 use crate::layout::{control, pair};
 use crate::member::{CHORES, Member};
+use crate::pool::Pool;
 use crate::pos::{Epoch, Pos, split};
 use crate::ring::{RingMemory, Seen, Window, look, take};
 use crate::slot::Filter;
@@ -37,6 +37,7 @@ pub(crate) struct Rx {
     ready: VecDeque<u16>,
     /// When to look at the pending bits whatever the summary says.
     next_full_look: Instant,
+    pool: Pool,
     counts: Counts,
 }
 
@@ -76,6 +77,7 @@ impl Rx {
             senders: Vec::new(),
             ready: VecDeque::new(),
             next_full_look: Instant::ZERO,
+            pool: Pool::default(),
             counts: Counts::default(),
         }
     }
@@ -213,10 +215,11 @@ impl Rx {
         sink: &mut Vec<Packet>,
     ) {
         let sender = &mut self.senders[usize::from(slot)];
-        let Some(bytes) = take(ring, at, header.frame_bytes as usize) else {
+        let mut bytes = self.pool.take(header.frame_bytes as usize);
+        if !take(ring, at, header.frame_bytes as usize, &mut bytes) {
             sender.lapped = true;
             return;
-        };
+        }
         sender.taken = sender.taken.plus(1);
         if !header.is_plausible(self.member.bus.geometry().mtu) {
             self.counts.malformed += 1;
@@ -224,7 +227,7 @@ impl Rx {
         }
         self.counts.frames += 1;
         self.counts.bytes += bytes.len() as u64;
-        let mut packet = Packet::received(Bytes::from(bytes), now);
+        let mut packet = Packet::received(self.pool.share(bytes), now);
         packet.checksum = header.checksum;
         packet.gso = header.gso;
         sink.push(packet);
@@ -287,6 +290,7 @@ impl LinkRx for Rx {
         if now >= self.next_full_look {
             self.next_full_look = now + CHORES;
             self.collect_all();
+            self.pool.shrink();
         }
         self.member.wake_some();
         self.member.show_movement();

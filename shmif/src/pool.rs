@@ -1,0 +1,130 @@
+//! Buffers for large frames, used again as soon as the last reference to one is dropped.
+//!
+//! Without it each super-frame is 64 KiB of fresh heap: an allocator that gives the top of its
+//! heap back to the kernel, as glibc's does, then pays 17 page faults per frame, ten times the
+//! cost of the copy.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use crate::frame::MAX_FRAME_BYTES;
+use crate::member::locked;
+
+/// Frames up to this size get a buffer of their own, to the byte.
+const SMALL_BYTES: usize = 16 * 1024;
+/// Capacity of the pooled buffers: none is more than half empty.
+const CLASSES: [usize; 2] = [32 * 1024, MAX_FRAME_BYTES];
+/// Free buffers kept per class.
+const KEPT: usize = 32;
+
+/// Lends buffers. The last used is lent first, because it is still in the cache.
+#[derive(Default)]
+pub(crate) struct Pool {
+    shelf: Arc<Shelf>,
+    used: bool,
+}
+
+/// Free buffers by class. Rank: taken alone; a buffer may come back on any thread.
+#[derive(Default)]
+struct Shelf {
+    free: Mutex<[Vec<Vec<u8>>; CLASSES.len()]>,
+}
+
+impl Pool {
+    /// An empty buffer with room for `len` bytes.
+    pub(crate) fn take(&mut self, len: usize) -> Vec<u8> {
+        let Some(class) = class_of(len) else { return Vec::with_capacity(len) };
+        self.used = true;
+        let free = locked(&self.shelf.free)[class].pop();
+        free.unwrap_or_else(|| Vec::with_capacity(CLASSES[class]))
+    }
+
+    /// Shares what was written into a buffer; it comes back when nobody needs it any more.
+    pub(crate) fn share(&self, bytes: Vec<u8>) -> Bytes {
+        match CLASSES.iter().position(|capacity| *capacity == bytes.capacity()) {
+            None => Bytes::from(bytes),
+            Some(_) => Bytes::from_owner(Lent { bytes, shelf: Arc::clone(&self.shelf) }),
+        }
+    }
+
+    /// Frees all that nobody uses, if none was needed since the last call.
+    pub(crate) fn shrink(&mut self) {
+        if !std::mem::take(&mut self.used) {
+            *locked(&self.shelf.free) = Default::default();
+        }
+    }
+}
+
+fn class_of(len: usize) -> Option<usize> {
+    if len <= SMALL_BYTES { None } else { CLASSES.iter().position(|capacity| len <= *capacity) }
+}
+
+struct Lent {
+    bytes: Vec<u8>,
+    shelf: Arc<Shelf>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let Some(class) = CLASSES.iter().position(|c| *c == bytes.capacity()) else { return };
+        bytes.clear();
+        let mut free = locked(&self.shelf.free);
+        if free[class].len() < KEPT {
+            free[class].push(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(pool: &Pool) -> Vec<usize> {
+        locked(&pool.shelf.free).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn a_large_buffer_comes_back_when_its_last_part_is_dropped() {
+        let mut pool = Pool::default();
+        let mut buffer = pool.take(40_000);
+        buffer.extend_from_slice(&[7; 40_000]);
+        let place = buffer.as_ptr();
+        let shared = pool.share(buffer);
+        let part = shared.slice(100..200);
+        drop(shared);
+        assert_eq!((&part[..], kept(&pool)), (&[7; 100][..], vec![0, 0]));
+        drop(part);
+        assert_eq!(kept(&pool), [0, 1]);
+        let again = pool.take(65_549);
+        assert_eq!(again.as_ptr(), place);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_goes_when_it_is_not_used() {
+        let mut pool = Pool::default();
+        let lent: Vec<_> = (0..100).map(|_| pool.take(20_000)).collect();
+        let lent: Vec<_> = lent.into_iter().map(|buffer| pool.share(buffer)).collect();
+        drop(lent);
+        assert_eq!(kept(&pool), [KEPT, 0]);
+        pool.shrink();
+        assert_eq!(kept(&pool), [KEPT, 0], "it was used");
+        pool.shrink();
+        assert_eq!(kept(&pool), [0, 0]);
+    }
+
+    #[test]
+    fn a_small_frame_gets_what_it_needs() {
+        let mut pool = Pool::default();
+        assert_eq!(pool.take(1514).capacity(), 1514);
+        drop(pool.share(vec![0; 60]));
+        assert_eq!(kept(&pool), [0, 0]);
+    }
+}
