@@ -18,7 +18,6 @@ pub(crate) enum SocketError {
     HostDown,
     NoNet,
     Protocol,
-    NetDown,
 }
 
 /// Does an error end what a connected socket does, or does it only say that something is amiss?
@@ -43,7 +42,6 @@ impl SocketError {
             SocketError::HostDown => errno::host_down(),
             SocketError::NoNet => errno::not_on_network(),
             SocketError::Protocol => errno::protocol_error(),
-            SocketError::NetDown => errno::net_down(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Keyed hashing, so that nobody outside can choose what collides; the key comes with the seed.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 
 use siphasher::sip::SipHasher13;
 
@@ -19,9 +19,7 @@ impl Key {
 
     /// One number for a value.
     pub(crate) fn hash(self, value: impl std::hash::Hash) -> u64 {
-        let mut hasher = self.build_hasher();
-        value.hash(&mut hasher);
-        hasher.finish()
+        self.hash_one(value)
     }
 }
 

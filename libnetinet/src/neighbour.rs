@@ -96,6 +96,11 @@ impl Neighbour {
         self.confirmed_at.store(now.as_nanos(), Ordering::Relaxed);
     }
 
+    /// What was sent to it was lost again and again: it is asked whether it is still there.
+    pub(crate) fn suspect(&self) {
+        self.confirmed_at.store(0, Ordering::Relaxed);
+    }
+
     fn is_confirmed(&self, now: Instant, config: &ArpConfig) -> bool {
         let at = Instant::from_nanos(self.confirmed_at.load(Ordering::Relaxed));
         at > Instant::ZERO && now.since(at) < config.reachable

@@ -50,7 +50,7 @@ impl Shard {
     pub(crate) fn new(index: usize, wide: Arc<Wide>) -> Self {
         Shard {
             tcp: Some(Box::new(wide.new_tcp(index))),
-            tcp_paths: Paths::with_hasher(wide.flow_key),
+            tcp_paths: Paths::new(),
             tcp_events: Vec::new(),
             index,
             wide,

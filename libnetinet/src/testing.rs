@@ -161,6 +161,18 @@ impl Node {
         self.inet.socket(Family::Inet, SockType::Datagram, Protocol::ICMP).unwrap()
     }
 
+    pub(crate) fn tcp(&self) -> SocketId {
+        self.inet.socket(Family::Inet, SockType::Stream, Protocol::DEFAULT).unwrap()
+    }
+
+    /// A socket that listens on a port, at all addresses.
+    pub(crate) fn listener(&self, port: u16) -> SocketId {
+        let socket = self.tcp();
+        self.inet.bind(socket, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)).unwrap();
+        self.inet.listen(socket, 16).unwrap();
+        socket
+    }
+
     pub(crate) fn raw(&self, protocol: Protocol) -> SocketId {
         self.inet.socket(Family::Inet, SockType::Raw, protocol).unwrap()
     }

@@ -147,11 +147,6 @@ impl Ipv4Header {
     pub(crate) const fn is_fragment(&self) -> bool {
         self.more_fragments || self.offset_bytes != 0
     }
-
-    /// Bytes after the header.
-    pub(crate) fn data_bytes(&self) -> usize {
-        usize::from(self.total_bytes) - usize::from(self.header_bytes)
-    }
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ impl Reassembly {
 fn check_extent(fragment: &Fragment) -> Result<(), Refused> {
     let len = fragment.data.len();
     let too_long = fragment.offset + len + fragment.header.len() > super::header::MAX_PACKET_BYTES;
-    if len == 0 || too_long || (fragment.more && len % 8 != 0) {
+    if len == 0 || too_long || (fragment.more && !len.is_multiple_of(8)) {
         return Err(DropReason::FragmentMalformed);
     }
     Ok(())

@@ -6,25 +6,46 @@ use std::net::IpAddr;
 use libnet::iface::IfIndex;
 use libnet::packet::{Checksum, Packet};
 use libnet::socket::Protocol;
+use libnet::stats::DropReason;
 use libnet::time::Instant;
 use libnet::wake::Ready;
 
 use super::{NOBODY, socket_of};
-use crate::hash::HashMap;
+use crate::address::Cast;
 use crate::icmp::input::IcmpError;
 use crate::icmp::message::{IcmpType, Unreachable};
 use crate::ipv4::header::{HEADER_BYTES, Ipv4Header};
 use crate::ipv4::input::IpMeta;
 use crate::output::Account;
-use crate::path::{NoPath, Path, Wanted};
+use crate::path::{NoPath, Path, Reach, Wanted};
 use crate::shard::Shard;
 use crate::tcp::{self, Event, FourTuple, IcmpErrorKind, OutMeta, PathError, PathInfo, SeqNumber};
+use crate::wide::Wide;
 
-/// Paths that a shard remembers for its segments; past it, it forgets all.
-const PATHS: usize = 1024;
+/// The ways of recent segments, found by a few bits of the destination: no hash, no lock.
+pub(crate) struct Paths(Box<[Option<Path>]>);
 
-/// The ways of recent segments, by source and destination.
-pub(crate) type Paths = HashMap<(IpAddr, IpAddr), Path>;
+/// Slots of [`Paths`]; two destinations that share one look their ways up in turn.
+const PATHS: usize = 64;
+
+impl Paths {
+    /// None known.
+    pub(crate) fn new() -> Self {
+        Paths(vec![None; PATHS].into())
+    }
+
+    fn slot(&mut self, dst: IpAddr) -> &mut Option<Path> {
+        let bits = match dst {
+            IpAddr::V4(addr) => addr.to_bits(),
+            IpAddr::V6(addr) => {
+                let bits = addr.to_bits();
+                (bits ^ (bits >> 64)) as u32
+            }
+        };
+        let folded = bits ^ (bits >> 16);
+        &mut self.0[((folded ^ (folded >> 8)) as usize) % PATHS]
+    }
+}
 
 /// The layer below TCP, for the time of one call.
 struct Below<'a> {
@@ -36,6 +57,10 @@ struct Below<'a> {
 impl Shard {
     /// Takes a segment; `packet` begins with its IP header.
     pub(crate) fn tcp_input(&mut self, now: Instant, meta: &IpMeta, mut packet: Packet) {
+        // RFC 9293 §3.9.2.3 (MUST-57): a segment to many is dropped without a word.
+        if meta.cast != Cast::Unicast {
+            return self.drop_packet(DropReason::TcpMalformed);
+        }
         packet.advance(meta.header_bytes);
         self.with_tcp(now, Account::Reply, |tcp, below| {
             tcp.on_packet(now, below, meta.src, meta.dst, packet);
@@ -114,9 +139,14 @@ impl tcp::Path for Below<'_> {
     fn route(&mut self, src: Option<IpAddr>, dst: IpAddr) -> Result<PathInfo, PathError> {
         let wanted = Wanted { dst, src, iface: None };
         let path = Path::find(&self.shard.wide, self.now, wanted).map_err(error_of)?;
+        // RFC 9293 §3.9.2.3 (MUST-46): TCP has one peer.
+        if matches!(path.reach, Reach::Broadcast | Reach::Multicast) {
+            return Err(PathError::NetUnreachable);
+        }
         // Super-segments are cut where a link cannot take them, never before.
         let gso_max_bytes = MAX_IP_BYTES;
-        Ok(PathInfo { src: path.src, iface: path.iface.index, mtu: path.mtu, gso_max_bytes })
+        let mtu = path.mtu.min(MAX_IP_BYTES);
+        Ok(PathInfo { src: path.src, iface: path.iface.index, mtu, gso_max_bytes })
     }
 
     fn route_generation(&self) -> u64 {
@@ -124,42 +154,49 @@ impl tcp::Path for Below<'_> {
     }
 
     fn output(&mut self, now: Instant, meta: &OutMeta, packet: Packet) -> Result<(), PathError> {
-        let key = (meta.src, meta.dst);
-        let kept = self.shard.tcp_paths.remove(&key);
-        let mut path = match kept.filter(|path| path.is_valid(&self.shard.wide, now)) {
+        let ends = (meta.src, meta.dst);
+        let wide = &self.shard.wide;
+        let kept = self.shard.tcp_paths.slot(meta.dst).take();
+        let is_it = |path: &Path| (path.src, path.dst) == ends && path.is_valid(wide, now);
+        let mut path = match kept.filter(is_it) {
             Some(path) => path,
             None => {
                 let wanted = Wanted { dst: meta.dst, src: Some(meta.src), iface: None };
                 Path::find(&self.shard.wide, now, wanted).map_err(error_of)?
             }
         };
-        if let Some(packet) = with_header(meta, packet) {
+        if let Some(packet) = with_header(&self.shard.wide, meta, packet) {
             self.shard.send_ip(now, &mut path, packet, self.account);
         }
-        if self.shard.tcp_paths.len() >= PATHS {
-            self.shard.tcp_paths.clear();
-        }
-        self.shard.tcp_paths.insert(key, path);
+        *self.shard.tcp_paths.slot(meta.dst) = Some(path);
         Ok(())
     }
 
     fn negative_advice(&mut self, dst: IpAddr) {
-        let _ = dst;
-        // RFC 1122 §3.3.1.4: the next hop is asked again whether it is there, with every other.
-        self.shard.tcp_paths.clear();
-        self.shard.wide.touch();
+        // RFC 1122 §3.3.1.4: whether the next hop is still there is asked again.
+        let Some(path) = self.shard.tcp_paths.slot(dst).as_ref().filter(|path| path.dst == dst)
+        else {
+            return;
+        };
+        if let Some(neighbour) = &path.neighbour {
+            neighbour.suspect();
+        }
     }
 }
 
 /// The largest IP packet. Source: RFC 791 §3.1.
 const MAX_IP_BYTES: u32 = 65_535;
 
-fn with_header(meta: &OutMeta, mut packet: Packet) -> Option<Packet> {
+fn with_header(wide: &Wide, meta: &OutMeta, mut packet: Packet) -> Option<Packet> {
     let (IpAddr::V4(src), IpAddr::V4(dst)) = (meta.src, meta.dst) else { return None };
     let mut header = Ipv4Header::new(src, dst, Protocol::TCP);
     header.ttl = meta.ttl;
     header.tos = meta.tos;
     header.dont_fragment = meta.dont_fragment;
+    if !meta.dont_fragment {
+        // RFC 6864 §4.3: only what can be fragmented needs an identification.
+        header.ident = wide.identifiers.next(src, dst, Protocol::TCP);
+    }
     if packet.len() + HEADER_BYTES > MAX_IP_BYTES as usize {
         return None;
     }

@@ -91,7 +91,7 @@ impl Inet {
                 listener.set_backlog(backlog);
                 return Ok(());
             }
-            Role::Connection(..) => return Err(errno::invalid()),
+            Role::Connection(..) | Role::Opening => return Err(errno::invalid()),
         }
         let addr = match state.bound {
             Some(addr) => addr,
@@ -146,15 +146,8 @@ impl Inet {
 
     /// `connect(2)`: begins the handshake, then says how it is.
     pub(crate) fn stream_connect(&self, socket: &Shared, remote: SocketAddr) -> io::Result<()> {
-        let mut state = socket.state();
-        match &state.role {
-            Role::Fresh => {}
-            Role::Listening(_) => return Err(errno::is_connected()),
-            Role::Connection(place, _) => {
-                let place = *place;
-                drop(state);
-                return self.connect_again(socket, place);
-            }
+        if let Role::Connection(place, _) = socket.role() {
+            self.reopen(socket, place)?;
         }
         if Family::of(&remote.ip()) != socket.family {
             return Err(errno::family_not_supported());
@@ -168,11 +161,33 @@ impl Inet {
         if self.wide().view().is_broadcast(remote.ip()) {
             return Err(errno::net_unreachable());
         }
-        let (place, ends) = self.begin(socket, &state.options, state.bound, remote)?;
-        state.role = Role::Connection(place, ends);
-        drop(state);
-        // Its SYN may be answered before we knew: who waits looks again anyway.
-        Err(errno::in_progress())
+        let (options, bound) = {
+            let mut state = socket.state();
+            match &state.role {
+                Role::Fresh => state.role = Role::Opening,
+                Role::Listening(_) | Role::Connection(..) => return Err(errno::is_connected()),
+                Role::Opening => return Err(errno::already()),
+            }
+            (state.options.clone(), state.bound)
+        };
+        let begun = self.begin(socket, &options, bound, remote);
+        let mut state = socket.state();
+        match begun {
+            Ok((place, ends)) => {
+                state.role = Role::Connection(place, ends);
+                drop(state);
+                // Another thread may have closed it meanwhile.
+                if socket.id().is_none_or(|id| self.wide().sockets.get(id).is_err()) {
+                    self.stream_close(socket);
+                }
+                // Its SYN may be answered before we knew: who waits looks again anyway.
+                Err(errno::in_progress())
+            }
+            Err(error) => {
+                state.role = Role::Fresh;
+                Err(error)
+            }
+        }
     }
 
     fn begin(
@@ -224,15 +239,24 @@ impl Inet {
         Ok(wide.shard_of(wide.flow_of(&tuple)))
     }
 
-    fn connect_again(&self, socket: &Shared, place: Place) -> io::Result<()> {
+    /// A socket whose connection has failed may connect again, once its error was told.
+    fn reopen(&self, socket: &Shared, place: Place) -> io::Result<()> {
         if let Some(error) = self.stream_error(socket) {
             return Err(error);
         }
-        let connecting = self.engine().with_shard(place.shard, |core, _| {
-            let state = core.tcp().get(place.conn).map(|conn| conn.info().state);
-            matches!(state, Some(TcpState::SynSent | TcpState::SynReceived))
+        let state = self
+            .engine()
+            .with_shard(place.shard, |core, _| core.tcp().get(place.conn).map(|conn| conn.state()));
+        match state {
+            Some(TcpState::SynSent | TcpState::SynReceived) => return Err(errno::already()),
+            Some(TcpState::Closed) | None => {}
+            Some(_) => return Err(errno::is_connected()),
+        }
+        self.engine().with_shard(place.shard, |core, now| {
+            core.tcp_mut().close(now, place.conn, Linger::Drain);
         });
-        Err(if connecting { errno::already() } else { errno::is_connected() })
+        socket.state().role = Role::Fresh;
+        Ok(())
     }
 
     /// `send(2)`; an address is ignored on a connection, as on Linux.
@@ -280,7 +304,7 @@ impl Inet {
             Shutdown::Both => (true, true),
         };
         match socket.role() {
-            Role::Fresh => Err(errno::not_connected()),
+            Role::Fresh | Role::Opening => Err(errno::not_connected()),
             Role::Listening(listener) => {
                 if read {
                     socket.state().role = Role::Fresh;
@@ -293,7 +317,7 @@ impl Inet {
             }
             Role::Connection(place, _) => self.engine().with_shard(place.shard, |core, now| {
                 let tcp = core.tcp_mut();
-                if tcp.get(place.conn).is_none_or(|conn| conn.info().state == TcpState::Closed) {
+                if tcp.get(place.conn).is_none_or(|conn| conn.state() == TcpState::Closed) {
                     return Err(errno::not_connected());
                 }
                 if read {
@@ -315,7 +339,7 @@ impl Inet {
             (role, state.bound.take(), state.options.linger)
         };
         match role {
-            Role::Fresh => {}
+            Role::Fresh | Role::Opening => {}
             Role::Listening(listener) => self.stop_listening(&listener),
             Role::Connection(place, _) => {
                 let abort = linger == Some(Duration::ZERO);
@@ -343,7 +367,7 @@ impl Inet {
         match &state.role {
             Role::Connection(_, ends) => ends.local,
             Role::Listening(listener) => listener.addr(),
-            Role::Fresh => {
+            Role::Fresh | Role::Opening => {
                 state.bound.unwrap_or_else(|| SocketAddr::new(socket.family.unspecified(), 0))
             }
         }
@@ -354,9 +378,9 @@ impl Inet {
         let Role::Connection(place, ends) = socket.role() else {
             return Err(errno::not_connected());
         };
-        let state = self.engine().with_shard(place.shard, |core, _| {
-            core.tcp().get(place.conn).map(|conn| conn.info().state)
-        });
+        let state = self
+            .engine()
+            .with_shard(place.shard, |core, _| core.tcp().get(place.conn).map(|conn| conn.state()));
         match state {
             None | Some(TcpState::Closed | TcpState::SynSent) => Err(errno::not_connected()),
             Some(_) => Ok(ends.remote),
@@ -376,6 +400,7 @@ impl Inet {
         match socket.role() {
             // As on Linux: a socket that was never connected has hung up, and can be written to.
             Role::Fresh => Ready::WRITABLE | Ready::HANGUP,
+            Role::Opening => Ready::NONE,
             Role::Listening(listener) if listener.waiting() > 0 => Ready::READABLE,
             Role::Listening(_) => Ready::NONE,
             Role::Connection(place, _) => {
@@ -399,7 +424,7 @@ impl Inet {
             overflows: 0,
         };
         match role {
-            Role::Fresh => entry.state = TcpState::Closed.name(),
+            Role::Fresh | Role::Opening => entry.state = TcpState::Closed.name(),
             Role::Listening(listener) => {
                 entry.state = TcpState::Listen.name();
                 entry.receive_bytes = listener.waiting();

@@ -20,7 +20,7 @@ pub(crate) struct StreamSocket {
     pub(crate) family: Family,
     pub(crate) wakes: WakeSet,
     id: OnceLock<SocketId>,
-    /// Rank: before a shard's. Guards everything that changes.
+    /// Guards everything that changes. Rank: before the wide locks; never held across a shard's.
     state: Mutex<State>,
 }
 
@@ -37,6 +37,8 @@ struct State {
 enum Role {
     /// Neither listens nor was connected.
     Fresh,
+    /// A call is connecting it.
+    Opening,
     /// Accepts connections.
     Listening(Arc<Listener>),
     /// Has a connection in a shard, which may have ended.

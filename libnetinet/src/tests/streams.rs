@@ -1,0 +1,199 @@
+//! TCP through whole stacks: what the glue between sockets, shards and IP must do.
+
+use std::net::Shutdown;
+
+use libnet::socket::{Domain, Protocol, SocketId, SocketOption};
+use libnet::stats::DropReason;
+use libnet::wake::Ready;
+
+use crate::testing::{Net, Node, at, errno, is_ip};
+
+const ECONNREFUSED: i32 = 111;
+const EHOSTUNREACH: i32 = 113;
+const EINPROGRESS: i32 = 115;
+const EADDRINUSE: i32 = 98;
+const ENOTCONN: i32 = 107;
+const EISCONN: i32 = 106;
+const EALREADY: i32 = 114;
+const EAGAIN: i32 = 11;
+const EINVAL: i32 = 22;
+const EPIPE: i32 = 32;
+const ENETUNREACH: i32 = 101;
+
+fn connect(net: &Net, from: &Node, to: std::net::SocketAddr) -> SocketId {
+    let client = from.tcp();
+    assert_eq!(errno(from.inet.connect(client, to)), EINPROGRESS);
+    net.run_ms(20);
+    assert!(from.inet.take_error(client).unwrap().is_none());
+    assert!(from.inet.ready(client).unwrap().contains(Ready::WRITABLE));
+    client
+}
+
+#[test]
+fn streams_cross_both_ways_and_end() {
+    for shards in [1, 3] {
+        let net = Net::with_shards(shards);
+        let (a, b) = (net.node(1), net.node(2));
+        let listener = b.listener(80);
+        assert_eq!(errno(b.inet.accept(listener)), EAGAIN);
+        let clients: Vec<SocketId> = (0..8).map(|_| connect(&net, &a, at(2, 80))).collect();
+        assert!(b.inet.ready(listener).unwrap().contains(Ready::READABLE));
+        let mut servers = Vec::new();
+        while let Ok((server, peer)) = b.inet.accept(listener) {
+            assert_eq!(b.inet.peer_addr(server).unwrap(), peer);
+            assert_eq!(b.inet.local_addr(server).unwrap(), at(2, 80));
+            servers.push((server, peer));
+        }
+        assert_eq!(servers.len(), 8);
+        for (n, client) in clients.iter().enumerate() {
+            let local = a.inet.local_addr(*client).unwrap();
+            assert_eq!(a.inet.peer_addr(*client).unwrap(), at(2, 80));
+            let (server, _) = servers.iter().find(|(_, peer)| *peer == local).unwrap();
+            a.send(*client, format!("question {n}").as_bytes()).unwrap();
+            net.run_ms(5);
+            assert_eq!(b.got(*server), format!("question {n}").as_bytes());
+            b.send(*server, b"answer").unwrap();
+            net.run_ms(5);
+            assert_eq!(a.got(*client), b"answer");
+            a.inet.shutdown(*client, Shutdown::Write).unwrap();
+            net.run_ms(5);
+            assert_eq!(b.got(*server), b"", "the end");
+            b.inet.close(*server);
+            net.run_ms(5);
+            assert_eq!(a.got(*client), b"");
+            a.inet.close(*client);
+        }
+        net.run_ms(100);
+        assert_eq!(a.inet.sockets().len(), 0);
+        assert_eq!(b.inet.sockets().len(), 1);
+    }
+}
+
+#[test]
+fn a_stack_talks_tcp_to_itself() {
+    for shards in [1, 3] {
+        let net = Net::with_shards(shards);
+        let a = net.node(1);
+        let listener = a.listener(80);
+        for to in [at(1, 80), "127.0.0.1:80".parse().unwrap(), "0.0.0.0:80".parse().unwrap()] {
+            let client = connect(&net, &a, to);
+            let (server, _) = a.inet.accept(listener).unwrap();
+            a.send(client, b"to myself").unwrap();
+            assert_eq!(a.got(server), b"to myself");
+        }
+        assert!(net.frames().is_empty());
+    }
+}
+
+#[test]
+fn a_mebibyte_arrives_intact() {
+    for shards in [1, 3] {
+        let net = Net::with_shards(shards);
+        let (a, b) = (net.node(1), net.node(2));
+        let listener = b.listener(80);
+        let client = connect(&net, &a, at(2, 80));
+        let (server, _) = b.inet.accept(listener).unwrap();
+        let data: Vec<u8> =
+            (0..1 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let (mut sent, mut got) = (0, Vec::new());
+        for _ in 0..2_000 {
+            if sent < data.len() {
+                sent += a.send(client, &data[sent..]).unwrap_or(0);
+            }
+            net.run_ms(1);
+            while let Ok((bytes, _)) = b.recv(server) {
+                got.extend_from_slice(&bytes);
+            }
+            if got.len() == data.len() {
+                break;
+            }
+        }
+        assert!(got == data, "{} of {} bytes", got.len(), data.len());
+        let frames = net.frames();
+        assert!(frames.iter().all(|f| f.len() <= 1_514), "nothing longer than the link takes");
+    }
+}
+
+#[test]
+fn connecting_fails_as_on_linux() {
+    let net = Net::new();
+    let (a, _b) = (net.node(1), net.node(2));
+    let refused = a.tcp();
+    assert_eq!(errno(a.inet.connect(refused, at(2, 81))), EINPROGRESS);
+    assert_eq!(errno(a.inet.connect(refused, at(2, 81))), EALREADY);
+    net.run_ms(20);
+    let error = a.inet.take_error(refused).unwrap().unwrap();
+    assert_eq!(error.raw_os_error(), Some(ECONNREFUSED));
+    assert_eq!(errno(a.inet.connect(refused, at(2, 81))), EINPROGRESS, "it may try again");
+
+    let nobody = a.tcp();
+    assert_eq!(errno(a.inet.connect(nobody, at(9, 80))), EINPROGRESS);
+    net.run_ms(4_000);
+    let error = a.inet.take_error(nobody).unwrap().unwrap();
+    assert_eq!(error.raw_os_error(), Some(EHOSTUNREACH), "ARP gave up");
+
+    let far = a.tcp();
+    assert_eq!(errno(a.inet.connect(far, "192.0.2.1:80".parse().unwrap())), ENETUNREACH);
+    assert_eq!(errno(a.inet.connect(far, "10.0.0.255:80".parse().unwrap())), ENETUNREACH);
+}
+
+#[test]
+fn unconnected_streams_refuse_what_linux_refuses() {
+    let net = Net::new();
+    let a = net.node(1);
+    let socket = a.tcp();
+    assert_eq!(errno(a.send(socket, b"x")), EPIPE);
+    assert_eq!(errno(a.recv(socket)), ENOTCONN);
+    assert_eq!(errno(a.inet.peer_addr(socket)), ENOTCONN);
+    assert_eq!(errno(a.inet.shutdown(socket, Shutdown::Both)), ENOTCONN);
+    assert_eq!(errno(a.inet.accept(socket)), EINVAL);
+    let listener = a.listener(80);
+    assert_eq!(errno(a.inet.connect(listener, at(1, 80))), EISCONN);
+    let second = a.tcp();
+    assert_eq!(errno(a.inet.bind(second, "0.0.0.0:80".parse().unwrap())), EADDRINUSE);
+    a.inet.bind(second, "0.0.0.0:81".parse().unwrap()).unwrap();
+    assert_eq!(errno(a.inet.bind(second, "0.0.0.0:82".parse().unwrap())), EINVAL);
+}
+
+#[test]
+fn a_port_is_free_again_when_its_listener_is_closed() {
+    let net = Net::with_shards(3);
+    let (a, b) = (net.node(1), net.node(2));
+    let listener = b.listener(80);
+    let left = connect(&net, &a, at(2, 80));
+    b.inet.close(listener);
+    net.run_ms(20);
+    assert!(a.inet.ready(left).unwrap().contains(Ready::ERROR), "nobody accepted: reset");
+    let again = a.tcp();
+    let _ = a.inet.connect(again, at(2, 80));
+    net.run_ms(20);
+    assert!(a.inet.take_error(again).unwrap().is_some());
+    b.listener(80);
+    connect(&net, &a, at(2, 80));
+}
+
+#[test]
+fn lingering_for_no_time_resets() {
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node(2));
+    let listener = b.listener(80);
+    let client = connect(&net, &a, at(2, 80));
+    let (server, _) = b.inet.accept(listener).unwrap();
+    let linger = SocketOption::Linger(Some(std::time::Duration::ZERO));
+    a.inet.set_option(client, linger).unwrap();
+    a.inet.close(client);
+    net.run_ms(20);
+    assert_eq!(errno(b.recv(server)), 104, "ECONNRESET");
+}
+
+#[test]
+fn a_segment_to_nobody_is_answered_by_a_reset() {
+    let net = Net::with_shards(3);
+    let (a, b) = (net.node(1), net.node(2));
+    let client = a.tcp();
+    let _ = a.inet.connect(client, at(2, 9));
+    net.run_ms(20);
+    assert_eq!(b.dropped(DropReason::TcpNoConnection), 1);
+    let frames = net.frames();
+    assert_eq!(frames.iter().filter(|f| is_ip(f, Protocol::TCP)).count(), 2);
+}
