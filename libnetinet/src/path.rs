@@ -58,6 +58,9 @@ pub(crate) enum NoPath {
     /// The route swallows.
     #[error("the route is a black hole")]
     Blackhole,
+    /// RFC 1122 §3.2.1.3(b): an address of network zero is nobody's.
+    #[error("the destination is no address of a host")]
+    BadDestination,
     /// The source address is not ours, or may not leave by that interface.
     #[error("the source address cannot be used")]
     BadSource,
@@ -69,7 +72,7 @@ impl NoPath {
         match self {
             NoPath::NetUnreachable => errno::net_unreachable(),
             NoPath::HostUnreachable => errno::host_unreachable(),
-            NoPath::Blackhole | NoPath::BadSource => errno::invalid(),
+            NoPath::Blackhole | NoPath::BadSource | NoPath::BadDestination => errno::invalid(),
         }
     }
 }
@@ -139,6 +142,11 @@ struct Hop {
 
 fn first_hop(wide: &Wide, view: &View, wanted: Wanted) -> Result<Hop, NoPath> {
     let dst = wanted.dst;
+    if let IpAddr::V4(v4) = dst
+        && v4.octets()[0] == 0
+    {
+        return Err(NoPath::BadDestination);
+    }
     let group = dst.is_multicast() || dst == IpAddr::V4(Ipv4Addr::BROADCAST);
     let chosen = wanted.iface.or_else(|| wanted.src.and_then(|src| view.iface_of(src)));
     if group && let Some(iface) = chosen.filter(|&iface| iface != IfIndex::LOOPBACK) {

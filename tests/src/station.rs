@@ -76,13 +76,25 @@ impl Rig {
     /// # Panics
     /// When the stack does not start.
     pub fn with(config: InetConfig) -> Rig {
+        let usual = |interface: InterfaceSpec| {
+            interface.addr(&format!("{US}/24")).gateway(&GATEWAY.to_string())
+        };
+        Rig::configured(config, usual)
+    }
+
+    /// A stack that just started, its interface as `configure` makes it.
+    ///
+    /// # Panics
+    /// When the stack does not start.
+    pub fn configured(
+        config: InetConfig,
+        configure: impl FnOnce(InterfaceSpec) -> InterfaceSpec,
+    ) -> Rig {
         let world = World::new(1);
         let segment = world.segment(LinkConfig::default());
         let heard = Arc::new(Heard::default());
         segment.tap(heard.clone());
-        let interface = InterfaceSpec::new(segment.link(US_MAC))
-            .addr(&format!("{US}/24"))
-            .gateway(&GATEWAY.to_string());
+        let interface = configure(InterfaceSpec::new(segment.link(US_MAC)));
         let (stack, inet) = start(&world, config, [interface]);
         Rig { world, segment, stack, inet, heard }
     }

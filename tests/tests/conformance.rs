@@ -238,7 +238,62 @@ fn render(clauses: &[Clause]) -> String {
             clause_row(&mut page, clause);
         }
     }
+    page.push_str(LABELS);
+    for (path, label) in labels() {
+        writeln!(page, "- [{path}](../{path}): {label}").expect("a string takes all");
+    }
     page
+}
+
+/// Every `DEVIATES` label of the code, with its file: from the label to the end of its comment.
+fn labels() -> Vec<(String, String)> {
+    let mut folders: Vec<PathBuf> = [
+        "src",
+        "libnet/src",
+        "libnetinet/src",
+        "shmif/src",
+        "virtif/src",
+        "sockin/src",
+        "tools/src",
+    ]
+    .map(|folder| root().join(folder))
+    .to_vec();
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.expect("an entry can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("sources are text");
+                let name = path.strip_prefix(root()).expect("it lies in the root");
+                let name = name.display().to_string();
+                found.extend(labels_in(&text).into_iter().map(|label| (name.clone(), label)));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn labels_in(text: &str) -> Vec<String> {
+    let comment = |line: &str| {
+        let line = line.trim_start();
+        line.strip_prefix("///").or(line.strip_prefix("//")).map(|rest| rest.trim().to_owned())
+    };
+    let lines: Vec<Option<String>> = text.lines().map(comment).collect();
+    let begins = |line: &Option<String>| line.as_ref().is_some_and(|l| l.starts_with("DEVIATES "));
+    (0..lines.len())
+        .filter(|&at| begins(&lines[at]))
+        .map(|at| {
+            let rest = lines[at + 1..].iter().take_while(|line| {
+                line.as_ref().is_some_and(|text| !text.is_empty()) && !begins(line)
+            });
+            let words: Vec<&str> =
+                std::iter::once(&lines[at]).chain(rest).flatten().map(String::as_str).collect();
+            words.join(" ").replacen("DEVIATES ", "", 1)
+        })
+        .collect()
 }
 
 fn summary_row(page: &mut String, name: &str, clauses: &[&Clause]) {
@@ -282,6 +337,13 @@ fn link(place: &str) -> String {
     let (path, anchor) = place.split_once('#').unwrap_or((place, ""));
     format!("[`{anchor}`](../{path})")
 }
+
+const LABELS: &str = "
+## Deviations labelled in the code
+
+Beside those of the rules above, also of what an RFC only recommends.
+
+";
 
 const INTRODUCTION: &str = "\
 # Conformance

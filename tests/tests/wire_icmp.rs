@@ -4,8 +4,9 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use libnet::MacAddr;
 use libnet::net::UdpSocket;
+use libnet::socket::SocketOption;
+use libnet::{Family, MacAddr, Protocol, SockType};
 use rumpnet_tests::station::{FAR, GATEWAY, PEER, PEER_MAC, Rig, US, US_MAC, echo_packet};
 use rumpnet_tests::wire::{ICMP, IPV4, Icmp, Ip, MORE_FRAGMENTS, Udp, frame};
 
@@ -242,5 +243,40 @@ fn pings_to_many_are_not_answered() {
         rig.say(&frame(MacAddr::BROADCAST, PEER_MAC, IPV4, &packet.bytes()));
         rig.say(&frame(US_MAC, PEER_MAC, IPV4, &packet.bytes()));
         assert_eq!(rig.hear(), [], "{dst}");
+    }
+}
+
+#[test]
+fn a_ping_socket_gets_the_answers_to_its_own_requests() {
+    let rig = Rig::new();
+    let ping = |rig: &Rig| {
+        let socket = rig.stack.socket(Family::Inet, SockType::Datagram, Protocol::ICMP);
+        let socket = socket.expect("ping sockets are served");
+        socket.set_nonblocking(true);
+        socket
+    };
+    let (asks, idle) = (ping(&rig), ping(&rig));
+    let request = Icmp::echo(0, 7, b"payload").bytes();
+    asks.send_to(&request, SocketAddr::from((PEER, 0))).expect("it is taken");
+    rig.run(Duration::from_millis(1));
+    let sent = rig.hear_icmp().remove(0);
+    assert_eq!((sent.ty, &sent.rest[2..], &sent.data[..]), (8, &[0, 7][..], &b"payload"[..]));
+    rig.say_icmp(&Icmp { ty: 0, ..sent.clone() });
+    let mut buffer = [0; 64];
+    let (len, from) = asks.recv_from(&mut buffer).expect("the answer");
+    assert_eq!((len, from.ip()), (15, PEER.into()));
+    assert_eq!(buffer[0], 0, "an echo reply");
+    assert!(idle.recv_from(&mut buffer).is_err(), "not for another");
+}
+
+#[test]
+fn soft_errors_reach_a_socket_that_asked_for_all() {
+    let rig = Rig::new();
+    let (socket, sent) = connected(&rig, FAR);
+    let all = SocketOption::ReceiveErrors(true);
+    socket.socket().set_option(all).expect("an option of UDP");
+    for (ty, code) in [(3, 0), (3, 1), (3, 5), (11, 0), (11, 1), (12, 0)] {
+        rig.say_icmp(&Icmp::error(ty, code, [0; 4], &sent));
+        assert!(error_of(&socket).is_some(), "type {ty}, code {code}");
     }
 }

@@ -11,7 +11,7 @@ use libnet::{InterfaceSpec, MacAddr};
 use libnetinet::InetConfig;
 use rumpnet_tests::station::{FAR, PEER, PEER_MAC, Rig, US, US_MAC, echo_packet, start};
 use rumpnet_tests::wire::{
-    DONT_FRAGMENT, ICMP, IPV4, Icmp, Ip, MORE_FRAGMENTS, Udp, checksum, frame,
+    Arp, DONT_FRAGMENT, ICMP, IPV4, Icmp, Ip, MORE_FRAGMENTS, Udp, checksum, frame,
 };
 
 fn socket(rig: &Rig) -> UdpSocket {
@@ -422,4 +422,114 @@ fn an_application_names_its_source_address_or_gets_one() {
     assert!(said.iter().all(|ip| ip.src == US));
     let error = rig.stack.udp_bind("10.0.0.9:6000").expect_err("not ours");
     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+}
+
+#[test]
+fn the_default_time_to_live_can_be_configured() {
+    let mut config = InetConfig::default();
+    config.ip.ttl = 9;
+    let rig = Rig::with(config);
+    rig.settle();
+    rig.introduce();
+    socket(&rig).send_to(b"x", SocketAddr::from((PEER, 7))).expect("it is taken");
+    rig.say_ip(&echo_packet());
+    let said = rig.hear_ip();
+    assert!(said.len() == 2 && said.iter().all(|ip| ip.ttl == 9), "{said:?}");
+}
+
+#[test]
+fn the_mtu_of_an_interface_can_be_configured() {
+    let rig =
+        Rig::configured(InetConfig::default(), |interface| interface.addr("10.0.0.1/24").mtu(600));
+    rig.settle();
+    rig.say_arp(MacAddr::BROADCAST, Arp::request(PEER_MAC, PEER, US));
+    rig.hear();
+    socket(&rig).send_to(&[0; 1_000], SocketAddr::from((PEER, 7))).expect("it is taken");
+    rig.run(Duration::from_millis(1));
+    let said = rig.hear_ip();
+    assert!(said.len() == 2 && said.iter().all(|ip| 20 + ip.data.len() <= 600), "{said:?}");
+}
+
+#[test]
+fn a_network_without_a_gateway_works_and_says_what_it_does_not_reach() {
+    let rig = Rig::configured(InetConfig::default(), |interface| interface.addr("10.0.0.1/24"));
+    rig.settle();
+    rig.say_arp(MacAddr::BROADCAST, Arp::request(PEER_MAC, PEER, US));
+    rig.hear();
+    assert!(rig.answers(&echo_packet()));
+    let error = socket(&rig).send_to(b"x", SocketAddr::from((FAR, 7))).expect_err("no route");
+    assert_eq!(error.kind(), ErrorKind::NetworkUnreachable);
+}
+
+#[test]
+fn the_mask_decides_what_is_on_the_connected_network() {
+    let rig = Rig::configured(InetConfig::default(), |interface| {
+        interface.addr("10.0.0.1/30").gateway("10.0.0.2")
+    });
+    rig.settle();
+    let socket = socket(&rig);
+    let asked = |dst: Ipv4Addr| {
+        socket.send_to(b"x", SocketAddr::from((dst, 7))).expect("it is taken");
+        rig.run(Duration::from_millis(1));
+        rig.hear().iter().filter_map(|frame| frame.arp()).map(|arp| arp.tpa).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(Ipv4Addr::new(10, 0, 0, 9)), [PEER], "beyond the mask: by the gateway");
+    let rig = Rig::configured(InetConfig::default(), |interface| interface.addr("10.0.0.1/8"));
+    rig.settle();
+    let neighbour = Ipv4Addr::new(10, 200, 0, 9);
+    let wide = rig.stack.udp_bind("10.0.0.1:5000").expect("a free port");
+    wide.send_to(b"x", SocketAddr::from((neighbour, 7))).expect("it is taken");
+    rig.run(Duration::from_millis(1));
+    assert!(rig.hear().iter().filter_map(|frame| frame.arp()).any(|arp| arp.tpa == neighbour));
+}
+
+#[test]
+fn several_default_gateways_can_be_configured() {
+    let rig = Rig::configured(InetConfig::default(), |interface| {
+        interface.addr("10.0.0.1/24").gateway("10.0.0.254").gateway("10.0.0.253")
+    });
+    let gateways: Vec<_> =
+        rig.inet.routes().into_iter().filter_map(|route| route.gateway).collect();
+    assert_eq!(gateways.len(), 2, "{gateways:?}");
+}
+
+#[test]
+fn addresses_whose_network_is_zero_are_not_sent_to() {
+    let rig = Rig::new();
+    let socket = socket(&rig);
+    let sent = socket.send_to(b"x", "0.1.2.3:7");
+    rig.run(Duration::from_secs(5));
+    assert_eq!(rig.hear(), [], "{sent:?}");
+}
+
+#[test]
+fn a_host_without_an_address_speaks_to_all_only() {
+    let rig = Rig::configured(InetConfig::default(), |interface| interface.name("eth0"));
+    let socket = rig.stack.udp_bind("0.0.0.0:68").expect("a free port");
+    let device = SocketOption::BindToDevice("eth0".into());
+    socket.socket().set_option(device).expect("an interface");
+    assert!(socket.send_to(b"x", SocketAddr::from((PEER, 7))).is_err());
+    socket.socket().set_option(SocketOption::Broadcast(true)).expect("an option of UDP");
+    socket.send_to(b"discover", "255.255.255.255:67").expect("it is taken");
+    rig.run(Duration::from_secs(1));
+    let said = rig.hear_ip();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!((said[0].src, said[0].dst), (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST));
+}
+
+#[test]
+fn no_host_has_a_broadcast_or_group_address() {
+    let rig = Rig::new();
+    let index = rig.inet.interfaces()[1].index;
+    for addr in ["255.255.255.255/32", "10.1.0.255/24", "10.1.0.0/24", "224.0.0.1/24", "0.0.0.0/8"]
+    {
+        let cidr = addr.parse().expect("an address");
+        assert!(rig.inet.add_address(index, cidr).is_err(), "{addr}");
+    }
+    for src in ["255.255.255.255:1", "10.0.0.255:1"] {
+        let socket = rig.stack.udp_bind(src);
+        let _ = socket.and_then(|socket| socket.send_to(b"x", SocketAddr::from((PEER, 7))));
+        rig.run(Duration::from_secs(1));
+        assert!(rig.hear_ip().iter().all(|ip| ip.src == US), "{src}");
+    }
 }

@@ -1,11 +1,13 @@
 //! UDP as a station on the wire sees it (RFC 768, RFC 1122 §4.1).
 
+use std::io::IoSliceMut;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use libnet::MacAddr;
 use libnet::net::UdpSocket;
-use rumpnet_tests::station::{PEER, Rig, US};
-use rumpnet_tests::wire::{Ip, Udp};
+use rumpnet_tests::station::{PEER, PEER_MAC, Rig, US, US_MAC};
+use rumpnet_tests::wire::{IPV4, Ip, Udp, frame};
 
 fn socket(rig: &Rig) -> UdpSocket {
     let socket = rig.stack.udp_bind("10.0.0.1:5000").expect("a free port");
@@ -128,4 +130,20 @@ fn the_local_address_of_a_connected_socket_is_known() {
     let socket = rig.stack.udp_bind("0.0.0.0:6000").expect("a free port");
     socket.connect(SocketAddr::from((PEER, 9))).expect("there is a route");
     assert_eq!(socket.local_addr().expect("it has one"), SocketAddr::from((US, 6000)));
+}
+
+#[test]
+fn the_address_that_a_datagram_was_sent_to_is_known() {
+    let rig = Rig::new();
+    let socket = rig.stack.udp_bind("0.0.0.0:5000").expect("a free port");
+    for dst in [US, Ipv4Addr::new(10, 0, 0, 255)] {
+        let packet = Udp::new(9, 5000, b"hello").packet(PEER, dst);
+        rig.say(&frame(MacAddr::BROADCAST, PEER_MAC, IPV4, &packet.bytes()));
+        rig.say(&frame(US_MAC, PEER_MAC, IPV4, &packet.bytes()));
+        let mut buffer = [0; 64];
+        let received = socket.socket().recv_msg(&mut [IoSliceMut::new(&mut buffer)]);
+        let received = received.expect("a datagram");
+        assert_eq!(received.to, Some(dst.into()));
+        assert_eq!(received.from, Some(SocketAddr::from((PEER, 9))));
+    }
 }
