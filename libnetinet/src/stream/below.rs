@@ -211,7 +211,7 @@ fn error_of(no_path: NoPath) -> PathError {
     match no_path {
         NoPath::NetUnreachable => PathError::NetUnreachable,
         NoPath::HostUnreachable | NoPath::Blackhole => PathError::HostUnreachable,
-        NoPath::BadSource => PathError::BadSource,
+        NoPath::BadSource | NoPath::BadDestination => PathError::BadSource,
     }
 }
 
