@@ -198,9 +198,11 @@ impl Connection {
     fn select_window(&mut self, config: &TcpConfig) -> u16 {
         let wnd = self.offered_window(config);
         let mut field = wnd >> self.rcv_shift;
-        if field << self.rcv_shift < self.rcv_wnd() {
+        let room = self.receive_limit(config).saturating_sub(self.buffered_to_read());
+        if field << self.rcv_shift < self.rcv_wnd() && (field + 1) << self.rcv_shift <= room {
             // RFC 9293 §3.8.6 (SHOULD-14): the right edge does not go back, also not by the bits
-            // that the shift drops.
+            // that the shift drops; where there is no room for that, RFC 7323 §2.4 lets it, and
+            // RCV.ADV still takes what was promised.
             field += 1;
         }
         let field = field.min(u32::from(u16::MAX));

@@ -1,4 +1,14 @@
 //! Timelines in virtual time: two tables, and a wire between them that does what a test asks.
 
 mod basic;
+mod chaos;
+mod close;
+mod fuzz;
+mod handshake;
+mod limits;
+mod loss;
 mod net;
+mod path_mtu;
+mod reset;
+mod time_wait;
+mod window;

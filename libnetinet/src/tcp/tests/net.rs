@@ -367,6 +367,18 @@ impl Net {
         node.table.take_events(&mut node.events);
     }
 
+    /// A segment of `tuple.local`'s arrives at a node.
+    pub(super) fn inject(&mut self, at: Side, header: &Header, tuple: &FourTuple, data: &[u8]) {
+        let mut packet = Packet::from_payload(Bytes::copy_from_slice(data));
+        header.prepend_to(&mut packet, tuple, 0);
+        self.arrive(at, tuple.local, tuple.remote, packet);
+    }
+
+    /// Takes the next segment off the wire.
+    pub(super) fn take_from_wire(&mut self) -> Option<(OutMeta, Packet)> {
+        self.wire.pop_first().map(|(_, (_, meta, packet))| (meta, packet))
+    }
+
     /// Forges a segment from `by`'s side of a connection: number and acknowledgement as the peer
     /// would expect them next, changed by `change`.
     pub(super) fn forge(&mut self, by: Side, id: ConnId, change: impl FnOnce(&mut Forged)) {
@@ -394,9 +406,7 @@ impl Net {
             local_port: tuple.remote_port,
             remote_port: tuple.local_port,
         };
-        let mut packet = Packet::from_payload(Bytes::from(forged.data));
-        forged.header.prepend_to(&mut packet, &reverse, 0);
-        self.arrive(by.other(), reverse.local, reverse.remote, packet);
+        self.inject(by.other(), &forged.header, &reverse, &forged.data);
     }
 
     /// How many segments with any of `flags` a side has sent.

@@ -1,0 +1,213 @@
+//! Arbitrary segments, calls and time against a connection in each state: no panic, and what must
+//! hold holds.
+
+use proptest::prelude::*;
+
+use super::net::*;
+use crate::tcp::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Segment {
+        seq: i32,
+        ack: i32,
+        flags: u8,
+        wnd: u16,
+        data: usize,
+        ts: Option<i32>,
+        mss: Option<u16>,
+    },
+    Send(usize),
+    Recv(usize),
+    Shutdown,
+    Close,
+    Wait(u64),
+    TooBig(u32),
+    Unreachable,
+}
+
+fn near() -> impl Strategy<Value = i32> {
+    prop_oneof![
+        6 => Just(0),
+        4 => -3i32..4,
+        3 => -3000i32..3000,
+        2 => -2_000_000i32..2_000_000,
+        1 => any::<i32>(),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let flags = prop_oneof![
+        6 => Just(Flags::ACK.bits()),
+        2 => Just((Flags::ACK | Flags::PSH).bits()),
+        2 => Just((Flags::ACK | Flags::FIN).bits()),
+        1 => Just(Flags::RST.bits()),
+        1 => Just(Flags::SYN.bits()),
+        1 => Just((Flags::SYN | Flags::ACK).bits()),
+        2 => any::<u8>(),
+    ];
+    let wnd = prop_oneof![Just(0u16), Just(65_535u16), any::<u16>()];
+    let len = prop_oneof![Just(0usize), 1usize..10, 0usize..5_000];
+    let ts =
+        prop::option::weighted(0.9, prop_oneof![3 => Just(0i32), 1 => -5i32..5, 1 => any::<i32>()]);
+    let segment = (near(), near(), flags, wnd, len, ts, any::<Option<u16>>()).prop_map(
+        |(seq, ack, flags, wnd, data, ts, mss)| Step::Segment {
+            seq,
+            ack,
+            flags,
+            wnd,
+            data,
+            ts,
+            mss,
+        },
+    );
+    prop_oneof![
+        12 => segment,
+        3 => (1usize..40_000).prop_map(Step::Send),
+        2 => (1usize..20_000).prop_map(Step::Recv),
+        1 => Just(Step::Shutdown),
+        1 => Just(Step::Close),
+        3 => (0u64..3_000).prop_map(Step::Wait),
+        1 => any::<u32>().prop_map(Step::TooBig),
+        1 => Just(Step::Unreachable),
+    ]
+}
+
+/// Brings A's connection to one of its states; B is mute afterwards.
+fn victim(which: u8) -> (Net, Side, ConnId) {
+    let mut net = Net::new();
+    if which == 0 {
+        let id = net.connect();
+        net.pump(Side::A);
+        net.judge(|_, _| Fate::Drop);
+        return (net, Side::A, id);
+    }
+    if which == 1 {
+        net.listen(4);
+        net.connect();
+        net.judge(|sent, _| if sent.by == Side::B { Fate::Drop } else { Fate::Pass });
+        net.run_for(ms(3));
+        let id = net.b.table.iter().next().expect("an embryo").0;
+        net.judge(|_, _| Fate::Drop);
+        return (net, Side::B, id);
+    }
+    let (a, b) = net.established();
+    match which {
+        2 => {}
+        3 => {
+            net.judge(|_, _| Fate::Drop);
+            net.shutdown(Side::A, a);
+        }
+        4 => net.shutdown(Side::A, a),
+        5 => net.shutdown(Side::B, b),
+        6 => {
+            net.shutdown(Side::A, a);
+            net.shutdown(Side::B, b);
+            let data_less_fins =
+                |sent: &Sent, _| if sent.has(Flags::FIN) { Fate::Pass } else { Fate::Drop };
+            net.judge(data_less_fins);
+            net.run_for(ms(1));
+        }
+        _ => {
+            net.shutdown(Side::B, b);
+            net.run_for(ms(60));
+            net.judge(|_, _| Fate::Drop);
+            net.shutdown(Side::A, a);
+        }
+    }
+    if net.state(Side::A, a) != State::Closing {
+        net.run_for(ms(60));
+    }
+    net.judge(|_, _| Fate::Drop);
+    (net, Side::A, a)
+}
+
+fn apply(net: &mut Net, side: Side, id: ConnId, step: Step) {
+    let alive = net.node(side).table.get(id).is_some();
+    match step {
+        Step::Segment { seq, ack, flags, wnd, data, ts, mss } if alive => {
+            net.forge(side.other(), id, |forged| {
+                let h = &mut forged.header;
+                h.seq = SeqNumber::new(h.seq.value().wrapping_add_signed(seq));
+                h.ack = SeqNumber::new(h.ack.value().wrapping_add_signed(ack));
+                h.flags = Flags::from_bits(flags);
+                h.wnd = wnd;
+                h.options.mss = mss;
+                h.options.timestamps = match (h.options.timestamps, ts) {
+                    (Some(old), Some(delta)) => Some(Timestamps {
+                        value: old.value.wrapping_add_signed(delta),
+                        echo: old.echo,
+                    }),
+                    (None, Some(value)) => Some(Timestamps { value: value as u32, echo: 0 }),
+                    (_, None) => None,
+                };
+                forged.data = vec![0x55; data];
+            });
+        }
+        Step::Send(n) => drop(net.send(side, id, &vec![1; n])),
+        Step::Recv(_) => drop(net.recv(side, id)),
+        Step::Shutdown => {
+            let now = net.now;
+            let _ = net.node(side).table.shutdown_write(now, id);
+        }
+        Step::Close => net.close(side, id),
+        Step::Wait(millis) => net.run_for(ms(millis)),
+        Step::TooBig(mtu) if alive => quote(net, side, id, IcmpErrorKind::TooBig { mtu }),
+        Step::Unreachable if alive => quote(net, side, id, IcmpErrorKind::HostUnreachable),
+        _ => {}
+    }
+    let now = net.now;
+    net.node(side).table.on_timer(now);
+    net.pump(side);
+    net.a.table.check_invariants();
+    net.b.table.check_invariants();
+}
+
+fn quote(net: &mut Net, side: Side, id: ConnId, kind: IcmpErrorKind) {
+    let now = net.now;
+    let node = net.node(side);
+    let Some(conn) = node.table.get(id) else { return };
+    let error = IcmpError { kind, tuple: conn.tuple, seq: conn.snd_una, ip_bytes: 1500 };
+    node.table.on_icmp(now, &error);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_that_arrives_or_is_asked_breaks_a_connection(
+        which in 0u8..8, steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let (mut net, side, id) = victim(which);
+        for step in steps {
+            apply(&mut net, side, id, step);
+        }
+        net.close(side, id);
+        // Whatever happened, a closed connection with a mute peer is gone in the end.
+        net.run_for(secs(4_000));
+        prop_assert_eq!(net.node(side).table.len(), 0);
+    }
+}
+
+#[test]
+fn the_victims_are_in_the_states_that_they_stand_for() {
+    let states: Vec<_> = (0..8)
+        .map(|which| {
+            let (net, side, id) = victim(which);
+            net.state(side, id)
+        })
+        .collect();
+    assert_eq!(
+        states,
+        [
+            State::SynSent,
+            State::SynReceived,
+            State::Established,
+            State::FinWait1,
+            State::FinWait2,
+            State::CloseWait,
+            State::Closing,
+            State::LastAck,
+        ]
+    );
+}
