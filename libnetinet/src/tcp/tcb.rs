@@ -66,6 +66,8 @@ pub struct Connection {
     pub(super) ts_recent: u32,
     pub(super) ts_offset: u32,
     pub(super) ts_recent_at: Instant,
+    /// TSecr of the last acknowledgement of new data.
+    pub(super) last_echo: u32,
     pub(super) rtt: RttEstimator,
     pub(super) cc: NewReno,
     pub(super) recovery: recovery::NewReno,
@@ -224,6 +226,7 @@ impl Connection {
             ts_recent: 0,
             ts_offset: ctx.secrets.timestamp_offset(tuple.local, tuple.remote),
             ts_recent_at: now,
+            last_echo: 0,
             rtt: RttEstimator::new(config),
             cc: NewReno::new(u32::from(default_mss(&tuple)), false),
             recovery: recovery::NewReno::new(iss + 1),

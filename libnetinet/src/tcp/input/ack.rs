@@ -6,7 +6,7 @@ use super::{Disposition, Flow};
 use crate::tcp::cc::CongestionControl;
 use crate::tcp::ctx::Ctx;
 use crate::tcp::listen::Promotion;
-use crate::tcp::recovery::{DupAck, NewAck};
+use crate::tcp::recovery::{DupAck, Echo, NewAck};
 use crate::tcp::segment::{Flags, Segment};
 use crate::tcp::state::State;
 use crate::tcp::tcb::Connection;
@@ -32,7 +32,7 @@ impl Connection {
         if seg.ack.gt(self.snd_una) {
             self.take_new_ack(now, ctx, seg);
         } else if self.is_duplicate_ack(seg) {
-            self.take_duplicate_ack(ctx);
+            self.take_duplicate_ack(ctx, seg);
         }
         self.update_send_window(ctx, seg);
         self.after_ack(now, ctx);
@@ -83,7 +83,7 @@ impl Connection {
     fn take_new_ack(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment) {
         let flight = self.snd_max - self.snd_una;
         let acked = seg.ack - self.snd_una;
-        let was_probing = self.mode.persist;
+        let window_opens = self.mode.persist && seg.wnd > 0;
         self.measure_rtt(now, ctx, seg);
         let mut acked_data = acked;
         if self.fin_sent() && seg.ack == self.snd_max {
@@ -92,7 +92,11 @@ impl Connection {
         }
         if let Some(buffer) = &mut self.send_buffer {
             buffer.acknowledge(acked_data as usize);
+            if buffer.is_empty() {
+                self.send_buffer = None;
+            }
         }
+        self.last_echo = seg.options.timestamps.map_or(0, |timestamps| timestamps.echo);
         self.snd_una = seg.ack;
         self.snd_nxt = self.snd_nxt.max(self.snd_una);
         self.snd_small = self.snd_small.max(self.snd_una);
@@ -100,7 +104,7 @@ impl Connection {
         self.cold.stalled_since = now;
         self.owed.head = false;
         self.recover_or_grow(now, ctx, acked, flight);
-        if was_probing {
+        if window_opens {
             // Only the probes had slowed down; Karn's rule is about retransmissions.
             self.rtt.forget_backoff(&ctx.config);
         }
@@ -112,6 +116,7 @@ impl Connection {
         let mut sample = self.rtt.sample(seg.ack, now);
         if sample.is_none()
             && self.retries > 0
+            && !self.mode.persist
             && self.mode.timestamps
             && let Some(timestamps) = seg.options.timestamps
         {
@@ -153,10 +158,16 @@ impl Connection {
         }
     }
 
-    fn take_duplicate_ack(&mut self, ctx: &mut Ctx) {
+    fn take_duplicate_ack(&mut self, ctx: &mut Ctx, seg: &Segment) {
         let mss = u32::from(self.mss);
         let flight = self.snd_max - self.snd_una;
-        match self.recovery.on_dup_ack(self.snd_una, self.snd_max, mss) {
+        let echo = match seg.options.timestamps {
+            Some(timestamps) if self.mode.timestamps && timestamps.echo == self.last_echo => {
+                Echo::Unmoved
+            }
+            _ => Echo::Unknown,
+        };
+        match self.recovery.on_dup_ack(self.snd_una, self.snd_max, mss, echo) {
             DupAck::Continue => {}
             DupAck::EnterRecovery => {
                 // RFC 5681 §3.2 steps 2 and 3.

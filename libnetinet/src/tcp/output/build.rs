@@ -199,7 +199,8 @@ impl Connection {
         let wnd = self.offered_window(config);
         let mut field = wnd >> self.rcv_shift;
         let room = self.receive_limit(config).saturating_sub(self.buffered_to_read());
-        if field << self.rcv_shift < self.rcv_wnd() && (field + 1) << self.rcv_shift <= room {
+        let short = field > 0 && field << self.rcv_shift < self.rcv_wnd();
+        if short && (field + 1) << self.rcv_shift <= room {
             // RFC 9293 §3.8.6 (SHOULD-14): the right edge does not go back, also not by the bits
             // that the shift drops; where there is no room for that, RFC 7323 §2.4 lets it, and
             // RCV.ADV still takes what was promised.

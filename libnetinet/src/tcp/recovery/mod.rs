@@ -2,4 +2,4 @@
 
 mod newreno;
 
-pub(crate) use newreno::{DupAck, NewAck, NewReno};
+pub(crate) use newreno::{DupAck, Echo, NewAck, NewReno};

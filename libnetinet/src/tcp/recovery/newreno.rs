@@ -21,6 +21,15 @@ enum Phase {
     Recovery { partial_seen: bool },
 }
 
+/// What the timestamp of a duplicate acknowledgement says of the segment that caused it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Echo {
+    /// The echo has not moved since the last new acknowledgement: what came lies beyond a hole.
+    Unmoved,
+    /// It has moved, so an old segment came again, or there are no timestamps.
+    Unknown,
+}
+
 /// What a duplicate acknowledgement calls for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DupAck {
@@ -51,15 +60,23 @@ impl NewReno {
     }
 
     /// A duplicate acknowledgement of `ack` came while everything before `snd_max` was sent.
-    pub(crate) fn on_dup_ack(&mut self, ack: SeqNumber, snd_max: SeqNumber, mss: u32) -> DupAck {
+    pub(crate) fn on_dup_ack(
+        &mut self,
+        ack: SeqNumber,
+        snd_max: SeqNumber,
+        mss: u32,
+        echo: Echo,
+    ) -> DupAck {
         if self.in_recovery() {
             // RFC 5681 §3.2 step 4: one more segment has left the network.
             self.inflation = self.inflation.saturating_add(mss);
             return DupAck::Continue;
         }
         self.dup_acks = self.dup_acks.saturating_add(1);
-        // RFC 6582 §3.2 step 2: three duplicates, unless they echo what a time-out resent.
-        if self.dup_acks < DUP_ACK_THRESHOLD || ack.lt(self.guard) {
+        // RFC 6582 §3.2 step 2: three duplicates, unless they answer what a time-out resent; the
+        // timestamps can tell (§4.2).
+        let resent = ack.lt(self.guard) && echo == Echo::Unknown;
+        if self.dup_acks < DUP_ACK_THRESHOLD || resent {
             return DupAck::Continue;
         }
         self.phase = Phase::Recovery { partial_seen: false };
@@ -128,12 +145,15 @@ mod tests {
     #[test]
     fn third_duplicate_enters_and_the_full_ack_leaves() {
         let mut recovery = NewReno::new(seq(1));
-        assert_eq!(recovery.on_dup_ack(seq(1), seq(9001), MSS), DupAck::Continue);
+        assert_eq!(recovery.on_dup_ack(seq(1), seq(9001), MSS, Echo::Unknown), DupAck::Continue);
         assert_eq!(recovery.extra_bytes(MSS), 1000);
-        assert_eq!(recovery.on_dup_ack(seq(1), seq(9001), MSS), DupAck::Continue);
-        assert_eq!(recovery.on_dup_ack(seq(1), seq(9001), MSS), DupAck::EnterRecovery);
+        assert_eq!(recovery.on_dup_ack(seq(1), seq(9001), MSS, Echo::Unknown), DupAck::Continue);
+        assert_eq!(
+            recovery.on_dup_ack(seq(1), seq(9001), MSS, Echo::Unknown),
+            DupAck::EnterRecovery
+        );
         assert_eq!(recovery.extra_bytes(MSS), 3000);
-        recovery.on_dup_ack(seq(1), seq(9001), MSS);
+        recovery.on_dup_ack(seq(1), seq(9001), MSS, Echo::Unknown);
         assert_eq!(recovery.extra_bytes(MSS), 4000);
         assert_eq!(recovery.on_new_ack(seq(3001), 3000, MSS), NewAck::Partial { rearm: true });
         assert_eq!(recovery.extra_bytes(MSS), 2000);
@@ -147,12 +167,22 @@ mod tests {
         let mut recovery = NewReno::new(seq(1));
         recovery.on_timeout(seq(5001));
         for _ in 0..5 {
-            assert_eq!(recovery.on_dup_ack(seq(5001), seq(6001), MSS), DupAck::Continue);
+            let same = recovery.on_dup_ack(seq(5001), seq(6001), MSS, Echo::Unknown);
+            assert_eq!(same, DupAck::Continue);
         }
+        let mut told = recovery;
+        let entered = told.on_dup_ack(seq(5001), seq(6001), MSS, Echo::Unmoved);
+        assert_eq!(entered, DupAck::EnterRecovery, "timestamps tell that it is a new hole");
         recovery.on_new_ack(seq(5002), 1, MSS);
         for _ in 0..2 {
-            assert_eq!(recovery.on_dup_ack(seq(5002), seq(6001), MSS), DupAck::Continue);
+            assert_eq!(
+                recovery.on_dup_ack(seq(5002), seq(6001), MSS, Echo::Unknown),
+                DupAck::Continue
+            );
         }
-        assert_eq!(recovery.on_dup_ack(seq(5002), seq(6001), MSS), DupAck::EnterRecovery);
+        assert_eq!(
+            recovery.on_dup_ack(seq(5002), seq(6001), MSS, Echo::Unknown),
+            DupAck::EnterRecovery
+        );
     }
 }

@@ -271,7 +271,9 @@ impl Net {
                 Err(RecvError::WouldBlock) => {}
                 Err(error) => panic!("recv: {error}"),
             }
-            self.step(end);
+            if !self.step(end) {
+                self.now = end;
+            }
         }
         assert!(got == data, "the bytes came changed");
     }
@@ -330,6 +332,7 @@ impl Net {
             Segment::parse(&mut wire, meta.src, meta.dst).expect("what we send is well-formed");
         let sent = Sent { at: self.now, by, seg, super_segment };
         self.sequence += 1;
+        assert!(self.log.len() < 1_000_000, "a storm: {sent:?}");
         let fate = (self.judge)(&sent, self.sequence);
         self.log.push(sent);
         let arrives = self.now + self.delay;
@@ -365,6 +368,29 @@ impl Net {
         let node = self.node(side);
         node.table.on_packet(now, &mut node.path, src, dst, packet);
         node.table.take_events(&mut node.events);
+    }
+
+    /// A's segment with an urgent pointer arrives at B.
+    pub(super) fn forge_urgent(&mut self, id: ConnId, pointer: u16, data: &[u8]) {
+        let conn = self.b.table.get(id).expect("the victim lives");
+        let (tuple, timestamps) = (conn.tuple, Timestamps { value: conn.ts_recent, echo: 0 });
+        let header = Header {
+            seq: conn.rcv_nxt,
+            ack: conn.snd_max,
+            flags: Flags::ACK | Flags::URG,
+            wnd: 1000,
+            options: Options { timestamps: Some(timestamps), ..Options::default() },
+        };
+        let reverse = FourTuple {
+            local: tuple.remote,
+            remote: tuple.local,
+            local_port: tuple.remote_port,
+            remote_port: tuple.local_port,
+        };
+        let mut packet = Packet::from_payload(Bytes::copy_from_slice(data));
+        header.prepend_to(&mut packet, &reverse, 0);
+        packet.write_at(18, &pointer.to_be_bytes());
+        self.arrive(Side::B, reverse.local, reverse.remote, packet);
     }
 
     /// A segment of `tuple.local`'s arrives at a node.

@@ -1,1 +1,205 @@
-//! time_wait
+//! TIME-WAIT: what still arrives there, and who may take its place.
+
+use libnet::DropReason;
+
+use super::net::*;
+use crate::tcp::*;
+
+/// A connection from port 5000 that A closed first, so that A is in TIME-WAIT.
+fn closed_by_a(net: &mut Net) -> FourTuple {
+    let listener = net.listen(8);
+    let a = net.connect_from(5000, ConnOptions::new()).expect("the port is free");
+    net.run_for(ms(10));
+    let tuple = net.info(Side::A, a).tuple;
+    let b = listener.accept().expect("accepted").id;
+    net.close(Side::A, a);
+    net.run_for(ms(10));
+    net.close(Side::B, b);
+    net.run_for(ms(10));
+    assert_eq!(net.a.table.time_waits(), 1);
+    tuple
+}
+
+/// The same, closed by B, so that B is in TIME-WAIT.
+fn closed_by_b(net: &mut Net) {
+    let listener = net.listen(8);
+    let a = net.connect_from(5000, ConnOptions::new()).expect("the port is free");
+    net.run_for(ms(10));
+    let b = listener.accept().expect("accepted").id;
+    net.close(Side::B, b);
+    net.run_for(ms(10));
+    net.close(Side::A, a);
+    net.run_for(ms(10));
+    assert_eq!((net.a.table.len(), net.b.table.time_waits()), (0, 1));
+}
+
+#[test]
+fn it_ends_after_a_minute() {
+    let mut net = Net::new();
+    closed_by_a(&mut net);
+    net.run_for(secs(59));
+    assert_eq!(net.a.table.time_waits(), 1);
+    net.run_for(secs(2));
+    assert!(net.a.table.is_empty());
+    assert_eq!(net.a.table.next_deadline(), None);
+}
+
+#[test]
+fn a_fin_that_comes_again_is_acknowledged_and_starts_the_minute_over() {
+    let mut net = Net::new();
+    let listener = net.listen(8);
+    let a = net.connect();
+    net.run_for(ms(10));
+    let b = listener.accept().expect("accepted").id;
+    net.close(Side::A, a);
+    net.run_for(ms(10));
+    // A's last ACK is lost: B's FIN comes again.
+    net.drop_next(1, |sent| sent.by == Side::A && sent.seg.flags == Flags::ACK);
+    net.close(Side::B, b);
+    net.run_for(ms(150));
+    assert_eq!((net.a.table.time_waits(), net.b.table.len()), (1, 1));
+    net.run_for(ms(200));
+    assert_eq!((net.a.table.time_waits(), net.b.table.len()), (1, 0));
+    net.run_for(ms(59_800));
+    assert_eq!(net.a.table.time_waits(), 1, "it started over");
+    net.run_for(secs(1));
+    assert_eq!(net.a.table.time_waits(), 0);
+}
+
+#[test]
+fn a_new_syn_with_a_newer_timestamp_takes_the_place() {
+    // RFC 6191 §2.
+    let mut net = Net::new();
+    closed_by_b(&mut net);
+    net.run_for(ms(5));
+    let again = net.connect_from(5000, ConnOptions::new()).expect("A has forgotten");
+    net.run_for(ms(10));
+    assert_eq!(net.state(Side::A, again), State::Established);
+    assert_eq!((net.b.table.time_waits(), net.b.table.counters().time_wait_reused), (0, 1));
+}
+
+#[test]
+fn an_old_syn_is_acknowledged_and_changes_nothing() {
+    let mut net = Net::new();
+    closed_by_b(&mut net);
+    let old = net.log.iter().find(|sent| sent.has(Flags::SYN)).expect("the first SYN").clone();
+    let seg = old.seg;
+    let (seq, options) = (seg.seq, seg.options);
+    let syn = Header { seq, ack: SeqNumber::default(), flags: Flags::SYN, wnd: 9, options };
+    let tuple = FourTuple {
+        local: net.a.path.addr,
+        remote: net.b.path.addr,
+        local_port: 5000,
+        remote_port: 80,
+    };
+    net.log.clear();
+    net.inject(Side::B, &syn, &tuple, b"");
+    net.pump(Side::B);
+    assert_eq!(net.log.len(), 1);
+    assert_eq!(net.log[0].seg.flags, Flags::ACK);
+    assert_eq!(net.b.table.time_waits(), 1);
+    assert_eq!(net.dropped(Side::B, DropReason::TcpChallenged), 1);
+    // Its ACK makes the sender, who knows nothing of it, reset; that one is exact.
+    net.run_for(ms(5));
+    assert_eq!(net.count(Side::A, Flags::RST), 1);
+    assert_eq!(net.b.table.time_waits(), 0);
+}
+
+#[test]
+fn our_own_connect_takes_the_place_once_timestamps_have_moved_on() {
+    let mut net = Net::new();
+    closed_by_a(&mut net);
+    assert_eq!(net.connect_from(5000, ConnOptions::new()), Err(ConnectError::InUse));
+    net.run_for(ms(150));
+    let again = net.connect_from(5000, ConnOptions::new()).expect("timestamps make it safe");
+    net.run_for(ms(10));
+    assert_eq!(net.state(Side::A, again), State::Established);
+    assert_eq!(net.a.table.counters().time_wait_reused, 1);
+}
+
+#[test]
+fn without_timestamps_the_place_is_kept() {
+    let mut config = TcpConfig::default();
+    config.timestamps = false;
+    let mut net = Net::with(config.clone(), config);
+    closed_by_a(&mut net);
+    net.run_for(secs(30));
+    assert_eq!(net.connect_from(5000, ConnOptions::new()), Err(ConnectError::InUse));
+}
+
+#[test]
+fn stray_segments_are_acknowledged_only_if_they_may_mean_something() {
+    let mut net = Net::new();
+    let tuple = closed_by_a(&mut net);
+    let reverse = FourTuple {
+        local: tuple.remote,
+        remote: tuple.local,
+        local_port: tuple.remote_port,
+        remote_port: tuple.local_port,
+    };
+    let last = net.sent_by(Side::B).last().expect("B's last").seg;
+    net.log.clear();
+    let exact = Header {
+        seq: last.seq + last.len(),
+        ack: last.ack,
+        flags: Flags::ACK,
+        wnd: 0,
+        options: Options::default(),
+    };
+    net.inject(Side::A, &exact, &reverse, b"");
+    net.pump(Side::A);
+    assert_eq!(net.log.len(), 0, "two TIME-WAITs must not talk for ever");
+    net.inject(Side::A, &Header { seq: exact.seq + 9, ..exact }, &reverse, b"data");
+    net.pump(Side::A);
+    assert_eq!(net.log.len(), 1);
+    let reset = Header { flags: Flags::RST, seq: exact.seq + 1, ..exact };
+    net.inject(Side::A, &reset, &reverse, b"");
+    assert_eq!(net.a.table.time_waits(), 1);
+    net.inject(Side::A, &Header { seq: exact.seq, ..reset }, &reverse, b"");
+    assert_eq!(net.a.table.time_waits(), 0);
+}
+
+#[test]
+fn too_many_push_the_oldest_out() {
+    let mut config = TcpConfig::default();
+    config.time_wait_max = 10;
+    let mut net = Net::with(config, TcpConfig::default());
+    let listener = net.listen(8);
+    for _ in 0..25 {
+        let a = net.connect();
+        net.run_for(ms(5));
+        let b = listener.accept().expect("accepted").id;
+        net.close(Side::A, a);
+        net.run_for(ms(5));
+        net.close(Side::B, b);
+        net.run_for(ms(5));
+    }
+    assert_eq!(net.a.table.time_waits(), 10);
+    assert_eq!(net.a.table.counters().time_wait_evicted, 15);
+}
+
+#[test]
+fn connecting_and_closing_goes_on_for_a_minute_with_few_ports() {
+    let mut config = TcpConfig::default();
+    config.ephemeral_ports = 50_000..=50_199;
+    let mut net = Net::with(config, TcpConfig::default());
+    let listener = net.listen(8);
+    // 500 a second with 200 ports, of which each is free again after 100 ms.
+    net.delay = std::time::Duration::from_micros(100);
+    let end = net.now + secs(62);
+    let mut n = 0;
+    while net.now < end {
+        let a = net.connect();
+        net.run_for(ms(1));
+        let b = listener.accept().expect("accepted").id;
+        net.close(Side::A, a);
+        net.run_for(std::time::Duration::from_micros(500));
+        net.close(Side::B, b);
+        net.run_for(std::time::Duration::from_micros(500));
+        net.log.clear();
+        n += 1;
+    }
+    assert!(n > 29_000);
+    assert!(net.a.table.time_waits() <= 200);
+    assert_eq!(net.b.table.len(), 0);
+}
