@@ -2,6 +2,7 @@
 //! them to a stack, and the parsers under fuzz.
 
 pub mod frames;
+pub mod lab;
 pub mod parsers;
 pub mod station;
 pub mod wire;
