@@ -33,8 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (frame_bytes, seconds, ring_kib) = (number(1, 65_549)?, number(2, 1)?, number(3, 512)?);
     let idle_members = number(4, 0)?;
     let path = std::env::temp_dir().join(format!("speed-{}.bus", std::process::id()));
-    let mut config = BusConfig::default();
-    config.ring_bytes = ring_kib as u32 * 1024;
+    let config = BusConfig::default().ring_bytes(ring_kib as u32 * 1024);
     let start = now();
     let mut idle = Vec::new();
     for _ in 0..idle_members {

@@ -33,6 +33,27 @@ impl Default for BusConfig {
 }
 
 impl BusConfig {
+    /// At most so many members at a time, 2..=4096.
+    #[must_use]
+    pub fn max_members(mut self, members: u16) -> Self {
+        self.max_members = members;
+        self
+    }
+
+    /// Rings of so many bytes: a power of two, 256 KiB..=64 MiB.
+    #[must_use]
+    pub fn ring_bytes(mut self, bytes: u32) -> Self {
+        self.ring_bytes = bytes;
+        self
+    }
+
+    /// IP packets of at most so many bytes, 68..=65,535.
+    #[must_use]
+    pub fn mtu(mut self, bytes: u32) -> Self {
+        self.mtu = bytes;
+        self
+    }
+
     /// Is every value within its range?
     pub(crate) fn is_valid(&self) -> bool {
         (2..=MAX_MEMBERS).contains(&self.max_members)

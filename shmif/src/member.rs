@@ -1,6 +1,5 @@
 //! What the halves of a member share: its slot, its bell, and the chores that keep it alive.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
@@ -14,7 +13,7 @@ use crate::bus::Bus;
 use crate::claim::{Claim, claim};
 use crate::error::AttachError;
 use crate::file::u64_at;
-use crate::layout::{control, header, pair};
+use crate::layout::{MAX_MEMBERS, control, header, pair};
 use crate::lock::SlotLock;
 use crate::pos::{Epoch, split};
 use crate::slot::{Filter, Identity, State, set_state, state};
@@ -25,8 +24,6 @@ pub(crate) const STALL: Duration = Duration::from_millis(20);
 pub(crate) const CHORES: Duration = Duration::from_millis(250);
 /// The longest sleep: covers what a scribbler may have done to the bell.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// Sleepers that one call of the driver wakes for a frame to many.
-const WAKES_PER_CALL: usize = 64;
 
 /// A member of a bus, shared by its halves, its control and its doorbell.
 pub(crate) struct Member {
@@ -48,8 +45,8 @@ pub(crate) struct Member {
     waiting_until: AtomicU64,
     /// Our own filter, for the receiving half.
     filter: (AtomicU64, AtomicU64),
-    /// Sleepers that still have to be woken for a frame to many. Rank: taken alone.
-    to_wake: Mutex<VecDeque<u16>>,
+    /// Sleepers that still have to be woken for a frame to many: a bit per slot. Rank: taken alone.
+    to_wake: Mutex<[u64; MAX_MEMBERS as usize / 64]>,
     has_to_wake: AtomicBool,
     next_chores_ns: AtomicU64,
     pub(crate) figures: Figures,
@@ -82,7 +79,7 @@ impl Member {
             waiting_for: AtomicU32::new(0),
             waiting_until: AtomicU64::new(0),
             filter: (AtomicU64::new(filter.flags()), AtomicU64::new(filter.groups)),
-            to_wake: Mutex::new(VecDeque::new()),
+            to_wake: Mutex::new([0; MAX_MEMBERS as usize / 64]),
             has_to_wake: AtomicBool::new(false),
             next_chores_ns: AtomicU64::new(0),
             figures: Figures::default(),
@@ -102,8 +99,9 @@ impl Member {
         self.filter.1.store(filter.groups, Relaxed);
         let mut identity = locked(&self.identity);
         identity.filter = filter;
-        identity.write(&self.bus, self.slot);
-        self.bus.next_generation();
+        if identity.write(&self.bus, self.slot) {
+            self.bus.next_generation();
+        }
     }
 
     /// What we want to receive.
@@ -139,24 +137,29 @@ impl Member {
 
     /// Leaves the waking of these members to the driver.
     pub(crate) fn wake_later(&self, members: impl Iterator<Item = u16>) {
-        locked(&self.to_wake).extend(members);
+        let mut to_wake = locked(&self.to_wake);
+        for member in members {
+            to_wake[usize::from(member / 64)] |= 1 << (member % 64);
+        }
+        drop(to_wake);
         self.has_to_wake.store(true, Release);
         self.ring();
     }
 
-    /// Wakes some of those whose waking was left to the driver; `true` if more are left.
+    /// Wakes up to 64 of those whose waking was left to the driver; `true` if more are left.
     pub(crate) fn wake_some(&self) -> bool {
         if !self.has_to_wake.load(Acquire) {
             return false;
         }
         let mut left = locked(&self.to_wake);
-        let now = left.len().min(WAKES_PER_CALL);
-        let batch: Vec<u16> = left.drain(..now).collect();
-        let more = !left.is_empty();
+        let first = left.iter().position(|bits| *bits != 0);
+        let (first, mut batch) = first.map_or((0, 0), |at| (at, std::mem::take(&mut left[at])));
+        let more = left.iter().any(|bits| *bits != 0);
         self.has_to_wake.store(more, Release);
         drop(left);
-        for member in batch {
-            self.bus.wake_sleeper(member);
+        while batch != 0 {
+            self.bus.wake_sleeper((first * 64) as u16 + batch.trailing_zeros() as u16);
+            batch &= batch - 1;
         }
         more
     }

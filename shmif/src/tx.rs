@@ -377,22 +377,23 @@ impl LinkTx for Tx {
         self.member.do_chores(now)?;
         self.peers.refresh(&self.member.bus, self.member.slot);
         self.writer.repair(&self.member.bus.ring(self.member.slot));
-        let mut sent = 0;
+        let (mut sent, mut refused) = (0, 0);
         let mut blocked = false;
-        while let Some(packet) = queue.front() {
+        for packet in queue.iter() {
             if !self.is_sendable(packet) {
-                queue.pop_front();
-                self.counts.refused += 1;
+                refused += 1;
                 continue;
             }
             if !self.make_room(now, FrameHeader::units(packet.len())) {
                 blocked = true;
                 break;
             }
-            let Some(packet) = queue.pop_front() else { break };
-            self.publish(now, &packet);
+            self.publish(now, packet);
             sent += 1;
         }
+        // In one go, where they lie: a packet is too large to move about.
+        queue.drain(..sent + refused);
+        self.counts.refused += refused as u64;
         if !self.to_notify.is_empty() {
             self.notify();
         }

@@ -258,8 +258,7 @@ fn a_sender_that_comes_again_is_heard_again() {
 
 #[test]
 fn a_full_bus_says_so() {
-    let mut config = BusConfig::default();
-    config.max_members = 3;
+    let config = BusConfig::default().max_members(3);
     let bus = TempBus::with(&config);
     let all = [bus.join("a"), bus.join("b"), bus.join("c")];
     let full = Shmif::attach(bus.path()).unwrap().join();
@@ -325,8 +324,7 @@ fn of_many_who_claim_one_address_at_once_at_most_one_gets_it() {
 
 #[test]
 fn many_who_join_at_once_get_a_slot_each() {
-    let mut config = BusConfig::default();
-    config.max_members = 64;
+    let config = BusConfig::default().max_members(64);
     let bus = TempBus::with(&config);
     let all: Vec<_> = std::thread::scope(|scope| {
         let join = || {

@@ -181,10 +181,9 @@ fn what_cannot_be_joined_with_is_refused() {
     assert!(matches!(join(attach().mac(MacAddr::ZERO)), AttachError::BadMac(_)));
     assert!(matches!(join(attach().mtu(1501)), AttachError::BadMtu { bus: 1500, .. }));
     assert!(matches!(join(attach().mtu(67)), AttachError::BadMtu { .. }));
-    let (mut low, mut high) = (BusConfig::default(), BusConfig::default());
-    low.ring_bytes = 65_536;
-    high.max_members = 4097;
-    for config in [low, high] {
+    let config = BusConfig::default;
+    let bad = [config().ring_bytes(65_536), config().max_members(4097), config().mtu(67)];
+    for config in bad {
         let made = Shmif::create_or_attach(bus.path().with_extension("x"), &config);
         assert!(matches!(made, Err(AttachError::BadConfig)));
     }

@@ -207,15 +207,32 @@ pub fn clock() -> Instant {
     Instant::from_nanos(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
 }
 
+/// How a sleep ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Woken {
+    /// There was no reason to sleep, or somebody rang.
+    Rung,
+    /// Nobody rang for as long as the bell says a sleep may last.
+    Overslept,
+    /// Nobody rang for the shorter time that was asked for.
+    TimedOut,
+}
+
 /// Sleeps on a doorbell as a driver does.
-pub fn sleep_on(bell: &dyn Doorbell, limit: Duration) {
+pub fn sleep_on(bell: &dyn Doorbell, limit: Duration) -> Woken {
     use rustix::thread::futex;
-    let Some(value) = bell.arm() else { return };
-    let limit = limit.min(bell.longest_sleep());
-    let limit = rustix::time::Timespec {
-        tv_sec: limit.as_secs() as i64,
-        tv_nsec: limit.subsec_nanos().into(),
+    let Some(value) = bell.arm() else { return Woken::Rung };
+    let longest = bell.longest_sleep();
+    let time = limit.min(longest);
+    let time = rustix::time::Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
     };
-    let _ = futex::wait(bell.word(), futex::Flags::empty(), value, Some(&limit));
+    let woken = futex::wait(bell.word(), futex::Flags::empty(), value, Some(&time));
     bell.disarm();
+    match woken {
+        Err(rustix::io::Errno::TIMEDOUT) if limit < longest => Woken::TimedOut,
+        Err(rustix::io::Errno::TIMEDOUT) => Woken::Overslept,
+        _ => Woken::Rung,
+    }
 }
