@@ -413,3 +413,39 @@ fn a_bridge_may_hold_a_sender_and_a_promiscuous_looker_on_may_not() {
         a.flush();
     }
 }
+
+#[test]
+fn a_frame_that_is_overwritten_while_it_is_copied_is_not_delivered() {
+    let bus = TempBus::with(&BusConfig::default().ring_bytes(256 * 1024));
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    let mac = a.mac;
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    // Groups hold nobody: the ring goes round as fast as it can, past a reader that does not keep up.
+    let sender = std::thread::spawn(move || {
+        let mut number = 0;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            a.send(common::super_frame(MacAddr::BROADCAST, mac, number));
+            number = number.wrapping_add(1);
+        }
+        number
+    });
+    let (mut got, mut last) = (0_u64, None);
+    while got < 1000 || b.stats().rx_missed < 1000 {
+        for frame in b.recv() {
+            let number = u32::from_be_bytes(*frame[14..].first_chunk().unwrap());
+            assert!(last.is_none_or(|last| last < number), "in order");
+            assert!(frame[18..].iter().all(|byte| *byte == number as u8), "whole");
+            last = Some(number);
+            got += 1;
+        }
+        if got.is_multiple_of(3) {
+            std::thread::yield_now();
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let sent = u64::from(sender.join().unwrap());
+    got += b.recv().len() as u64;
+    assert_eq!(got + b.stats().rx_missed, sent);
+    assert_eq!(b.stats().rx_malformed, 0);
+}

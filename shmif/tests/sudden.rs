@@ -99,6 +99,8 @@ fn wait(time: Duration) {
 
 #[test]
 fn a_killed_member_holds_nobody_up_and_its_slot_is_free_again() {
+    // More for a soak: SHMIF_KILLS=200.
+    let kills = std::env::var("SHMIF_KILLS").map_or(20, |text| text.parse().unwrap());
     let party = Party::new(&[1, 2]);
     let bystander = party.child(4);
     assert!(party.wait_to_hear(2) && party.wait_to_hear(4));
@@ -106,7 +108,7 @@ fn a_killed_member_holds_nobody_up_and_its_slot_is_free_again() {
     let mut gaps = [Duration::ZERO; 2];
     for (killed, gap) in gaps.iter_mut().enumerate() {
         party.reset_gaps();
-        for round in 0..20_u64 {
+        for round in 0..kills {
             let mut victim = party.child(3);
             assert!(party.wait_to_hear(3), "a new one is heard");
             wait(Duration::from_micros(round * 997 % 7000));
@@ -126,7 +128,24 @@ fn a_killed_member_holds_nobody_up_and_its_slot_is_free_again() {
     for number in EVERYONE {
         Shmif::attach(bus.path()).unwrap().mac(mac(number)).join().unwrap();
     }
+    eprintln!("longest gaps without and with {kills} kills: {gaps:?}");
     assert!(gaps[1] < LONGEST_GAP + gaps[0], "gaps without and with kills: {gaps:?}");
+}
+
+#[test]
+fn who_is_killed_while_joining_leaves_a_slot_that_the_next_one_takes() {
+    let party = Party::new(&[1, 2]);
+    for round in 0..30_u64 {
+        let victim = party.child(3);
+        wait(Duration::from_micros(round * 331 % 10_000));
+        drop(victim);
+    }
+    let last = party.child(3);
+    assert!(party.wait_to_hear(3));
+    let slots: Vec<u16> = members(party.bus.path()).unwrap().iter().map(|m| m.slot).collect();
+    assert_eq!(slots, [0, 1, 2], "the same slot again and again");
+    drop(last);
+    party.end();
 }
 
 #[test]
@@ -158,6 +177,7 @@ fn a_stopped_member_holds_nobody_up_and_is_back_when_it_goes_on() {
     assert!(after.rx_frames > before.rx_frames, "it hears again");
     drop(sleeper);
     party.end();
+    eprintln!("longest gaps without and with stops: {gaps:?}");
     assert!(gaps[1] < LONGEST_GAP + gaps[0], "gaps without and with stops: {gaps:?}");
 }
 
