@@ -4,5 +4,6 @@
 pub mod frames;
 pub mod lab;
 pub mod parsers;
+pub mod peer;
 pub mod station;
 pub mod wire;

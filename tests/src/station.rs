@@ -71,6 +71,19 @@ impl Rig {
         rig
     }
 
+    /// As [`new`](Self::new), and no ARP is spoken any more: who the station is was set by hand.
+    ///
+    /// # Panics
+    /// When the stack does not start.
+    pub fn steady() -> Rig {
+        let rig = Rig::new();
+        let index = rig.inet.interfaces()[1].index;
+        for addr in [PEER, GATEWAY] {
+            rig.inet.add_neighbour(index, addr.into(), PEER_MAC).expect("a neighbour fits");
+        }
+        rig
+    }
+
     /// A stack that just started.
     ///
     /// # Panics

@@ -214,7 +214,9 @@ impl Connection {
     /// RFC 9293 §3.8.6.2.2 (MUST-39): the right edge moves by a worthwhile step or not at all.
     pub(in crate::tcp) fn offered_window(&self, config: &TcpConfig) -> u32 {
         let limit = self.receive_limit(config);
-        let room = limit.saturating_sub(self.buffered_to_read());
+        // What the field cannot say is no reason to say anything.
+        let most = u32::from(u16::MAX) << self.rcv_shift;
+        let room = limit.saturating_sub(self.buffered_to_read()).min(most);
         let told = self.rcv_wnd();
         let step = (limit / 2).min(u32::from(self.mss));
         if room >= told.saturating_add(step) { room } else { told }
