@@ -138,7 +138,7 @@ mod tests {
             let options = Options { mss, window_shift: shift, sack_permitted, timestamps };
             let mut bytes = vec![0xee; options.len()];
             options.write(&mut bytes);
-            prop_assert!(options.len() <= MAX_OPTIONS_BYTES && options.len() % 4 == 0);
+            prop_assert!(options.len() <= MAX_OPTIONS_BYTES && options.len().is_multiple_of(4));
             prop_assert_eq!(Options::parse(&bytes), options);
         }
 

@@ -74,8 +74,7 @@ fn super_segments_lost_whole_are_made_up_for() {
 
 #[test]
 fn transfers_without_timestamps_cross_a_rough_wire_too() {
-    let mut config = TcpConfig::default();
-    config.timestamps = false;
+    let config = TcpConfig { timestamps: false, ..TcpConfig::default() };
     for seed in 200..206 {
         let mut net = Net::with(config.clone(), TcpConfig::default());
         let (a, b) = net.established();

@@ -145,7 +145,11 @@ fn apply(net: &mut Net, side: Side, id: ConnId, step: Step) {
             });
         }
         Step::Send(n) => drop(net.send(side, id, &vec![1; n])),
-        Step::Recv(_) => drop(net.recv(side, id)),
+        Step::Recv(max_bytes) => {
+            let (now, mut out) = (net.now, std::collections::VecDeque::new());
+            let into = RecvInto::Take { max_bytes, out: &mut out };
+            let _ = net.node(side).table.recv(now, id, into);
+        }
         Step::Shutdown => {
             let now = net.now;
             let _ = net.node(side).table.shutdown_write(now, id);

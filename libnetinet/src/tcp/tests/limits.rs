@@ -61,8 +61,7 @@ fn a_closed_listener_resets_handshakes_under_way() {
 
 #[test]
 fn a_full_table_refuses_both_ways() {
-    let mut config = TcpConfig::default();
-    config.connections_max = 3;
+    let config = TcpConfig { connections_max: 3, ..TcpConfig::default() };
     let mut net = Net::with(TcpConfig::default(), config);
     net.listen(10);
     for _ in 0..5 {
@@ -78,8 +77,7 @@ fn a_full_table_refuses_both_ways() {
 
 #[test]
 fn reassembly_keeps_no_more_pieces_than_it_may() {
-    let mut config = TcpConfig::default();
-    config.reassembly_pieces = 8;
+    let config = TcpConfig { reassembly_pieces: 8, ..TcpConfig::default() };
     let mut net = Net::with(TcpConfig::default(), config);
     let (_, b) = net.established();
     for i in 1..20u32 {
@@ -94,8 +92,7 @@ fn reassembly_keeps_no_more_pieces_than_it_may() {
 
 #[test]
 fn ports_differ_stay_in_range_and_do_not_follow_each_other_across_peers() {
-    let mut config = TcpConfig::default();
-    config.ephemeral_ports = 40_000..=40_099;
+    let config = TcpConfig { ephemeral_ports: 40_000..=40_099, ..TcpConfig::default() };
     let mut net = Net::with(config, TcpConfig::default());
     let ports: Vec<_> = (0..100).map(|_| net.connect()).collect();
     let ports: BTreeSet<_> =

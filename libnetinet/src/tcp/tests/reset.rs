@@ -84,8 +84,7 @@ fn a_syn_on_a_connection_is_challenged_wherever_it_lies() {
 
 #[test]
 fn challenges_are_limited_per_second() {
-    let mut config = TcpConfig::default();
-    config.challenge_acks_per_second = 10;
+    let config = TcpConfig { challenge_acks_per_second: 10, ..TcpConfig::default() };
     let mut net = Net::with(config, TcpConfig::default());
     let (a, _) = net.established();
     for _ in 0..100 {

@@ -119,8 +119,7 @@ fn our_own_connect_takes_the_place_once_timestamps_have_moved_on() {
 
 #[test]
 fn without_timestamps_the_place_is_kept() {
-    let mut config = TcpConfig::default();
-    config.timestamps = false;
+    let config = TcpConfig { timestamps: false, ..TcpConfig::default() };
     let mut net = Net::with(config.clone(), config);
     closed_by_a(&mut net);
     net.run_for(secs(30));
@@ -161,8 +160,7 @@ fn stray_segments_are_acknowledged_only_if_they_may_mean_something() {
 
 #[test]
 fn too_many_push_the_oldest_out() {
-    let mut config = TcpConfig::default();
-    config.time_wait_max = 10;
+    let config = TcpConfig { time_wait_max: 10, ..TcpConfig::default() };
     let mut net = Net::with(config, TcpConfig::default());
     let listener = net.listen(8);
     for _ in 0..25 {
@@ -180,8 +178,7 @@ fn too_many_push_the_oldest_out() {
 
 #[test]
 fn connecting_and_closing_goes_on_for_a_minute_with_few_ports() {
-    let mut config = TcpConfig::default();
-    config.ephemeral_ports = 50_000..=50_199;
+    let config = TcpConfig { ephemeral_ports: 50_000..=50_199, ..TcpConfig::default() };
     let mut net = Net::with(config, TcpConfig::default());
     let listener = net.listen(8);
     // 500 a second with 200 ports, of which each is free again after 100 ms.

@@ -49,8 +49,7 @@ fn a_full_receiver_closes_the_window_and_probes_find_it_open() {
 
 #[test]
 fn a_probe_into_a_zero_window_is_answered_and_its_byte_refused() {
-    let mut config = TcpConfig::default();
-    config.timestamps = false;
+    let config = TcpConfig { timestamps: false, ..TcpConfig::default() };
     let mut net = Net::with(config.clone(), config);
     let mut options = small_receiver(10_240);
     options.max_segment_bytes = 1_280;
