@@ -44,7 +44,8 @@ pub struct TcpConfig {
     pub time_wait_reuse_after: Duration,
     /// Stay in FIN-WAIT-2 after the application has closed.
     pub fin_wait_2: Duration,
-    /// Idle time before the first keep-alive probe, 2 h at least by default. Source: RFC 9293 §3.8.4.
+    /// Idle time before the first keep-alive probe, 2 h at least by default.
+    /// Source: RFC 9293 §3.8.4 (MUST-27, MUST-28).
     pub keepalive_idle: Duration,
     /// Time between keep-alive probes.
     pub keepalive_interval: Duration,
@@ -81,6 +82,7 @@ impl Default for TcpConfig {
             rto_max: Duration::from_secs(120),
             delayed_ack: Duration::from_millis(40),
             stretched_ack: Duration::from_millis(1),
+            // DEVIATES RFC 9293 §3.8.3 (MUST-23: three minutes): 127 s, as Linux does.
             syn_retries: 6,
             syn_ack_retries: 5,
             advice_retries: 3,

@@ -118,12 +118,15 @@ impl Segment {
     /// [`DropReason::TcpMalformed`] for a header that breaks its own lengths,
     /// [`DropReason::TcpChecksum`] for a wrong checksum.
     pub fn parse(packet: &mut Packet, src: IpAddr, dst: IpAddr) -> Result<Self, DropReason> {
+        let len = packet.len();
+        if len < MIN_HEADER_BYTES {
+            return Err(DropReason::TcpMalformed);
+        }
         // RFC 9293 §3.1 (MUST-3): the checksum must be checked, unless who shares our memory
         // vouches for it.
         if packet.checksum == Checksum::Unverified {
             verify_checksum(packet, src, dst)?;
         }
-        let len = packet.len();
         let header_len = match packet.pull(MIN_HEADER_BYTES) {
             Some(fixed) => usize::from(fixed[12] >> 4) * 4,
             None => return Err(DropReason::TcpMalformed),

@@ -124,7 +124,7 @@ impl Connection {
             return;
         }
         if self.retries >= probes {
-            // RFC 9293 §3.8.4 (MUST-26): one unanswered probe alone is no proof of death.
+            // RFC 9293 §3.8.4 (MUST-29): one unanswered probe alone is no proof of death.
             return self.give_up(ctx);
         }
         self.retries += 1;
@@ -132,7 +132,7 @@ impl Connection {
         self.deadlines.idle = now + interval;
     }
 
-    /// RFC 9293 §3.8.4 (MUST-24, MUST-27): only if asked for, and only when nothing was heard.
+    /// RFC 9293 §3.8.4 (MUST-24 to MUST-26): only if asked for, and only when nothing was heard.
     pub(super) fn arm_keepalive(&mut self, now: Instant, config: &TcpConfig) {
         if self.mode.keepalive && self.may_keep_alive() {
             let own = self.cold.options.keepalive_idle;

@@ -52,8 +52,10 @@ impl Connection {
                 return Flow::Break(Disposition::Dropped(DropReason::TcpPaws));
             }
         }
-        // RFC 7323 §4.3 (2): only a segment that covers Last.ACK.sent sets what is echoed.
-        if seg.seq.le(self.last_ack_sent) && self.is_acceptable(seg) {
+        // RFC 7323 §4.3 (2): only a segment that covers Last.ACK.sent sets what is echoed; §5.2: a
+        // RST sets nothing.
+        let reset = seg.flags.has(Flags::RST);
+        if !reset && seg.seq.le(self.last_ack_sent) && self.is_acceptable(seg) {
             (self.ts_recent, self.ts_recent_at) = (timestamps.value, now);
         }
         Flow::Continue(())

@@ -12,7 +12,7 @@ use crate::tcp::tcb::{Connection, QUICK_ACKS};
 
 impl Connection {
     /// RFC 9293 §3.10.7.4, sixth: RCV.UP moves up. The bytes stay in line (RFC 6093 §6), and
-    /// [`info`](Self::info) tells where they end (MUST-32).
+    /// [`info`](Self::info) tells where they end (MUST-30 to MUST-33).
     pub(super) fn take_urgent(&mut self, seg: &Segment) {
         if !seg.flags.has(Flags::URG) || !self.state.can_receive() {
             return;
@@ -110,8 +110,9 @@ impl Connection {
         self.ack.quick = QUICK_ACKS;
     }
 
-    /// RFC 9293 §3.8.6.3 (MUST-58, MUST-59): delayed, but less than 0.5 s, and at least every
-    /// second full-sized segment at once.
+    /// RFC 9293 §3.8.6.3 (MUST-40, SHOULD-19): delayed, but less than 0.5 s, and at least every
+    /// second full-sized segment at once. An ACK that is owed leaves with the next output, after
+    /// all that arrived together was processed (§3.10.7.4, MUST-58, MUST-59).
     fn schedule_ack(&mut self, now: Instant, config: &TcpConfig, seg: &Segment) {
         self.ack.unacked_bytes = self.ack.unacked_bytes.saturating_add(seg.data_len);
         let (unacked, mss) = (self.ack.unacked_bytes, u32::from(self.mss));

@@ -99,7 +99,7 @@ impl Table {
         if self.slots.is_full() {
             return self.ctx.dropped(DropReason::TcpTableFull);
         }
-        // RFC 9293 §3.9.1.1 (MUST-44): the connection keeps the address that the SYN was sent to.
+        // RFC 9293 §3.9.1.1 (MUST-45): the connection keeps the address that the SYN was sent to.
         let Ok(way) = path.route(Some(seg.tuple.local), seg.tuple.remote) else {
             return self.ctx.dropped(DropReason::NoRoute);
         };

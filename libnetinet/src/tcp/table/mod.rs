@@ -251,7 +251,7 @@ impl Table {
             }
         } else if !conn.mode.queued {
             conn.mode.queued = true;
-            self.ready.push(conn.iface, index);
+            self.ready.push(conn.iface, id);
         }
         let Some(due) = conn.next_deadline().filter(|&due| due < conn.wheel_at) else { return };
         conn.wheel_at = due;

@@ -46,7 +46,7 @@ impl Table {
         if self.slots.is_full() {
             return Err(ConnectError::TableFull);
         }
-        // RFC 9293 §3.9.1.1 (MUST-44, MUST-46): the address is fixed now, for good.
+        // RFC 9293 §3.9.1.1 (MUST-43 to MUST-45): the address is fixed now, for good.
         let way = path.route(from.addr, remote.ip())?;
         let tuple = |local_port| FourTuple {
             local: way.src,
@@ -132,7 +132,7 @@ impl Table {
     }
 }
 
-/// RFC 9293 §3.9.2.3 (MUST-46): no connection to broadcast or multicast.
+/// RFC 9293 §3.9.1.1 (MUST-46): no connection to broadcast or multicast.
 fn check_remote(remote: SocketAddr, local: Option<IpAddr>) -> Result<(), ConnectError> {
     let ip = remote.ip();
     let broadcast = matches!(ip, IpAddr::V4(addr) if addr.is_broadcast());

@@ -18,8 +18,9 @@ impl Table {
     ) -> usize {
         let mut sent = 0;
         while sent < budget {
-            let Some(index) = self.ready.pop(iface) else { break };
-            let Some(conn) = self.slots.at_mut(index) else { continue };
+            let Some(id) = self.ready.pop(iface) else { break };
+            let Some(conn) = self.slots.get_mut(id) else { continue };
+            let index = id.index;
             conn.mode.queued = false;
             if conn.route_generation == path.route_generation() || self.reroute(path, index, iface)
             {

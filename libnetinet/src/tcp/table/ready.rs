@@ -4,14 +4,17 @@ use std::collections::VecDeque;
 
 use libnet::IfIndex;
 
-/// Queues of slots, one for each interface that was ever used.
+use super::ConnId;
+
+/// Queues of connections, one for each interface that was ever used. Who is gone by its turn is
+/// passed over.
 #[derive(Debug, Default)]
 pub(super) struct ReadyQueues {
-    queues: Vec<(IfIndex, VecDeque<u32>)>,
+    queues: Vec<(IfIndex, VecDeque<ConnId>)>,
 }
 
 impl ReadyQueues {
-    pub(super) fn push(&mut self, iface: IfIndex, index: u32) {
+    pub(super) fn push(&mut self, iface: IfIndex, id: ConnId) {
         let at = match self.queues.iter().position(|(key, _)| *key == iface) {
             Some(at) => at,
             None => {
@@ -19,10 +22,10 @@ impl ReadyQueues {
                 self.queues.len() - 1
             }
         };
-        self.queues[at].1.push_back(index);
+        self.queues[at].1.push_back(id);
     }
 
-    pub(super) fn pop(&mut self, iface: IfIndex) -> Option<u32> {
+    pub(super) fn pop(&mut self, iface: IfIndex) -> Option<ConnId> {
         self.queues.iter_mut().find(|(key, _)| *key == iface)?.1.pop_front()
     }
 

@@ -213,6 +213,26 @@ fn an_old_syn_ack_is_answered_with_a_reset_and_the_connect_goes_on() {
 }
 
 #[test]
+fn a_peer_that_has_forgotten_everything_connects_again() {
+    // RFC 9293 §3.5.1, half-open connections; RFC 5961 §4.2.
+    let mut net = Net::new();
+    let listener = net.listen(4);
+    let old = net.connect_from(5000, ConnOptions::new()).expect("the port is free");
+    net.run_for(ms(10));
+    let b = listener.accept().expect("accepted").id;
+    net.judge(|_, _| Fate::Drop);
+    let now = net.now;
+    net.a.table.abort(now, old);
+    net.run_for(ms(10));
+    net.clean();
+    let again = net.connect_from(5000, ConnOptions::new()).expect("the port is free");
+    net.run_for(ms(10));
+    assert_eq!(net.b.table.take_error(b), Some(ConnError::Reset), "the challenge told it");
+    net.run_for(ms(1_100));
+    assert_eq!(net.state(Side::A, again), State::Established);
+}
+
+#[test]
 fn closing_before_the_answer_deletes_the_connection() {
     let mut net = Net::new();
     net.listen(4);

@@ -3,6 +3,7 @@
 mod basic;
 mod chaos;
 mod close;
+mod drops;
 mod fuzz;
 mod handshake;
 mod limits;

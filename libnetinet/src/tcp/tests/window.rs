@@ -233,7 +233,7 @@ fn settled() -> (Net, ConnId, ConnId) {
 
 #[test]
 fn a_lone_segment_is_acknowledged_after_40_ms() {
-    // RFC 9293 §3.8.6.3 (MUST-59): below 500 ms.
+    // RFC 9293 §3.8.6.3 (MUST-40): below 500 ms.
     let (mut net, a, _) = settled();
     assert_eq!(net.send(Side::A, a, b"ping"), Ok(4));
     net.run_for(ms(39));
@@ -256,7 +256,7 @@ fn an_answer_carries_the_acknowledgement() {
 
 #[test]
 fn every_second_full_segment_is_acknowledged_at_once() {
-    // RFC 9293 §3.8.6.3 (MUST-58).
+    // RFC 9293 §3.8.6.3 (SHOULD-19).
     let (mut net, a, b) = settled();
     net.cut = true;
     for _ in 0..10 {
