@@ -390,7 +390,7 @@ fn acknowledgments_are_aggregated() {
 #[test]
 fn a_segment_that_fills_a_hole_acknowledges_all_at_once() {
     let rig = Rig::steady();
-    let (mut peer, stream) = connected(&rig);
+    let (peer, stream) = connected(&rig);
     let first = peer.segment(ACK, &[1; 100]);
     let mut later = peer.segment(ACK, &[2; 100]);
     later.seq = first.next_seq();
