@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use crate::bell::Bell;
 use crate::error::AttachError;
 use crate::file::{Access, BusFile};
-use crate::layout::{Geometry, control, header};
+use crate::layout::{Geometry, bell, control, header};
 use crate::pos::UNIT;
 use crate::raw::Map;
 use crate::ring::RingMemory;
@@ -45,9 +45,9 @@ impl Bus {
         self.map.u64_at(self.geometry().slot(slot) + offset)
     }
 
-    /// A word of a slot's control page.
+    /// A word of a slot's control block.
     pub(crate) fn control(&self, slot: u16, offset: usize) -> &AtomicU64 {
-        self.map.u64_at(self.geometry().area(slot) + offset)
+        self.map.u64_at(self.geometry().control(slot) + offset)
     }
 
     /// A word of the record of what `sender` has for `receiver`.
@@ -57,26 +57,26 @@ impl Bus {
 
     /// The word that the owner of `slot` sleeps on.
     pub(crate) fn bell_word(&self, slot: u16) -> &AtomicU32 {
-        self.map.u32_at(self.geometry().area(slot) + control::BELL_WORD)
+        self.map.u32_at(self.geometry().bell(slot) + bell::WORD)
     }
 
     /// The bell of `slot`.
     pub(crate) fn bell(&self, slot: u16) -> Bell<'_, AtomicU32, AtomicU64> {
         Bell {
             word: self.bell_word(slot),
-            armed: self.map.u32_at(self.geometry().area(slot) + control::BELL_ARMED),
-            summary: self.control(slot, control::BELL_SUMMARY),
+            armed: self.map.u32_at(self.geometry().bell(slot) + bell::ARMED),
+            summary: self.map.u64_at(self.geometry().bell(slot) + bell::SUMMARY),
         }
     }
 
     /// Word `index` of the pending bits of `slot`.
     pub(crate) fn pending(&self, slot: u16, index: usize) -> &AtomicU64 {
-        self.control(slot, control::PENDING + index * 8)
+        self.map.u64_at(self.geometry().bell(slot) + bell::PENDING + index * 8)
     }
 
     /// The ring of `slot`.
     pub(crate) fn ring(&self, slot: u16) -> MapRing<'_> {
-        MapRing { bus: self, slot, at: self.geometry().ring(slot) }
+        MapRing { bus: self, slot, at: self.geometry().ring(slot).start }
     }
 
     /// Wakes the owner of `slot` if it sleeps.

@@ -82,7 +82,8 @@ fn take_slot(bus: &Bus, identity: &Identity) -> Result<Claim, AttachError> {
 /// Sets a locked slot up, and looks for another owner of the address.
 fn prepare(bus: &Bus, claim: &Claim, identity: &Identity) -> Result<Option<SlotView>, AttachError> {
     let geometry = bus.geometry();
-    bus.file.reserve(geometry.area(claim.slot), geometry.area_bytes())?;
+    bus.file.reserve(geometry.row(claim.slot))?;
+    bus.file.reserve(geometry.ring(claim.slot))?;
     bus.note_used(claim.slot);
     set_state(bus, claim.slot, claim.epoch, State::Claiming);
     identity.write(bus, claim.slot);
@@ -105,7 +106,7 @@ fn prepare(bus: &Bus, claim: &Claim, identity: &Identity) -> Result<Option<SlotV
     Ok(None)
 }
 
-/// A control page as a newcomer has it; the ring's marks stay, its head never goes back.
+/// Bell and control block as a newcomer has them; the ring's marks stay, its head never goes back.
 fn reset_control(bus: &Bus, slot: u16) {
     bus.bell(slot).disarm();
     for offset in [
@@ -121,7 +122,7 @@ fn reset_control(bus: &Bus, slot: u16) {
     ] {
         bus.control(slot, offset).store(0, Relaxed);
     }
-    for index in 0..64 {
+    for index in 0..bus.geometry().pending_words() {
         bus.pending(slot, index).store(0, Relaxed);
     }
     bus.bell(slot).take_summary();

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -92,11 +93,12 @@ impl BusFile {
         Ok(BusFile { file, path: path.to_path_buf(), geometry, fixed })
     }
 
-    /// Makes sure that `bytes` from `offset` on have blocks, so that no write to the map fails.
-    pub(crate) fn reserve(&self, offset: usize, bytes: usize) -> Result<(), AttachError> {
-        reserve(&self.file, offset, bytes).map_err(|error| match Errno::from_io_error(&error) {
+    /// Makes sure that a range has blocks, so that no write to the map fails.
+    pub(crate) fn reserve(&self, range: Range<usize>) -> Result<(), AttachError> {
+        let bytes = range.len() as u64;
+        reserve(&self.file, range).map_err(|error| match Errno::from_io_error(&error) {
             Some(Errno::NOSPC | Errno::DQUOT) => {
-                AttachError::DiskFull { path: self.path.clone(), bytes: bytes as u64 }
+                AttachError::DiskFull { path: self.path.clone(), bytes }
             }
             _ => AttachError::from_io(&self.path, error),
         })
@@ -114,7 +116,7 @@ fn not_created(path: &Path, config: &BusConfig, error: io::Error) -> AttachError
     match AttachError::from_io(path, error) {
         AttachError::NoBus(path) => AttachError::NoFolder(path),
         AttachError::DiskFull { path, .. } => {
-            AttachError::DiskFull { path, bytes: Geometry::new(config).areas_at() as u64 }
+            AttachError::DiskFull { path, bytes: Geometry::new(config).common_bytes() as u64 }
         }
         other => other,
     }
@@ -212,23 +214,23 @@ fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
 fn fill(file: &File, config: &BusConfig) -> io::Result<()> {
     let geometry = Geometry::new(config);
     file.set_len(geometry.file_bytes() as u64)?;
-    reserve(file, 0, geometry.areas_at())?;
+    reserve(file, 0..geometry.common_bytes())?;
     file.write_all_at(&compose(config), 0)
 }
 
 /// `fallocate`, or the same by hand where a file system has none.
-fn reserve(file: &impl AsFd, offset: usize, bytes: usize) -> io::Result<()> {
+fn reserve(file: &impl AsFd, range: Range<usize>) -> io::Result<()> {
     let flags = FallocateFlags::empty();
-    match rustix::fs::fallocate(file, flags, offset as u64, bytes as u64) {
+    match rustix::fs::fallocate(file, flags, range.start as u64, range.len() as u64) {
         Ok(()) => Ok(()),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => reserve_by_writing(file, offset, bytes),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => reserve_by_writing(file, range),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Writes the last byte of each page as it was. That byte is padding in what others write to.
-fn reserve_by_writing(file: &impl AsFd, offset: usize, bytes: usize) -> io::Result<()> {
-    for page in (offset..offset + bytes).step_by(PAGE) {
+fn reserve_by_writing(file: &impl AsFd, range: Range<usize>) -> io::Result<()> {
+    for page in range.step_by(PAGE) {
         let at = (page + PAGE - 1) as u64;
         let mut byte = [0];
         let got = rustix::io::pread(file, &mut byte, at)?;

@@ -1,14 +1,15 @@
 //! Where everything is in the file, and the header page that says so.
 //!
 //! ```text
-//! 0         4096               areas_at
-//! +---------+------------------+-----------------------------+------------------- …
-//! | header  | slots, 128 B each| area of slot 0              | area of slot 1
-//! +---------+------------------+-----------------------------+------------------- …
-//!                              | control | pairs  | ring     |
-//!                              | 4096 B  | 64 B   | a power  |
-//!                              |         | each   | of two   |
+//! +--------+-------+-------+----------+-------------------------+---------------------- …
+//! | header | slots | bells | controls | pairs: a row per sender | rings: one per sender
+//! +--------+-------+-------+----------+-------------------------+---------------------- …
+//!   4096 B   128 B   192 B   256 B      64 B per receiver         a power of two
 //! ```
+//! What is small and belongs to all members lies close together, and what a sender writes for its
+//! receivers lies in a row, so that a frame to a thousand touches few pages.
+
+use std::ops::Range;
 
 use crate::pos::UNIT;
 
@@ -83,46 +84,59 @@ impl Geometry {
 
     /// Where slot `slot` is.
     pub(crate) fn slot(&self, slot: u16) -> usize {
-        SLOTS_AT + usize::from(slot) * SLOT_BYTES
+        PAGE + usize::from(slot) * SLOT_BYTES
     }
 
-    /// Where the area of `slot` is; its control page comes first.
-    pub(crate) fn area(&self, slot: u16) -> usize {
-        self.areas_at() + usize::from(slot) * self.area_bytes()
+    /// Where the bell of `slot` is, and its pending bits.
+    pub(crate) fn bell(&self, slot: u16) -> usize {
+        self.slot(self.max_members) + usize::from(slot) * self.bell_bytes()
     }
 
-    /// The record of what `sender` has for `receiver`, in the receiver's area.
+    /// Where the control block of `slot` is.
+    pub(crate) fn control(&self, slot: u16) -> usize {
+        self.bell(self.max_members) + usize::from(slot) * CONTROL_BYTES
+    }
+
+    /// The record of what `sender` has for `receiver`.
     pub(crate) fn pair(&self, receiver: u16, sender: u16) -> usize {
-        self.area(receiver) + CONTROL_BYTES + usize::from(sender) * PAIR_BYTES
+        self.row(sender).start + usize::from(receiver) * PAIR_BYTES
     }
 
-    /// Where the ring of `slot` is.
-    pub(crate) fn ring(&self, slot: u16) -> usize {
-        self.area(slot) + CONTROL_BYTES + self.pairs_bytes()
+    /// The records of what `sender` has for all.
+    pub(crate) fn row(&self, sender: u16) -> Range<usize> {
+        let bytes = (usize::from(self.max_members) * PAIR_BYTES).next_multiple_of(PAGE);
+        let start = self.common_bytes() + usize::from(sender) * bytes;
+        start..start + bytes
     }
 
-    /// Bytes of one member's area.
-    pub(crate) fn area_bytes(&self) -> usize {
-        CONTROL_BYTES + self.pairs_bytes() + self.ring_bytes
+    /// The ring of `slot`.
+    pub(crate) fn ring(&self, slot: u16) -> Range<usize> {
+        let start = self.row(self.max_members).start + usize::from(slot) * self.ring_bytes;
+        start..start + self.ring_bytes
     }
 
-    /// Bytes of header and slots, which are reserved when the file is made.
-    pub(crate) fn areas_at(&self) -> usize {
-        (SLOTS_AT + usize::from(self.max_members) * SLOT_BYTES).next_multiple_of(PAGE)
+    /// Bytes of what is reserved when the file is made: all before the rows.
+    pub(crate) fn common_bytes(&self) -> usize {
+        self.control(self.max_members).next_multiple_of(PAGE)
     }
 
     /// Bytes of the whole file.
     pub(crate) fn file_bytes(&self) -> usize {
-        self.areas_at() + usize::from(self.max_members) * self.area_bytes()
+        self.ring(self.max_members).start
+    }
+
+    /// 64-bit words of pending bits of each member.
+    pub(crate) fn pending_words(&self) -> usize {
+        usize::from(self.max_members).div_ceil(64)
+    }
+
+    fn bell_bytes(&self) -> usize {
+        (bell::PENDING + self.pending_words() * 8).next_multiple_of(UNIT)
     }
 
     /// Units of a ring.
     pub(crate) fn ring_units(&self) -> u64 {
         (self.ring_bytes / UNIT) as u64
-    }
-
-    fn pairs_bytes(&self) -> usize {
-        (usize::from(self.max_members) * PAIR_BYTES).next_multiple_of(PAGE)
     }
 }
 
@@ -133,9 +147,8 @@ pub(crate) const VERSION: u32 = 1;
 
 /// The page size of the format, whatever the machine's is.
 pub(crate) const PAGE: usize = 4096;
-pub(crate) const SLOTS_AT: usize = PAGE;
 pub(crate) const SLOT_BYTES: usize = 128;
-pub(crate) const CONTROL_BYTES: usize = PAGE;
+pub(crate) const CONTROL_BYTES: usize = 256;
 pub(crate) const PAIR_BYTES: usize = 64;
 pub(crate) const MAX_MEMBERS: u16 = 4096;
 pub(crate) const MIN_RING_BYTES: u32 = 256 * 1024;
@@ -178,25 +191,29 @@ pub(crate) mod slot {
     pub(crate) const NAME_BYTES: usize = 48;
 }
 
-/// Offsets in a control page.
+/// Offsets in a bell.
+pub(crate) mod bell {
+    pub(crate) const WORD: usize = 0;
+    pub(crate) const ARMED: usize = 4;
+    pub(crate) const SUMMARY: usize = 8;
+    /// Bit `s % 64` of word `s / 64` says that slot `s` has published something.
+    pub(crate) const PENDING: usize = 64;
+}
+
+/// Offsets in a control block: a cache line for the ring, for sending, for receiving, for others.
 pub(crate) mod control {
-    pub(crate) const BELL_WORD: usize = 0;
-    pub(crate) const BELL_ARMED: usize = 4;
-    pub(crate) const BELL_SUMMARY: usize = 8;
-    pub(crate) const HEAD: usize = 64;
-    pub(crate) const RECLAIM: usize = 72;
-    pub(crate) const TX_FRAMES: usize = 128;
-    pub(crate) const TX_BYTES: usize = 136;
-    pub(crate) const TX_WAITS: usize = 144;
-    pub(crate) const TX_REFUSED: usize = 152;
-    pub(crate) const RX_FRAMES: usize = 192;
-    pub(crate) const RX_BYTES: usize = 200;
-    pub(crate) const RX_MISSED: usize = 208;
-    pub(crate) const RX_MALFORMED: usize = 216;
+    pub(crate) const HEAD: usize = 0;
+    pub(crate) const RECLAIM: usize = 8;
+    pub(crate) const TX_FRAMES: usize = 64;
+    pub(crate) const TX_BYTES: usize = 72;
+    pub(crate) const TX_WAITS: usize = 80;
+    pub(crate) const TX_REFUSED: usize = 88;
+    pub(crate) const RX_FRAMES: usize = 128;
+    pub(crate) const RX_BYTES: usize = 136;
+    pub(crate) const RX_MISSED: usize = 144;
+    pub(crate) const RX_MALFORMED: usize = 152;
     /// When a sender gave up waiting for this member, in ns; 0: nobody has.
-    pub(crate) const STALLED_NS: usize = 256;
-    /// 64 words: bit `s % 64` of word `s / 64` says that slot `s` has published something.
-    pub(crate) const PENDING: usize = 512;
+    pub(crate) const STALLED_NS: usize = 192;
 }
 
 /// Offsets in a pair record.
@@ -222,12 +239,18 @@ mod tests {
             let geometry = Geometry::new(&config);
             assert!(config.is_valid());
             let last = max_members - 1;
-            assert!(geometry.slot(last) + SLOT_BYTES <= geometry.areas_at());
-            assert_eq!(geometry.area(last) + geometry.area_bytes(), geometry.file_bytes());
-            assert!(geometry.pair(0, last) + PAIR_BYTES <= geometry.ring(0));
-            assert_eq!(geometry.ring(0) + geometry.ring_bytes, geometry.area(1));
-            assert!(geometry.ring(last).is_multiple_of(PAGE));
+            assert_eq!(geometry.slot(last) + SLOT_BYTES, geometry.bell(0));
+            assert!(geometry.bell(0).is_multiple_of(UNIT));
+            let bits = usize::from(max_members).div_ceil(8);
+            assert!(geometry.bell(0) + bell::PENDING + bits <= geometry.bell(1));
+            assert_eq!(geometry.control(last) + CONTROL_BYTES, geometry.control(max_members));
+            assert!(geometry.control(max_members) <= geometry.row(0).start);
+            assert!(geometry.pair(last, 0) + PAIR_BYTES <= geometry.row(0).end);
+            assert_eq!(geometry.row(0).end, geometry.row(1).start);
+            assert_eq!(geometry.row(last).end, geometry.ring(0).start);
+            assert_eq!(geometry.ring(0).end, geometry.ring(1).start);
+            assert_eq!(geometry.ring(last).end, geometry.file_bytes());
+            assert!(geometry.ring(last).start.is_multiple_of(PAGE));
         }
-        assert!(control::PENDING + usize::from(MAX_MEMBERS) / 8 < CONTROL_BYTES);
     }
 }

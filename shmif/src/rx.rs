@@ -89,13 +89,15 @@ impl Rx {
         while words != 0 {
             let index = words.trailing_zeros() as usize;
             words &= words - 1;
-            self.collect_word(index);
+            if index < self.member.bus.geometry().pending_words() {
+                self.collect_word(index);
+            }
         }
     }
 
     /// The same without the summary, which somebody may have scribbled over.
     fn collect_all(&mut self) {
-        for index in 0..usize::from(self.member.bus.geometry().max_members).div_ceil(64) {
+        for index in 0..self.member.bus.geometry().pending_words() {
             self.collect_word(index);
         }
     }
@@ -296,6 +298,7 @@ impl LinkRx for Rx {
         self.member.show_movement();
         self.collect();
         let before = sink.len();
+        let looked = !self.ready.is_empty();
         while let Some(slot) = self.ready.front().copied() {
             let left = budget.saturating_sub(sink.len() - before);
             if left == 0 {
@@ -310,7 +313,7 @@ impl LinkRx for Rx {
             }
         }
         self.member.backlog.store(!self.ready.is_empty(), Relaxed);
-        if sink.len() > before {
+        if looked {
             self.show_counts();
         }
         Ok(sink.len() - before)

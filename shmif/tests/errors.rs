@@ -228,7 +228,7 @@ fn a_full_disk_is_an_error_when_joining_and_not_a_signal_later() {
     let mut program = Command::new("unshare");
     // A small file system of our own needs a namespace, where the machine allows one.
     let mount = format!(
-        "mount -t tmpfs -o size=1700k none '{0}' 2>/dev/null || exit 77; exec \"$0\" \"$@\"",
+        "mount -t tmpfs -o size=2000k none '{0}' 2>/dev/null || exit 77; exec \"$0\" \"$@\"",
         folder.display()
     );
     program.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount]);

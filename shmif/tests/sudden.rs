@@ -224,10 +224,14 @@ fn scribble(offset: u64, len: usize, hits: &[u8]) {
     }
 }
 
-const PAGE: u64 = 4096;
 /// Of the default geometry, as `docs/bus-format.md` has it.
-const AREAS_AT: u64 = PAGE + 1024 * 128;
-const AREA: u64 = PAGE + 1024 * 64 + 512 * 1024;
+const PAGE: u64 = 4096;
+const SLOTS: u64 = 1024;
+const BELLS_AT: u64 = PAGE + SLOTS * 128;
+const CONTROLS_AT: u64 = BELLS_AT + SLOTS * 192;
+const PAIRS_AT: u64 = CONTROLS_AT + SLOTS * 256;
+const RINGS_AT: u64 = PAIRS_AT + SLOTS * SLOTS * 64;
+const RING: u64 = 512 * 1024;
 
 #[test]
 fn a_header_that_was_scribbled_over_is_restored() {
@@ -240,21 +244,31 @@ fn slots_that_were_scribbled_over_are_restored() {
 }
 
 #[test]
-fn a_control_page_that_was_scribbled_over_is_survived() {
-    scribble(AREAS_AT, PAGE as usize, &[1]);
+fn bells_that_were_scribbled_over_are_survived() {
+    scribble(BELLS_AT, 3 * 192, &[]);
+}
+
+#[test]
+fn a_control_block_that_was_scribbled_over_is_survived() {
+    scribble(CONTROLS_AT, 256, &[1]);
 }
 
 #[test]
 fn pair_records_that_were_scribbled_over_are_survived() {
-    scribble(AREAS_AT + PAGE, 1024 * 64, &[]);
+    scribble(PAIRS_AT, (SLOTS * 64) as usize, &[]);
 }
 
 #[test]
 fn a_ring_that_was_scribbled_over_is_survived() {
-    scribble(AREAS_AT + AREA - 512 * 1024, 512 * 1024, &[1]);
+    scribble(RINGS_AT, RING as usize, &[1]);
 }
 
 #[test]
-fn everything_scribbled_over_at_once_is_survived() {
-    scribble(0, (AREAS_AT + 3 * AREA) as usize, &[1, 2, 3]);
+fn everything_before_the_rings_scribbled_over_at_once_is_survived() {
+    scribble(0, (PAIRS_AT + 3 * SLOTS * 64) as usize, &[1, 2, 3]);
+}
+
+#[test]
+fn all_rings_scribbled_over_at_once_are_survived() {
+    scribble(RINGS_AT, 3 * RING as usize, &[1, 2, 3]);
 }

@@ -16,9 +16,11 @@ const FRAME_BYTES: std::ops::RangeInclusive<usize> = 14..=65_549;
 /// Bytes of one scribble in the input.
 const SCRIBBLE_BYTES: usize = 12;
 const PAGE: usize = 4096;
-/// Where, in a bus of three members with rings of 256 KiB, the areas begin, and how long each is.
-const AREAS_AT: usize = 2 * PAGE;
-const AREA_BYTES: usize = 2 * PAGE + 256 * 1024;
+/// Where, in a bus of three members with rings of 256 KiB, everything begins.
+const BELLS_AT: usize = PAGE + 3 * 128;
+const CONTROLS_AT: usize = BELLS_AT + 3 * 128;
+const ROWS_AT: usize = 2 * PAGE;
+const RINGS_AT: usize = ROWS_AT + 3 * PAGE;
 
 /// One word written somewhere.
 ///
@@ -40,16 +42,17 @@ impl Scribble {
         let (head, value) = bytes.split_first_chunk::<4>()?;
         let offset = usize::from(u16::from_le_bytes([head[2], head[3]]));
         let slot = usize::from(head[1] >> 4) % 3;
-        let area = AREAS_AT + slot * AREA_BYTES;
+        let ring = RINGS_AT + slot * 256 * 1024;
         let at = match head[1] % 8 {
             0 => offset % 80,
             1 => 1024 + offset % 64,
             2 => PAGE + slot * 128 + offset % 128,
-            3 => area + offset % 320,
-            4 => area + 512 + offset % 512,
-            5 => area + PAGE + offset % 192,
-            6 => area + 2 * PAGE + offset % 1024,
-            _ => area + 2 * PAGE + offset * 4,
+            3 => BELLS_AT + slot * 128 + offset % 128,
+            4 => CONTROLS_AT + slot * 256 + offset % 256,
+            5 => ROWS_AT + slot * PAGE + offset % 192,
+            6 => ring + offset % 1024,
+            // Never the last seven bytes of the file: it must not grow.
+            _ => ring + offset * 4 % (256 * 1024 - 8),
         };
         Some(Scribble { early: head[0] & 1 == 0, at, value: value.try_into().ok()? })
     }
