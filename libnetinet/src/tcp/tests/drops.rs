@@ -30,12 +30,13 @@ fn scene_of(reason: DropReason) -> Option<Net> {
         DropReason::TcpMalformed => raw(b""),
         DropReason::TcpChecksum => raw(b"certainly no segment of TCP"),
         DropReason::TcpNoConnection => Some(drops_of(config, |net, b| {
-            net.b.table.abort(net.now, b);
-            net.pump(Side::B);
-            let id = net.a.table.iter().next().expect("A lives").0;
-            assert_eq!(net.send(Side::A, id, b"x"), Ok(1));
-            net.pump(Side::A);
-            net.run_for(ms(1));
+            let tuple = net.info(Side::B, b).tuple;
+            let from = ConnectFrom::default();
+            let nobody = (tuple.local, 81).into();
+            let now = net.now;
+            let begun = net.a.table.connect(now, &mut net.a.path, from, nobody, &|_| true);
+            assert!(begun.is_ok());
+            net.run_for(ms(10));
         })),
         DropReason::TcpOutOfWindow => forged(|f| {
             f.header.seq += 1 << 30;
@@ -88,6 +89,7 @@ fn scene_of(reason: DropReason) -> Option<Net> {
                 let _ = net.send(Side::A, id, &[0; 100_000]);
                 net.run_for(ms(300));
             }
+            let _ = net.send(Side::A, id, &[0; 100_000]);
             net.run_for(secs(10));
         })),
         _ => None,
