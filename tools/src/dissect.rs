@@ -85,7 +85,7 @@ fn ethernet(
     let with_header = context.detail.link_header;
     if with_header {
         let (src, dst) = (MacAddr(header.source()), MacAddr(header.destination()));
-        write!(out, "{src} > {}, ", mac_name(dst))?;
+        write!(out, "{src} > {dst}, ")?;
         ethertype(kind, out)?;
         write!(out, ", length {wire_len}: ")?;
     }
@@ -94,11 +94,11 @@ fn ethernet(
             return out.write_str("[|vlan]");
         };
         let tag = u16::from_be_bytes([a, b]);
-        write!(out, "vlan {}, p {}", tag & 0xfff, tag >> 13)?;
-        out.write_str(if tag & 0x1000 == 0 { ", " } else { ", DEI, " })?;
         kind = EtherType(u16::from_be_bytes([c, d]));
         payload = rest;
         if with_header {
+            write!(out, "vlan {}, p {}", tag & 0xfff, tag >> 13)?;
+            out.write_str(if tag & 0x1000 == 0 { ", " } else { ", DEI, " })?;
             ethertype(kind, out)?;
             out.write_str(", ")?;
         }
@@ -137,7 +137,7 @@ fn unknown(
         return write!(out, "{} bytes of payload", header.payload_slice().len());
     }
     let (src, dst) = (MacAddr(header.source()), MacAddr(header.destination()));
-    write!(out, "{src} > {}, ", mac_name(dst))?;
+    write!(out, "{src} > {dst}, ")?;
     ethertype(kind, out)?;
     write!(out, ", length {wire_len}")
 }
@@ -155,10 +155,6 @@ fn bare_ip(context: &mut Context<'_>, packet: &[u8], out: &mut String) -> fmt::R
         Some(other) => write!(out, "IP version {other}?"),
         None => out.write_str("[|ip]"),
     }
-}
-
-fn mac_name(mac: MacAddr) -> String {
-    if mac == MacAddr::BROADCAST { "Broadcast".to_owned() } else { mac.to_string() }
 }
 
 fn ethertype(kind: EtherType, out: &mut String) -> fmt::Result {

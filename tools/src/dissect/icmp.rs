@@ -50,7 +50,7 @@ pub(super) fn line(
         write!(out, " (wrong icmp cksum {:x} (->{:x})!)", icmp.checksum(), checksum(&right))?;
     }
     if matches!(kind, 3 | 4 | 5 | 11 | 12) && context.depth < MAX_DEPTH {
-        out.write_str("\n\tIP ")?;
+        out.write_str(if context.detail.link_header { "\n\t" } else { "\n\tIP " })?;
         context.depth += 1;
         ip::v4(context, &bytes[8..], out)?;
         context.depth -= 1;

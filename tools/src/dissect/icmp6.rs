@@ -30,7 +30,7 @@ pub(super) fn line(
     message(kind, icmp.code_u8(), bytes, out)?;
     write!(out, ", length {}", packet.len)?;
     if kind < 128 && context.detail.verbosity > 0 && context.depth < MAX_DEPTH {
-        out.write_str("\n\tIP6 ")?;
+        out.write_str(if context.detail.link_header { "\n\t" } else { "\n\tIP6 " })?;
         context.depth += 1;
         ip::v6(context, &bytes[8..], out)?;
         context.depth -= 1;

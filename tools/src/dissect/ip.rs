@@ -73,14 +73,15 @@ pub(super) fn v4(context: &mut Context<'_>, packet: &[u8], out: &mut String) -> 
     };
     let header_len = header.slice().len();
     let total_len = usize::from(header.total_len());
+    // What an ICMP error quotes is cut by its nature.
+    if packet.len() < total_len && context.depth == 0 {
+        write!(out, "truncated-ip - {} bytes missing! ", total_len - packet.len())?;
+    }
     if context.detail.verbosity > 0 {
         v4_fields(&header, out)?;
     }
     if total_len < header_len {
         return write!(out, "bad-len {total_len}");
-    }
-    if packet.len() < total_len {
-        write!(out, "truncated-ip - {} bytes missing! ", total_len - packet.len())?;
     }
     let bytes = &cut(packet, total_len)[header_len..];
     let (src, dst) = (header.source_addr().into(), header.destination_addr().into());
@@ -103,12 +104,12 @@ pub(super) fn v6(context: &mut Context<'_>, packet: &[u8], out: &mut String) -> 
         };
     };
     let payload_len = usize::from(header.payload_length());
+    let rest = &packet[header.header_len()..];
+    if rest.len() < payload_len && context.depth == 0 {
+        write!(out, "truncated-ip6 - {} bytes missing! ", payload_len - rest.len())?;
+    }
     if context.detail.verbosity > 0 {
         v6_fields(&header, out)?;
-    }
-    let rest = &packet[header.header_len()..];
-    if rest.len() < payload_len {
-        write!(out, "truncated-ip6 - {} bytes missing!", payload_len - rest.len())?;
     }
     let (src, dst) = (header.source_addr().into(), header.destination_addr().into());
     let mut bytes = cut(rest, payload_len);

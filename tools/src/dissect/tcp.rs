@@ -87,7 +87,7 @@ pub(super) fn line(
     let seq = tcp.sequence_number().wrapping_sub(seq_base);
     if payload > 0 {
         write!(out, ", seq {seq}:{}", seq.wrapping_add(payload as u32))?;
-    } else if tcp.syn() || tcp.fin() || tcp.rst() {
+    } else if tcp.syn() || tcp.fin() || tcp.rst() || context.detail.verbosity > 1 {
         write!(out, ", seq {seq}")?;
     }
     if tcp.ack() {

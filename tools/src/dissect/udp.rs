@@ -4,13 +4,17 @@ use std::fmt::{self, Write as _};
 
 use etherparse::UdpHeaderSlice;
 
-use super::Context;
 use super::ip::Transport;
 use super::tcp::endpoint;
+use super::{Context, be16};
 
 pub(super) fn line(context: &Context<'_>, packet: &Transport<'_>, out: &mut String) -> fmt::Result {
     let Ok(header) = UdpHeaderSlice::from_slice(packet.bytes) else {
-        return write!(out, "{} > {}: [|udp]", packet.src, packet.dst);
+        let (Some(src), Some(dst)) = (be16(packet.bytes, 0), be16(packet.bytes, 2)) else {
+            return write!(out, "{} > {}: [|udp]", packet.src, packet.dst);
+        };
+        let (src, dst) = (endpoint(packet.src, src), endpoint(packet.dst, dst));
+        return write!(out, "{src} > {dst}: truncated-udp {}", packet.bytes.len());
     };
     let src = endpoint(packet.src, header.source_port());
     let dst = endpoint(packet.dst, header.destination_port());
@@ -19,7 +23,7 @@ pub(super) fn line(context: &Context<'_>, packet: &Transport<'_>, out: &mut Stri
     if len < 8 && len != 0 {
         return write!(out, "truncated-udplength {len}");
     }
-    if context.detail.verbosity > 0 {
+    if context.detail.verbosity > 1 {
         match header.checksum() {
             0 => out.write_str("[no cksum] ")?,
             _ if !packet.is_whole() => {}

@@ -76,7 +76,7 @@ impl Clock {
 /// Frames of several senders may be a little out of order.
 fn span(at: Duration, from: Duration) -> String {
     let (sign, span) = match at.checked_sub(from) {
-        Some(later) => ("", later),
+        Some(later) => (" ", later),
         None => ("-", from.saturating_sub(at)),
     };
     let seconds = span.as_secs();
@@ -103,9 +103,9 @@ mod tests {
         assert_eq!(stamps(TimeStyle::Epoch)[0], "1000000000.123456 ");
         assert_eq!(
             stamps(TimeStyle::Delta),
-            ["00:00:00.000000 ", "00:00:00.876544 ", "-00:00:00.100000 "]
+            [" 00:00:00.000000 ", " 00:00:00.876544 ", "-00:00:00.100000 "]
         );
         assert_eq!(stamps(TimeStyle::DateAndTime)[0], "2001-09-09 01:46:40.123456 ");
-        assert_eq!(stamps(TimeStyle::SinceFirst)[2], "00:00:00.776544 ");
+        assert_eq!(stamps(TimeStyle::SinceFirst)[2], " 00:00:00.776544 ");
     }
 }
