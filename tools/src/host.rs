@@ -1,0 +1,115 @@
+//! Turns what `--if` says into a running stack.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use libnet::InterfaceSpec;
+use rumpnet::{Shmif, Stack};
+use shmif::{AttachError, BusConfig};
+
+use crate::fail::{Failure, Status};
+use crate::ifspec::{IfKind, IfSpec};
+
+/// Whether a bus that is not there is made without being asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Create {
+    /// Only if the interface says `create`.
+    IfAsked,
+    /// Always.
+    Always,
+}
+
+/// A stack over the given interfaces; `name` is what the buses list it as where the interface
+/// does not say. `lo0` is always there.
+///
+/// # Errors
+/// No bus there, or one that cannot be joined; status 2, as nothing could be tried.
+pub fn start(interfaces: &[IfSpec], create: Create, name: &str) -> Result<Stack, Failure> {
+    let mut builder = Stack::builder();
+    for spec in interfaces {
+        let interface = attach(spec, create, name)
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        builder = builder.interface(interface);
+    }
+    builder.start().map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn attach(spec: &IfSpec, create: Create, name: &str) -> Result<InterfaceSpec, AttachError> {
+    let IfKind::Shmif = spec.kind;
+    let mut link = if spec.create || create == Create::Always {
+        Shmif::create_or_attach(&spec.path, BusConfig::default())?
+    } else {
+        Shmif::attach(&spec.path)?
+    };
+    link = link.name(spec.name.as_deref().unwrap_or(name));
+    if let Some(mac) = spec.mac {
+        link = link.mac(mac);
+    }
+    if let Some(mtu) = spec.mtu {
+        link = link.mtu(mtu);
+    }
+    let mut interface = InterfaceSpec::new(link);
+    interface.addrs.clone_from(&spec.addrs);
+    interface.gateways.clone_from(&spec.gateways);
+    interface.mtu = spec.mtu;
+    Ok(interface)
+}
+
+/// The address that a user wrote: an IP address, or `localhost`. There is no name service here.
+///
+/// # Errors
+/// Anything else.
+pub fn parse_ip(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
+        text => text
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse()
+            .map_err(|_| format!("`{text}` is not an IP address; names are not looked up")),
+    }
+}
+
+/// Says why something could not be done with a peer, and what to look at.
+pub fn peer_failure(what: &str, peer: SocketAddr, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::NetworkUnreachable => {
+            ": give an interface an address in its network, or a gateway (gw=)"
+        }
+        io::ErrorKind::HostUnreachable => ": is a node with that address on the bus? see rumpnet ls",
+        io::ErrorKind::ConnectionRefused => ": nothing listens there",
+        _ => "",
+    };
+    let peer = match peer.port() {
+        0 => peer.ip().to_string(),
+        _ => peer.to_string(),
+    };
+    Failure::new(format!("{what} {peer}: {}{hint}", plain(error))).with_status(Status::FAILED)
+}
+
+/// The error as C's `strerror` has it, without Rust's number behind.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_are_hosts() {
+        assert_eq!(parse_ip("localhost").unwrap().to_string(), "127.0.0.1");
+        assert_eq!(parse_ip("[fd00::1]").unwrap().to_string(), "fd00::1");
+        assert!(parse_ip("alice").unwrap_err().contains("`alice` is not an IP address"));
+    }
+
+    #[test]
+    fn errors_lose_their_number() {
+        let error = io::Error::from_raw_os_error(111);
+        assert_eq!(plain(&error), "Connection refused");
+    }
+}

@@ -1,0 +1,119 @@
+//! `rumpnet nc`: standard input and output over TCP or UDP.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+use rumpnet::Stack;
+
+use crate::cli::{Global, Interfaces};
+use crate::fail::{Failure, Outcome, Status};
+use crate::host::{self, Create};
+use crate::signals::Interrupts;
+use crate::units::parse_seconds;
+
+mod datagrams;
+mod input;
+mod stream;
+
+/// `rumpnet nc`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The end of standard input closes our sending side, and nc goes on until the other side closes too.")]
+pub struct NcArgs {
+    #[command(flatten)]
+    interfaces: Interfaces,
+    /// Wait for a connection, instead of making one
+    #[arg(short)]
+    listen: bool,
+    /// UDP instead of TCP
+    #[arg(short)]
+    udp: bool,
+    /// With -l: wait for the next when one has ended
+    #[arg(short = 'k', requires = "listen")]
+    keep: bool,
+    /// Close our sending side at the end of standard input; it is always so
+    #[arg(short = 'N')]
+    shutdown: bool,
+    /// Give up connecting after SECONDS, and end when nothing happened for as long
+    #[arg(short = 'w', value_name = "SECONDS", value_parser = parse_seconds)]
+    timeout: Option<Duration>,
+    /// Do not read standard input
+    #[arg(short = 'd')]
+    no_input: bool,
+    /// Connect and end at once: is something there?
+    #[arg(short = 'z', conflicts_with_all = ["listen", "udp"])]
+    scan: bool,
+    /// Send from this port
+    #[arg(short = 'p', value_name = "PORT", conflicts_with = "listen")]
+    source_port: Option<u16>,
+    /// Send from this address
+    #[arg(short = 's', value_name = "ADDRESS", value_parser = host::parse_ip)]
+    source: Option<IpAddr>,
+    /// [HOST] PORT: whom to connect to; with -l: the port to listen on, and an address of ours
+    #[arg(value_name = "[HOST] PORT", num_args = 1..=2, required = true)]
+    target: Vec<String>,
+}
+
+/// Connects, or waits for a connection, and passes bytes both ways until both sides have closed.
+///
+/// # Errors
+/// What std's sockets would give, with what to do about it.
+pub fn run(args: &NcArgs, global: &Global) -> Outcome {
+    let address = address(args)?;
+    let interrupts =
+        Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
+    let stack = host::start(&args.interfaces.interfaces, Create::IfAsked, "nc")?;
+    let session = Session { args, verbose: global.verbose > 0, stack, interrupts, address };
+    match (args.udp, args.listen) {
+        (false, false) => stream::connect(&session),
+        (false, true) => stream::listen(&session),
+        (true, false) => datagrams::connect(&session),
+        (true, true) => datagrams::listen(&session),
+    }
+}
+
+/// What all four ways of using it share.
+struct Session<'a> {
+    args: &'a NcArgs,
+    verbose: bool,
+    stack: Stack,
+    interrupts: Interrupts,
+    address: SocketAddr,
+}
+
+/// How long a blocked call sleeps before it looks whether the user has had enough.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+impl Session<'_> {
+    /// News for people, on stderr, with `-v`.
+    fn say(&self, text: &str) {
+        if self.verbose {
+            // Where stderr is closed nobody could read it anyway.
+            let _ = io::Write::write_all(&mut io::stderr(), format!("{text}\n").as_bytes());
+        }
+    }
+
+    /// What ends by a signal has the status that shells expect of it.
+    fn interrupted(&self) -> Outcome {
+        Ok(if self.interrupts.is_stopped() { Status(130) } else { Status::DONE })
+    }
+}
+
+fn address(args: &NcArgs) -> Result<SocketAddr, Failure> {
+    let (host, port) = match &args.target[..] {
+        [port] if args.listen => (None, port),
+        [host, port] => (Some(host), port),
+        _ => return Err(Failure::usage("nc needs HOST and PORT, or -l and PORT")),
+    };
+    let port = port.parse::<u16>().ok().filter(|port| *port > 0);
+    let port = port.ok_or_else(|| {
+        Failure::usage(format!("`{}` is not a port, 1 to 65535", args.target[args.target.len() - 1]))
+    })?;
+    let host = match host {
+        Some(host) => host::parse_ip(host).map_err(Failure::usage)?,
+        None => args.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+    };
+    Ok(SocketAddr::new(host, port))
+}
