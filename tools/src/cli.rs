@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::ifspec::IfSpec;
-use crate::{dump, generate, ls};
+use crate::{demo, dump, generate, ls, nc, node, perf, ping};
 
 /// TCP/IP stacks in ordinary processes, joined by a bus that is a file.
 #[derive(Parser, Debug)]
@@ -38,10 +38,23 @@ pub struct Global {
 /// The subcommands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Stay on a bus, or several, and answer
+    Node(node::NodeArgs),
+    /// Ask a node for echoes
+    Ping(ping::PingArgs),
+    /// Pass standard input and output over TCP or UDP
+    Nc(nc::NcArgs),
+    /// Measure throughput and latency between two nodes
+    Perf(perf::PerfArgs),
     /// List the members of a bus
     Ls(ls::LsArgs),
     /// Show the frames on a bus, or those that a capture holds
     Dump(dump::DumpArgs),
+    /// Show everything once: three processes on a bus, every result checked
+    Demo(demo::DemoArgs),
+    /// One of the demonstration's hosts
+    #[command(hide = true)]
+    DemoHost(demo::host::DemoHostArgs),
     /// Write shell completions to standard output
     #[command(hide = true)]
     Completions(generate::CompletionsArgs),

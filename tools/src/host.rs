@@ -27,8 +27,8 @@ pub enum Create {
 pub fn start(interfaces: &[IfSpec], create: Create, name: &str) -> Result<Stack, Failure> {
     let mut builder = Stack::builder();
     for spec in interfaces {
-        let interface = attach(spec, create, name)
-            .map_err(|error| Failure::usage(error.to_string()))?;
+        let interface =
+            attach(spec, create, name).map_err(|error| Failure::usage(error.to_string()))?;
         builder = builder.interface(interface);
     }
     builder.start().map_err(|error| Failure::usage(error.to_string()))
@@ -37,7 +37,7 @@ pub fn start(interfaces: &[IfSpec], create: Create, name: &str) -> Result<Stack,
 fn attach(spec: &IfSpec, create: Create, name: &str) -> Result<InterfaceSpec, AttachError> {
     let IfKind::Shmif = spec.kind;
     let mut link = if spec.create || create == Create::Always {
-        Shmif::create_or_attach(&spec.path, BusConfig::default())?
+        Shmif::create_or_attach(&spec.path, &BusConfig::default())?
     } else {
         Shmif::attach(&spec.path)?
     };
@@ -76,7 +76,9 @@ pub fn peer_failure(what: &str, peer: SocketAddr, error: &io::Error) -> Failure 
         io::ErrorKind::NetworkUnreachable => {
             ": give an interface an address in its network, or a gateway (gw=)"
         }
-        io::ErrorKind::HostUnreachable => ": is a node with that address on the bus? see rumpnet ls",
+        io::ErrorKind::HostUnreachable => {
+            ": is a node with that address on the bus? see rumpnet ls"
+        }
         io::ErrorKind::ConnectionRefused => ": nothing listens there",
         _ => "",
     };

@@ -2,14 +2,21 @@
 
 pub mod bus;
 pub mod cli;
+pub mod demo;
 pub mod dissect;
 pub mod dump;
+pub mod echo;
 pub mod fail;
 pub mod filter;
 pub mod generate;
+pub mod host;
 pub mod ifspec;
 pub mod ls;
+pub mod nc;
+pub mod node;
 pub mod output;
+pub mod perf;
+pub mod ping;
 pub mod signals;
 pub mod table;
 pub mod units;
@@ -46,6 +53,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: &Cli) -> Outcome {
     let global = &cli.global;
     match &cli.command {
+        Command::Node(args) => node::run(args, global),
+        Command::Ping(args) => ping::run(args, global),
+        Command::Perf(args) => perf::run(args, global),
+        Command::Demo(args) => demo::run(args, global),
+        Command::DemoHost(args) => demo::host::run(args),
+        Command::Nc(args) => nc::run(args, global),
         Command::Ls(args) => ls::run(args, global),
         Command::Dump(args) => dump::run(args, global),
         Command::Completions(args) => generate::completions(args),

@@ -109,7 +109,10 @@ fn address(args: &NcArgs) -> Result<SocketAddr, Failure> {
     };
     let port = port.parse::<u16>().ok().filter(|port| *port > 0);
     let port = port.ok_or_else(|| {
-        Failure::usage(format!("`{}` is not a port, 1 to 65535", args.target[args.target.len() - 1]))
+        Failure::usage(format!(
+            "`{}` is not a port, 1 to 65535",
+            args.target[args.target.len() - 1]
+        ))
     })?;
     let host = match host {
         Some(host) => host::parse_ip(host).map_err(Failure::usage)?,

@@ -41,8 +41,9 @@ pub fn run(args: &NodeArgs, global: &Global) -> Outcome {
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
     let stack = host::start(&args.interfaces.interfaces, Create::Always, &args.name)?;
     if let Some(port) = args.echo {
-        echo::serve(&stack, port)
-            .map_err(|error| Failure::doing(format_args!("cannot listen on port {port}"), &error))?;
+        echo::serve(&stack, port).map_err(|error| {
+            Failure::doing(format_args!("cannot listen on port {port}"), &error)
+        })?;
     }
     let mut output = Output::new();
     introduce(args, global, &stack, &mut output)?;
@@ -68,14 +69,17 @@ fn introduce(
 ) -> Result<(), Failure> {
     let interfaces: Vec<_> = stack.inet().engine().interfaces().cloned().collect();
     if global.json {
-        let all: Vec<Value> = interfaces.iter().map(|iface| {
-            let config = iface.config();
-            json!({
-                "name": iface.name, "kind": iface.link.kind, "target": iface.link.target,
-                "mac": iface.mac().to_string(), "mtu": config.mtu,
-                "addrs": config.addrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        let all: Vec<Value> = interfaces
+            .iter()
+            .map(|iface| {
+                let config = iface.config();
+                json!({
+                    "name": iface.name, "kind": iface.link.kind, "target": iface.link.target,
+                    "mac": iface.mac().to_string(), "mtu": config.mtu,
+                    "addrs": config.addrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                })
             })
-        }).collect();
+            .collect();
         let echo = args.echo.map(|port| SocketAddr::from(([0, 0, 0, 0], port)).to_string());
         output.json(&json!({
             "event": "up", "name": args.name, "pid": std::process::id(),
@@ -89,7 +93,11 @@ fn introduce(
         let addrs = if addrs.is_empty() { "no address".to_owned() } else { addrs.join(" ") };
         output.line(format!(
             "{} is up: {} on {}, {addrs}, mac {}, mtu {}",
-            args.name, iface.name, iface.link.target, iface.mac(), config.mtu
+            args.name,
+            iface.name,
+            iface.link.target,
+            iface.mac(),
+            config.mtu
         ))?;
     }
     if let Some(port) = args.echo {

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
-use libnet::driver::Driver as _;
 use libnet::net::Socket;
 use libnet::socket::SocketOption;
 use libnet::{Family, Instant, Protocol, SockType};
@@ -21,6 +20,7 @@ use crate::units::parse_seconds;
 
 mod flight;
 mod probe;
+pub(crate) mod round;
 mod stats;
 
 use flight::{Arrival, Flight};
@@ -326,11 +326,11 @@ impl<'a> Run<'a> {
         let answered = match received {
             Ok(received) => {
                 let from = received.from.map_or(self.args.destination, |from| from.ip());
-                let arrival = if received.rx_at == Instant::ZERO { self.now() } else { received.rx_at };
+                let arrival =
+                    if received.rx_at == Instant::ZERO { self.now() } else { received.rx_at };
                 let bytes = &buffer[..received.bytes.min(buffer.len())];
                 let message = probe::strip_ip(bytes, self.args.destination);
-                let answer =
-                    probe::read(message, self.id, self.args.destination, &self.payload);
+                let answer = probe::read(message, self.id, self.args.destination, &self.payload);
                 match answer {
                     Some(answer) => self.take(&answer, from, received.ttl, arrival)?,
                     None => false,
@@ -508,7 +508,8 @@ impl<'a> Run<'a> {
 }
 
 fn open(args: &PingArgs, stack: &Stack) -> Result<Socket, Failure> {
-    let wrong = |what: &'static str| move |error: io::Error| Failure::doing(what, &host::plain(&error));
+    let wrong =
+        |what: &'static str| move |error: io::Error| Failure::doing(what, &host::plain(&error));
     let family = Family::of(&args.destination);
     let protocol = if args.destination.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 };
     let socket = stack
@@ -524,9 +525,9 @@ fn open(args: &PingArgs, stack: &Stack) -> Result<Socket, Failure> {
     }
     if let Some(from) = &args.from {
         match from.parse() {
-            Ok(addr) => socket
-                .bind(SocketAddr::new(addr, 0))
-                .map_err(|error| Failure::doing(format_args!("cannot send from {addr}"), &host::plain(&error)))?,
+            Ok(addr) => socket.bind(SocketAddr::new(addr, 0)).map_err(|error| {
+                Failure::doing(format_args!("cannot send from {addr}"), &host::plain(&error))
+            })?,
             Err(_) => options.push(SocketOption::BindToDevice(from.clone())),
         }
     }

@@ -61,9 +61,8 @@ pub(super) fn listen(session: &Session<'_>) -> Outcome {
 }
 
 fn bind(session: &Session<'_>, local: SocketAddr) -> Result<UdpSocket, Failure> {
-    let wrong = |error: io::Error| {
-        Failure::new(format!("cannot bind {local}: {}", host::plain(&error)))
-    };
+    let wrong =
+        |error: io::Error| Failure::new(format!("cannot bind {local}: {}", host::plain(&error)));
     let socket = session.stack.udp_bind(local).map_err(wrong)?;
     socket.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
     socket.set_write_timeout(Some(PATIENCE)).map_err(wrong)?;

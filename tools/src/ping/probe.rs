@@ -33,12 +33,7 @@ pub(super) fn request(is_v4: bool, id: u16, seq: u16, payload: &[u8]) -> Vec<u8>
 
 /// What a received ICMP message says about requests of ours: those with `id` to `destination`.
 /// `None`: nothing.
-pub(super) fn read(
-    message: &[u8],
-    id: u16,
-    destination: IpAddr,
-    payload: &[u8],
-) -> Option<Answer> {
+pub(super) fn read(message: &[u8], id: u16, destination: IpAddr, payload: &[u8]) -> Option<Answer> {
     match destination {
         IpAddr::V4(destination) => {
             let icmp = Icmpv4Slice::from_slice(message).ok()?;

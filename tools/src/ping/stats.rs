@@ -68,10 +68,7 @@ impl Stats {
     /// The last lines of a run that took `elapsed`.
     pub(super) fn summary(&self, destination: &str, elapsed: Duration, flood: bool) -> String {
         let mut text = format!("\n--- {destination} ping statistics ---\n");
-        text += &format!(
-            "{} packets transmitted, {} received",
-            self.transmitted, self.received
-        );
+        text += &format!("{} packets transmitted, {} received", self.transmitted, self.received);
         if self.duplicates > 0 {
             text += &format!(", +{} duplicates", self.duplicates);
         }
@@ -145,8 +142,7 @@ mod tests {
 
     #[test]
     fn duplicates_errors_and_pipe_are_named_if_there_are_any() {
-        let stats =
-            Stats { transmitted: 4, duplicates: 1, errors: 2, pipe: 4, ..Stats::default() };
+        let stats = Stats { transmitted: 4, duplicates: 1, errors: 2, pipe: 4, ..Stats::default() };
         assert_eq!(
             stats.summary("10.0.0.1", ms(3100), false),
             "\n--- 10.0.0.1 ping statistics ---\n\

@@ -1,0 +1,93 @@
+//! The file that crosses: made, hashed, watched.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+
+use crate::fail::Failure;
+
+/// Bytes made or hashed at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Makes a file of `size` bytes that no compression or repetition would carry; its SHA-256.
+pub(super) fn make(path: &Path, size: u64) -> Result<String, Failure> {
+    let wrong =
+        |error: io::Error| Failure::doing(format_args!("cannot write {}", path.display()), &error);
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| Failure::doing("no entropy", &error))?;
+    let mut state = u64::from_le_bytes(seed);
+    let mut file = BufWriter::with_capacity(CHUNK_BYTES, File::create(path).map_err(wrong)?);
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut left = size;
+    while left > 0 {
+        for word in chunk.chunks_exact_mut(8) {
+            word.copy_from_slice(&next(&mut state).to_le_bytes());
+        }
+        let len = left.min(CHUNK_BYTES as u64);
+        let bytes = &chunk[..len as usize];
+        hash.update(bytes);
+        file.write_all(bytes).map_err(wrong)?;
+        left -= len;
+    }
+    file.flush().map_err(wrong)?;
+    Ok(hex(&hash.finalize()))
+}
+
+/// A file's SHA-256.
+pub(super) fn hash(path: &Path) -> Result<String, Failure> {
+    let wrong =
+        |error: io::Error| Failure::doing(format_args!("cannot read {}", path.display()), &error);
+    let mut file = File::open(path).map_err(wrong)?;
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk).map_err(wrong)? {
+            0 => return Ok(hex(&hash.finalize())),
+            bytes => hash.update(&chunk[..bytes]),
+        }
+    }
+}
+
+/// A bar on the terminal; none where stderr is no terminal, or programs read.
+pub(super) fn progress(size: u64, json: bool) -> ProgressBar {
+    if json {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(
+        "file     [{wide_bar}] {bytes}/{total_bytes} {binary_bytes_per_sec}",
+    );
+    ProgressBar::new(size).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// SplitMix64.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_file_has_the_hash_that_was_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        for size in [0, 1, 1_048_577] {
+            let made = make(&path, size).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
+            assert_eq!(hash(&path).unwrap(), made);
+        }
+    }
+}
