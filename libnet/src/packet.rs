@@ -337,8 +337,9 @@ impl Packet {
             return false;
         }
         let mut value = self.sum_from(start).finish();
-        // RFC 768: zero means "none" in UDP, and all ones is the same number; TCP allows both.
-        if value == 0 {
+        // RFC 768: zero means "none" in UDP, and all ones is the same number. In TCP zero is just
+        // a sum, and all ones looks wrong to who compares instead of adding up.
+        if value == 0 && usize::from(field) == UDP_CHECKSUM_AT {
             value = 0xffff;
         }
         self.write_at(at, &value.to_be_bytes());
@@ -403,6 +404,9 @@ impl Packet {
         }
     }
 }
+
+/// Where the checksum of UDP stands in its header.
+const UDP_CHECKSUM_AT: usize = 6;
 
 impl Default for Packet {
     fn default() -> Self {
@@ -482,6 +486,19 @@ mod tests {
         assert!(packet.complete_checksum());
         assert_eq!(packet.sum_from(14).finish(), 0);
         assert_eq!(packet.checksum, Checksum::Trusted);
+    }
+
+    #[test]
+    fn a_sum_of_zero_is_written_as_all_ones_in_udp_only() {
+        for (field, written) in [(6, [0xff, 0xff]), (16, [0, 0])] {
+            let mut bytes = vec![0; 20];
+            bytes[..2].copy_from_slice(&[0xff, 0xff]);
+            let mut packet = Packet::from_payload(bytes.into());
+            packet.checksum = Checksum::Partial { start: 0, field };
+            assert!(packet.complete_checksum());
+            let at = usize::from(field);
+            assert_eq!(packet.to_bytes()[at..at + 2], written);
+        }
     }
 
     #[test]

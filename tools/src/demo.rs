@@ -19,7 +19,7 @@ mod file;
 pub mod host;
 mod hosts;
 
-use capture::Capture;
+use capture::Part;
 use hosts::{HOSTS, Hosts};
 
 /// `rumpnet demo`.
@@ -45,7 +45,7 @@ const ROUNDS_MS: u64 = 500;
 /// The port of host c's echo service.
 const ECHO_PORT: u16 = 7;
 /// The port that the file goes to.
-const FILE_PORT: u16 = 9000;
+const FILE_PORT: u16 = 50_001;
 
 /// Shows everything once.
 ///
@@ -80,7 +80,6 @@ struct Demo<'a> {
     folder: PathBuf,
     bus: PathBuf,
     hosts: Hosts<'a>,
-    capture: Option<Capture>,
     results: Value,
     began: Instant,
 }
@@ -95,13 +94,11 @@ impl<'a> Demo<'a> {
         let bus = folder.join("demo.bus");
         Shmif::create_or_attach(&bus, &BusConfig::default())
             .map_err(|error| Failure::new(error.to_string()))?;
-        let capture = Capture::start(&bus, &folder.join("start.pcapng"))?;
         Ok(Demo {
             args,
             json: global.json,
             output: Output::new(),
             hosts: Hosts::new(interrupts),
-            capture: Some(capture),
             results: json!({"folder": folder, "bus": bus}),
             folder,
             bus,
@@ -115,8 +112,9 @@ impl<'a> Demo<'a> {
         self.transfer()?;
         self.udp_echo()?;
         self.latency()?;
-        self.check_capture()?;
-        self.leave()
+        let parts = self.stop_recording()?;
+        self.leave()?;
+        self.put_together(&parts)
     }
 
     fn start_hosts(&mut self) -> Result<(), Failure> {
@@ -254,10 +252,22 @@ impl<'a> Demo<'a> {
         Ok(())
     }
 
-    fn check_capture(&mut self) -> Result<(), Failure> {
-        let Some(capture) = self.capture.take() else { return Ok(()) };
-        let path = capture.path().to_path_buf();
-        let frames = capture.finish()?;
+    /// Ends what the hosts write down.
+    fn stop_recording(&mut self) -> Result<Vec<Part>, Failure> {
+        let mut parts = Vec::new();
+        for (host, _) in HOSTS {
+            let answer = self.hosts.ask(host, &json!({"do": "stop_recording"}))?;
+            let is_cut = answer["skipped"].as_u64().unwrap_or(0) > 0;
+            parts.push(Part { host, path: hosts::recording(&self.folder, host), is_cut });
+        }
+        Ok(parts)
+    }
+
+    fn put_together(&mut self, parts: &[Part]) -> Result<(), Failure> {
+        let path = self.folder.join("start.pcapng");
+        let frames = capture::merge(parts, &path).map_err(|error| {
+            Failure::doing(format_args!("the capture {}", path.display()), &error)
+        })?;
         if frames == 0 {
             return Err(Failure::new("the capture holds no frame"));
         }

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use libnet::net::{TcpListener, TcpStream, UdpSocket};
 use rumpnet::Stack;
@@ -14,69 +16,119 @@ use tracing::{debug, info};
 const MAX_CONNECTIONS: usize = 256;
 /// Bytes taken from a connection at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// How long a blocked call sleeps before it looks whether to end.
+const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Serves `port` on threads of its own, until the process ends.
-///
-/// # Errors
-/// The port is in use.
-pub fn serve(stack: &Stack, port: u16) -> io::Result<()> {
-    let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    let listener = stack.tcp_listen(addr)?;
-    let socket = stack.udp_bind(addr)?;
-    spawn("echo-tcp", move || accept(&listener))?;
-    spawn("echo-udp", move || datagrams(&socket))
+/// The running service. Dropping it ends its threads, so that they hold no socket any more.
+#[derive(Debug)]
+pub struct Echo {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+impl Echo {
+    /// Serves `port` on threads of its own.
+    ///
+    /// # Errors
+    /// The port is in use.
+    pub fn serve(stack: &Stack, port: u16) -> io::Result<Self> {
+        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let listener = stack.tcp_listen(addr)?;
+        listener.socket().set_read_timeout(Some(PATIENCE))?;
+        let socket = stack.udp_bind(addr)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut echo = Echo { stop: Arc::clone(&stop), threads: Vec::new() };
+        let flag = Arc::clone(&stop);
+        echo.threads.push(spawn("echo-tcp", move || accept(&listener, &flag))?);
+        echo.threads.push(spawn("echo-udp", move || datagrams(&socket, &stop))?);
+        Ok(echo)
+    }
 }
 
-fn accept(listener: &TcpListener) {
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        for thread in self.threads.drain(..) {
+            // One that panicked holds no socket either.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+fn accept(listener: &TcpListener, stop: &Arc<AtomicBool>) {
     let open = Arc::new(AtomicUsize::new(0));
-    loop {
+    while !stop.load(Ordering::Acquire) {
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
-            Err(error) => return info!(%error, "echo: no more connections"),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => {
+                info!(%error, "echo: no more connections");
+                break;
+            }
         };
         if open.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS {
             open.fetch_sub(1, Ordering::AcqRel);
             info!(%peer, "echo: refused, {MAX_CONNECTIONS} connections are open");
             continue;
         }
-        let counter = Arc::clone(&open);
+        let (counter, flag) = (Arc::clone(&open), Arc::clone(stop));
         let spawned = spawn("echo-conn", move || {
-            let ended = stream_back(&stream);
+            let ended = stream_back(&stream, &flag);
             debug!(%peer, ?ended, "echo: connection closed");
+            drop(stream);
             counter.fetch_sub(1, Ordering::AcqRel);
         });
         if spawned.is_err() {
             open.fetch_sub(1, Ordering::AcqRel);
         }
     }
+    // Every connection looks at the flag at least this often.
+    while open.load(Ordering::Acquire) > 0 {
+        std::thread::sleep(PATIENCE / 10);
+    }
 }
 
-fn stream_back(stream: &TcpStream) -> io::Result<()> {
+fn stream_back(stream: &TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
     let mut chunks = VecDeque::new();
-    while stream.recv_bytes(CHUNK_BYTES, &mut chunks)? > 0 {
-        for mut chunk in chunks.drain(..) {
-            while !chunk.is_empty() {
-                let sent = stream.send_bytes(&chunk)?;
-                let _ = chunk.split_to(sent);
+    while !stop.load(Ordering::Acquire) {
+        match stream.recv_bytes(CHUNK_BYTES, &mut chunks) {
+            Ok(0) => return stream.shutdown(Shutdown::Write),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        while let Some(chunk) = chunks.front_mut().filter(|_| !stop.load(Ordering::Acquire)) {
+            match stream.send_bytes(chunk) {
+                Ok(sent) => drop(chunk.split_to(sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            if chunk.is_empty() {
+                chunks.pop_front();
             }
         }
     }
-    stream.shutdown(Shutdown::Write)
+    Ok(())
 }
 
-fn datagrams(socket: &UdpSocket) {
+fn datagrams(socket: &UdpSocket, stop: &AtomicBool) {
     let mut buffer = vec![0; 65_536];
-    loop {
+    while !stop.load(Ordering::Acquire) {
         match socket.recv_from(&mut buffer) {
             Ok((bytes, from)) => {
                 if let Err(error) = socket.send_to(&buffer[..bytes], from) {
                     debug!(%from, %error, "echo: not sent back");
                 }
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // An ICMP error about an earlier datagram is no reason to stop.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             Err(error) => return info!(%error, "echo: no more datagrams"),

@@ -8,7 +8,7 @@ use rumpnet::Stack;
 use serde_json::{Value, json};
 
 use crate::cli::{Global, Interfaces};
-use crate::echo;
+use crate::echo::Echo;
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create};
 use crate::output::Output;
@@ -40,11 +40,11 @@ pub fn run(args: &NodeArgs, global: &Global) -> Outcome {
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
     let stack = host::start(&args.interfaces.interfaces, Create::Always, &args.name)?;
-    if let Some(port) = args.echo {
-        echo::serve(&stack, port).map_err(|error| {
-            Failure::doing(format_args!("cannot listen on port {port}"), &error)
-        })?;
-    }
+    let echo = args.echo.map(|port| {
+        let cannot = |error| Failure::doing(format_args!("cannot listen on port {port}"), &error);
+        Echo::serve(&stack, port).map_err(cannot)
+    });
+    let echo = echo.transpose()?;
     let mut output = Output::new();
     introduce(args, global, &stack, &mut output)?;
     while let Ok(asked) = interrupts.channel().recv() {
@@ -53,6 +53,8 @@ pub fn run(args: &NodeArgs, global: &Global) -> Outcome {
         }
         report(global, &stack, &mut output)?;
     }
+    drop(echo);
+    drop(stack);
     if !global.json {
         output.line("left the bus")?;
     }

@@ -128,8 +128,12 @@ fn ping(args: &PingArgs, global: &Global) -> Outcome {
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
     let mut run = Run::new(args, global, &stack, interrupts)?;
-    run.banner()?;
     let ended = run.ask();
+    if run.stats.transmitted == 0 {
+        // There is nothing to sum up.
+        ended?;
+        return Ok(Status::FAILED);
+    }
     let status = run.sum_up()?;
     ended.map(|()| status)
 }
@@ -295,6 +299,9 @@ impl<'a> Run<'a> {
             // A link that is full: this one is lost.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(self.cannot_send(&error)),
+        }
+        if self.stats.transmitted == 0 {
+            self.banner()?;
         }
         self.flight.sent(seq, now);
         self.stats.transmitted += 1;

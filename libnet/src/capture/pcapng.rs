@@ -299,11 +299,18 @@ pub struct CaptureConfig {
     pub max_bytes: u64,
     /// How super-segments appear.
     pub super_frames: SuperFrames,
+    /// One direction only; `None`: both.
+    pub direction: Option<Direction>,
 }
 
 impl Default for CaptureConfig {
     fn default() -> Self {
-        CaptureConfig { max_frames: u64::MAX, max_bytes: 1 << 30, super_frames: SuperFrames::Whole }
+        CaptureConfig {
+            max_frames: u64::MAX,
+            max_bytes: 1 << 30,
+            super_frames: SuperFrames::Whole,
+            direction: None,
+        }
     }
 }
 
@@ -415,6 +422,9 @@ impl<W: Write + Send + 'static> FileTap<W> {
 
 impl<W: Write + Send + 'static> CaptureTap for FileTap<W> {
     fn frame(&self, at: Instant, direction: Direction, packet: &Packet) {
+        if self.file.config.direction.is_some_and(|wanted| wanted != direction) {
+            return;
+        }
         let at = self.file.anchor.to_unix(at);
         if self.file.config.super_frames == SuperFrames::Cut && packet.gso.is_some() {
             let mut pieces = VecDeque::new();

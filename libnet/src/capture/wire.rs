@@ -64,14 +64,11 @@ fn mend_super_frame(frame: &mut [u8], medium: Medium) -> Option<()> {
     sum.add_u16(bytes as u16);
     sum.add(frame.get(layout.transport..)?);
     // RFC 768: zero would mean "none".
-    put(
-        frame,
-        at,
-        match sum.finish() {
-            0 => 0xffff,
-            value => value,
-        },
-    )
+    let value = match (sum.finish(), layout.protocol) {
+        (0, Protocol::UDP) => 0xffff,
+        (value, _) => value,
+    };
+    put(frame, at, value)
 }
 
 fn ethernet_len(frame: &[u8]) -> Option<usize> {

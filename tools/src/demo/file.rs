@@ -12,7 +12,8 @@ use crate::fail::Failure;
 /// Bytes made or hashed at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Makes a file of `size` bytes that no compression or repetition would carry; its SHA-256.
+/// Makes a file of `size` bytes, lines of random digits; its SHA-256. It is text so that no program
+/// that looks at captures takes it for a protocol.
 pub(super) fn make(path: &Path, size: u64) -> Result<String, Failure> {
     let wrong =
         |error: io::Error| Failure::doing(format_args!("cannot write {}", path.display()), &error);
@@ -24,9 +25,7 @@ pub(super) fn make(path: &Path, size: u64) -> Result<String, Failure> {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut left = size;
     while left > 0 {
-        for word in chunk.chunks_exact_mut(8) {
-            word.copy_from_slice(&next(&mut state).to_le_bytes());
-        }
+        fill(&mut chunk, &mut state);
         let len = left.min(CHUNK_BYTES as u64);
         let bytes = &chunk[..len as usize];
         hash.update(bytes);
@@ -61,6 +60,22 @@ pub(super) fn progress(size: u64, json: bool) -> ProgressBar {
         "file     [{wide_bar}] {bytes}/{total_bytes} {binary_bytes_per_sec}",
     );
     ProgressBar::new(size).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Fills with lines of 63 hexadecimal digits.
+fn fill(chunk: &mut [u8], state: &mut u64) {
+    for line in chunk.chunks_mut(64) {
+        for digits in line.chunks_mut(16) {
+            let mut word = next(state);
+            for digit in digits {
+                *digit = b"0123456789abcdef"[(word & 15) as usize];
+                word >>= 4;
+            }
+        }
+        if let Some(end) = line.get_mut(63) {
+            *end = b'\n';
+        }
+    }
 }
 
 /// SplitMix64.

@@ -15,12 +15,14 @@ use libnet::IpCidr;
 use rumpnet::Stack;
 use serde_json::{Value, json};
 
+use super::capture::{self, Recording};
+use crate::echo::Echo;
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create};
 use crate::ifspec::{IfKind, IfSpec};
 use crate::perf::histogram::Histogram;
 use crate::perf::rounds;
-use crate::{echo, ping};
+use crate::ping;
 
 /// `rumpnet demo-host`.
 #[derive(Args, Debug)]
@@ -34,6 +36,9 @@ pub struct DemoHostArgs {
     /// Its address, with its network
     #[arg(long)]
     addr: IpCidr,
+    /// Write down what is sent, up to a bound
+    #[arg(long)]
+    record: PathBuf,
     /// The port to echo on
     #[arg(long)]
     echo: Option<u16>,
@@ -54,9 +59,11 @@ pub fn run(args: &DemoHostArgs) -> Outcome {
     let mut spec = IfSpec::new(IfKind::Shmif, &args.bus);
     spec.addrs.push(args.addr);
     let stack = host::start(&[spec], Create::IfAsked, &args.name)?;
-    if let Some(port) = args.echo {
-        echo::serve(&stack, port).map_err(|error| Failure::doing("echo", &error))?;
-    }
+    let recording = capture::record(&stack, &args.record).map_err(|error| {
+        Failure::doing(format_args!("cannot write {}", args.record.display()), &error)
+    })?;
+    let echo = args.echo.map(|port| Echo::serve(&stack, port)).transpose();
+    let _echo = echo.map_err(|error| Failure::doing("echo", &error))?;
     let commands = commands().map_err(|error| Failure::doing("standard input", &error))?;
     say(&json!({"event": "up"}))?;
     for command in commands {
@@ -64,7 +71,7 @@ pub fn run(args: &DemoHostArgs) -> Outcome {
         if name == "leave" {
             break;
         }
-        match obey(&stack, name, &command) {
+        match obey(&stack, &recording, name, &command) {
             Ok(mut result) => {
                 if result["event"].is_null() {
                     result["event"] = name.into();
@@ -77,8 +84,12 @@ pub fn run(args: &DemoHostArgs) -> Outcome {
     Ok(Status::DONE)
 }
 
-fn obey(stack: &Stack, name: &str, command: &Value) -> io::Result<Value> {
+fn obey(stack: &Stack, recording: &Recording, name: &str, command: &Value) -> io::Result<Value> {
     match name {
+        "stop_recording" => {
+            recording.flush()?;
+            Ok(json!({"written": recording.written(), "skipped": recording.skipped()}))
+        }
         "ping" => ping_round(stack, command),
         "send" => send(stack, parse(&command["to"])?, &path(command)),
         "receive" => receive(stack, command["port"].as_u64().unwrap_or(0) as u16, &path(command)),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -43,8 +43,7 @@ impl<'a> Hosts<'a> {
     /// Starts all three, and waits until each is up.
     pub(super) fn start(&mut self, bus: &Path, folder: &Path) -> Result<(), Failure> {
         for (name, addr) in HOSTS {
-            let log = folder.join(format!("host-{name}.log"));
-            self.running.push(Host::start(name, addr, bus, &log)?);
+            self.running.push(Host::start(name, addr, bus, folder)?);
         }
         HOSTS.iter().try_for_each(|(name, _)| self.wait(name, "up").map(drop))
     }
@@ -121,18 +120,24 @@ impl<'a> Hosts<'a> {
     }
 }
 
+/// Where a host writes down what it sends.
+pub(super) fn recording(folder: &Path, host: &str) -> PathBuf {
+    folder.join(format!("host-{host}.pcapng"))
+}
+
 impl Host {
-    fn start(name: &'static str, addr: &str, bus: &Path, log: &Path) -> Result<Self, Failure> {
+    fn start(name: &'static str, addr: &str, bus: &Path, folder: &Path) -> Result<Self, Failure> {
         let wrong = |error: std::io::Error| {
             Failure::doing(format_args!("cannot start host {name}"), &error)
         };
         let mut command = Command::new(std::env::current_exe().map_err(wrong)?);
         command.arg("demo-host").arg("--name").arg(name);
         command.arg("--bus").arg(bus).arg("--addr").arg(format!("{addr}/24"));
+        command.arg("--record").arg(recording(folder, name));
         if name == "c" {
             command.arg("--echo").arg(ECHO_PORT.to_string());
         }
-        let log = File::create(log).map_err(wrong)?;
+        let log = File::create(folder.join(format!("host-{name}.log"))).map_err(wrong)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().map_err(wrong)?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
