@@ -328,13 +328,14 @@ struct FileState<W: Write> {
     writer: PcapngWriter<W>,
     frames: u64,
     bytes: u64,
+    full: bool,
     failed: Option<io::Error>,
 }
 
 impl<W: Write + Send + 'static> CaptureFile<W> {
     /// Captures into `writer`; `anchor` ties the driver's clock to the calendar.
     pub fn new(writer: PcapngWriter<W>, anchor: ClockAnchor, config: CaptureConfig) -> Arc<Self> {
-        let state = FileState { writer, frames: 0, bytes: 0, failed: None };
+        let state = FileState { writer, frames: 0, bytes: 0, full: false, failed: None };
         let (state, skipped) = (Mutex::new(state), AtomicU64::new(0));
         Arc::new(CaptureFile { state, anchor, config, skipped })
     }
@@ -376,10 +377,10 @@ impl<W: Write + Send + 'static> CaptureFile<W> {
     fn record(&self, frame: CapturedFrame) {
         let mut state = self.lock();
         let bytes = state.bytes + frame.bytes.len() as u64;
-        if state.failed.is_some()
-            || state.frames >= self.config.max_frames
-            || bytes > self.config.max_bytes
-        {
+        // Once full it stays full: a small frame behind a large one that was left out would make
+        // a gap.
+        state.full |= state.frames >= self.config.max_frames || bytes > self.config.max_bytes;
+        if state.full || state.failed.is_some() {
             self.skipped.fetch_add(1, Ordering::Relaxed);
             return;
         }

@@ -1,8 +1,9 @@
 //! nc over TCP.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, IsTerminal as _, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -88,9 +89,14 @@ fn pass(session: &Session<'_>, stream: &TcpStream, input: &Receiver<Bytes>) -> O
     stream.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(wrong)?;
     let (stop, stopped) = bounded::<()>(0);
+    let waits_for_input = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let sender = scope.spawn(|| send(session, stream, input, &stopped));
-        let received = receive(session, stream, &sender);
+        let sender = scope.spawn(|| send(session, stream, input, &stopped, &waits_for_input));
+        let received = receive(session, stream);
+        if matches!(received, Ok(Received::End)) {
+            let is_done = || sender.is_finished();
+            say_the_rest(session, is_done, &waits_for_input);
+        }
         // The sender is told to end; whatever it holds is not wanted any more.
         drop(stop);
         if received.is_err() || session.interrupts.is_stopped() {
@@ -110,8 +116,10 @@ fn send(
     stream: &TcpStream,
     input: &Receiver<Bytes>,
     stopped: &Receiver<()>,
+    waits_for_input: &AtomicBool,
 ) -> io::Result<()> {
     loop {
+        waits_for_input.store(true, Ordering::Release);
         let mut chunk = select! {
             recv(stopped) -> _ => return Ok(()),
             recv(input) -> chunk => match chunk {
@@ -119,6 +127,7 @@ fn send(
                 Err(_) => return stream.shutdown(Shutdown::Write),
             },
         };
+        waits_for_input.store(false, Ordering::Release);
         while !chunk.is_empty() {
             match stream.send_bytes(&chunk) {
                 Ok(sent) => drop(chunk.split_to(sent)),
@@ -130,18 +139,23 @@ fn send(
     }
 }
 
+/// Why receiving came to an end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Received {
+    /// The other side closed.
+    End,
+    /// Nothing came for as long as `-w` says, or the user has had enough.
+    Enough,
+}
+
 /// The network to standard output, until its end.
-fn receive<T>(
-    session: &Session<'_>,
-    stream: &TcpStream,
-    sender: &std::thread::ScopedJoinHandle<'_, T>,
-) -> Result<(), Failure> {
+fn receive(session: &Session<'_>, stream: &TcpStream) -> Result<Received, Failure> {
     let mut stdout = io::stdout().lock();
     let mut chunks = VecDeque::new();
     let mut quiet_since = Instant::now();
     loop {
         match stream.recv_bytes(CHUNK_BYTES, &mut chunks) {
-            Ok(0) => break,
+            Ok(0) => return Ok(Received::End),
             Ok(_) => {
                 write_out(&mut stdout, &mut chunks).map_err(|error| Failure::output(&error))?;
                 quiet_since = Instant::now();
@@ -149,19 +163,30 @@ fn receive<T>(
             Err(error) if is_timeout(&error) => {
                 let idle = session.args.timeout.is_some_and(|limit| quiet_since.elapsed() > limit);
                 if idle || session.interrupts.is_stopped() {
-                    return Ok(());
+                    return Ok(Received::Enough);
                 }
             }
             Err(error) => return Err(Failure::doing("connection", &host::plain(&error))),
         }
     }
-    // A client still has to say what it was given; a server's input may never end.
-    while !session.args.listen && !session.args.no_input && !sender.is_finished() {
-        if session.interrupts.sleep(Duration::from_millis(10)).is_some() {
-            break;
+}
+
+/// The other side has closed: what we were given to say is still said. A client waits for the end
+/// of its input; a server, or a user at a terminal, may never come to it, so that a second without
+/// anything to say is enough.
+fn say_the_rest(session: &Session<'_>, is_done: impl Fn() -> bool, waits_for_input: &AtomicBool) {
+    const ENOUGH: Duration = Duration::from_secs(1);
+    let may_be_endless = session.args.listen || io::stdin().is_terminal();
+    let mut silent_since = Instant::now();
+    while !is_done() && !session.args.no_input && !session.interrupts.is_stopped() {
+        if !waits_for_input.load(Ordering::Acquire) {
+            silent_since = Instant::now();
         }
+        if may_be_endless && silent_since.elapsed() > ENOUGH {
+            return;
+        }
+        session.interrupts.sleep(Duration::from_millis(10));
     }
-    Ok(())
 }
 
 fn write_out(stdout: &mut impl Write, chunks: &mut VecDeque<Bytes>) -> io::Result<()> {
