@@ -32,6 +32,13 @@ pub(crate) struct IfaceView {
     pub(crate) addrs: Vec<IpCidr>,
 }
 
+impl IfaceView {
+    /// Is the interface configured as it was?
+    pub(crate) fn is_current(&self) -> bool {
+        self.generation == self.iface.generation()
+    }
+}
+
 /// What a destination address means to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Cast {

@@ -13,7 +13,7 @@ use libnet::iface::{IfIndex, IfaceConfig, Interface, InterfaceSpec, IpCidr};
 use libnet::link::Medium;
 use libnet::loopback::Loopback;
 use libnet::route::{Route, RouteKind, RouteSelector};
-use libnet::socket::{Family, Protocol, SockType};
+use libnet::socket::{Family, Protocol, SockType, SocketId};
 use libnet::stats::DropCounters;
 
 use crate::config::InetConfig;
@@ -24,6 +24,7 @@ use crate::shard::Shard;
 use crate::snapshot::{InterfaceEntry, NeighbourEntry, SocketEntry};
 use crate::sockets::Socket;
 use crate::steer::{COMMON, FlowSteer};
+use crate::tcp::{TcpCounters, TcpInfo};
 use crate::wide::{Wide, lock};
 
 /// The Internet protocols of one stack: its shards, its interfaces, and what they share.
@@ -216,6 +217,19 @@ impl Inet {
     /// The sockets, by their numbers.
     pub fn sockets(&self) -> Vec<SocketEntry> {
         self.wide.sockets.all().iter().filter_map(|socket| self.socket_entry(socket)).collect()
+    }
+
+    /// What is known of a connection (`TCP_INFO`); `None` for any other socket.
+    pub fn tcp_info(&self, id: SocketId) -> Option<TcpInfo> {
+        let Ok(Socket::Stream(socket)) = self.wide.sockets.get(id) else { return None };
+        self.stream_info(&socket)
+    }
+
+    /// What passed each shard's TCP, and what it met.
+    pub fn tcp_counters(&self) -> Vec<TcpCounters> {
+        let shards = 0..self.engine.shard_count();
+        let counters = |core: &mut Shard| core.tcp().counters().clone();
+        shards.map(|shard| self.engine.with_shard(shard, |core, _| counters(core))).collect()
     }
 
     pub(crate) fn wide(&self) -> &Arc<Wide> {

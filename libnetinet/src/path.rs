@@ -92,7 +92,7 @@ impl Path {
     pub(crate) fn find(wide: &Wide, now: Instant, wanted: Wanted) -> Result<Path, NoPath> {
         // Read first: a change meanwhile makes the path stale, not wrong for good.
         let generation = wide.generation();
-        let view = wide.view();
+        let view = wide.current_view();
         if let Some(src) = wanted.src
             && !view.is_local(src)
         {

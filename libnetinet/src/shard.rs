@@ -80,8 +80,7 @@ impl Shard {
     /// The view, made anew if the interface was configured behind our back.
     fn view_for(&mut self, index: IfIndex) -> Arc<View> {
         let view = self.view();
-        let current = view.iface(index).is_none_or(|on| on.generation == on.iface.generation());
-        if current {
+        if view.iface(index).is_none_or(IfaceView::is_current) {
             return view;
         }
         self.wide.refresh_view();

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use libnet::capture::{CaptureTap, Direction};
 use libnet::ethernet::{EtherType, EthernetHeader, MacAddr};
 use libnet::iface::{IfIndex, InterfaceSpec};
+use libnet::impair::QueueLimit;
 use libnet::packet::Packet;
 use libnet::socket::{Domain, Family, Protocol, Received, RecvMsg, SendMsg, SockType, SocketId};
 use libnet::stats::DropReason;
@@ -138,6 +139,13 @@ pub(crate) fn is_ip(frame: &Bytes, protocol: Protocol) -> bool {
 /// Is it ARP?
 pub(crate) fn is_arp(frame: &Bytes) -> bool {
     frame[12..14] == [8, 6]
+}
+
+/// A queue for so many frames, whose senders wait for room.
+pub(crate) fn room_for(frames: usize) -> QueueLimit {
+    let mut limit = QueueLimit::default();
+    limit.frames = frames;
+    limit
 }
 
 /// The errno of a failed call.

@@ -14,7 +14,7 @@ use libnet::time::Instant;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 
-use crate::address::View;
+use crate::address::{IfaceView, View};
 use crate::arp::claim::Claims;
 use crate::config::InetConfig;
 use crate::counters::InetCounters;
@@ -148,6 +148,16 @@ impl Wide {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The same, made anew if an interface was configured behind our back, as when its link fails.
+    pub(crate) fn current_view(&self) -> Arc<View> {
+        let view = self.view();
+        if view.ifaces().all(IfaceView::is_current) {
+            return view;
+        }
+        self.refresh_view();
+        self.view()
+    }
+
     /// Makes the view anew from the interfaces as they are now.
     pub(crate) fn rebuild_view<'a>(&self, ifaces: impl Iterator<Item = &'a Arc<Interface>>) {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
@@ -159,8 +169,12 @@ impl Wide {
 
     /// Makes the view anew because an interface in it was configured by somebody else.
     pub(crate) fn refresh_view(&self) {
-        let old = self.view();
-        self.rebuild_view(old.ifaces().map(|iface| &iface.iface));
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: an interface that is added meanwhile must not be lost.
+        *view = Arc::new(View::of(view.ifaces().map(|iface| &iface.iface)));
+        drop(view);
+        self.view_generation.fetch_add(1, Ordering::AcqRel);
+        self.touch();
     }
 
     /// The routes, to look at.

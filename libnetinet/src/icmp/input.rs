@@ -24,8 +24,6 @@ pub(crate) struct IcmpError {
     pub(crate) meaning: Option<(SocketError, Severity)>,
     /// The next hop's MTU, for fragmentation needed.
     pub(crate) next_hop_mtu: u16,
-    /// Who says so.
-    pub(crate) offender: IpAddr,
     /// What we sent: our end and the other.
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,
@@ -96,12 +94,15 @@ impl Shard {
         let n = packet.copy_to(0, &mut front);
         let quoted = Ipv4Header::read(&front[..n]);
         let Some(quoted) = quoted else { return self.drop_packet(DropReason::IcmpMalformed) };
-        let ports = front[..n].get(usize::from(quoted.header_bytes)..);
-        let ports = ports.and_then(|rest| rest.first_chunk::<8>());
-        // RFC 792: the header and eight bytes at least; with them we know whose it is.
-        let Some(&ports) = ports.filter(|_| quoted.offset_bytes == 0) else {
+        let rest = front[..n].get(usize::from(quoted.header_bytes)..).unwrap_or_default();
+        // RFC 792: the header and eight bytes, of a packet that has as many.
+        let needed = if has_ports(quoted.protocol) { 8 } else { 0 };
+        if quoted.offset_bytes != 0 || rest.len() < needed {
             return self.drop_packet(DropReason::IcmpMalformed);
-        };
+        }
+        let mut ports = [0; 8];
+        let known = rest.len().min(8);
+        ports[..known].copy_from_slice(&rest[..known]);
         // What we did not send is nothing to us; nor is an error to many.
         if meta.cast != Cast::Unicast || !cause.view.is_local(IpAddr::V4(quoted.src)) {
             return self.drop_packet(DropReason::IcmpUnmatched);
@@ -111,7 +112,6 @@ impl Shard {
             code: header.code,
             meaning: meaning_of(header),
             next_hop_mtu: header.next_hop_mtu(),
-            offender: meta.src,
             src: IpAddr::V4(quoted.src),
             dst: IpAddr::V4(quoted.dst),
             protocol: quoted.protocol,
@@ -142,7 +142,11 @@ impl Shard {
         if !raw && !matched {
             return self.drop_packet(DropReason::IcmpUnmatched);
         }
-        self.learn_path_mtu(now, error);
+        // A raw socket hears everything; only who sent the packet makes a claim about its path
+        // credible (RFC 5927 §4.1).
+        if matched {
+            self.learn_path_mtu(now, error);
+        }
     }
 
     /// RFC 1191 §3: a router says that our packet was too long for its next hop.
@@ -158,6 +162,11 @@ impl Shard {
             self.wide.touch();
         }
     }
+}
+
+/// Does the first of a packet's data tell whose it is?
+const fn has_ports(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP)
 }
 
 /// RFC 1122 §3.2.2.1, §3.2.2.4, §3.2.2.5: what must be reported to the transport.

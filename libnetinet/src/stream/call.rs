@@ -19,6 +19,7 @@ use crate::snapshot::SocketEntry;
 use crate::sockets::Socket;
 use crate::tcp::{
     Accepted, ConnectFrom, FourTuple, Linger, Listener, RecvInto, SendError, State as TcpState,
+    TcpInfo,
 };
 
 type Shared = Arc<StreamSocket>;
@@ -441,6 +442,12 @@ impl Inet {
             }
         }
         Some(entry)
+    }
+
+    /// What is known of its connection, if it has one.
+    pub(crate) fn stream_info(&self, socket: &Shared) -> Option<TcpInfo> {
+        let Role::Connection(place, _) = socket.role() else { return None };
+        self.engine().with_shard(place.shard, |core, _| core.tcp().info(place.conn))
     }
 
     /// Connections that were closed and still have something to deliver.

@@ -1,4 +1,8 @@
 //! Tests of whole stacks on a segment, in virtual time.
 
 mod basics;
+mod datagrams;
+mod garbage;
+mod neighbours;
+mod shards;
 mod streams;
