@@ -90,7 +90,8 @@ fn scene_of(reason: DropReason) -> Option<Net> {
                 net.run_for(ms(300));
             }
             let _ = net.send(Side::A, id, &[0; 100_000]);
-            net.run_for(secs(10));
+            // The probes have become rare by now.
+            net.run_for(secs(200));
         })),
         _ => None,
     }
