@@ -29,11 +29,17 @@ pub const TARGETS: &[Target] = &[
     Target { name: "capture", run: capture::run, seeds: capture::seeds },
     Target { name: "bus", run: bus::run, seeds: bus::seeds },
     Target { name: "offload", run: offload, seeds: offloads },
+    Target { name: "arp", run: stack::arp, seeds: stack::arp_seeds },
+    Target { name: "ipv4", run: stack::ipv4, seeds: stack::ipv4_seeds },
+    Target { name: "icmp", run: stack::icmp, seeds: stack::icmp_seeds },
+    Target { name: "udp", run: stack::udp, seeds: stack::udp_seeds },
+    Target { name: "tcp", run: stack::tcp, seeds: stack::tcp_seeds },
     Target { name: "addresses", run: addresses, seeds: address_texts },
 ];
 
 mod bus;
 mod capture;
+mod stack;
 
 /// Runs the target of that name.
 ///
