@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use libnet::driver::threads::{ThreadDriver, Threads};
 use libnet::driver::{Driver, Signal};
+use libnet::iface::Interface;
 use libnet::net::SocketLayer;
 use libnet::socket::{Family, Protocol, SockType};
 use libnet::world::HostDriver;
@@ -216,9 +217,22 @@ impl Drop for Running {
     fn drop(&mut self) {
         let deadline = self.driver.now() + self.linger;
         let pause = Signal::new();
-        while self.inet.closing_connections() > 0 && self.driver.now() < deadline {
+        while self.is_busy() && self.driver.now() < deadline {
             pause.sleep(Some(Duration::from_millis(1)));
         }
         self.inet.reset_all();
+    }
+}
+
+impl Running {
+    /// Something is not delivered, or waits for room: the last acknowledgement of a connection
+    /// spares its peer a long wait.
+    fn is_busy(&self) -> bool {
+        let engine = self.inet.engine();
+        let blocked = |iface: &Arc<Interface>| {
+            let queues = engine.readiness(iface.index).len();
+            (0..queues).any(|queue| engine.is_blocked(iface.index, queue))
+        };
+        self.inet.closing_connections() > 0 || engine.interfaces().any(blocked)
     }
 }
