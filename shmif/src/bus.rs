@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use crate::bell::Bell;
 use crate::error::AttachError;
 use crate::file::{Access, BusFile};
-use crate::layout::{Geometry, bell, control, header};
+use crate::layout::{Geometry, bell, control, header, pair};
+use crate::pair::Pair;
 use crate::pos::UNIT;
 use crate::raw::Map;
 use crate::ring::RingMemory;
@@ -50,9 +51,15 @@ impl Bus {
         self.map.u64_at(self.geometry().control(slot) + offset)
     }
 
-    /// A word of the record of what `sender` has for `receiver`.
-    pub(crate) fn pair(&self, receiver: u16, sender: u16, offset: usize) -> &AtomicU64 {
-        self.map.u64_at(self.geometry().pair(receiver, sender) + offset)
+    /// The record of what `sender` has for `receiver`.
+    pub(crate) fn pair(&self, receiver: u16, sender: u16) -> Pair<'_, AtomicU64> {
+        let at = self.geometry().pair(receiver, sender);
+        Pair {
+            cursor: self.map.u64_at(at + pair::CURSOR),
+            first: self.map.u64_at(at + pair::FIRST),
+            addressed: self.map.u64_at(at + pair::ADDRESSED),
+            need: self.map.u64_at(at + pair::NEED),
+        }
     }
 
     /// The word that the owner of `slot` sleeps on.

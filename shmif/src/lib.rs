@@ -26,6 +26,7 @@ mod lock;
 mod member;
 mod members;
 mod observer;
+mod pair;
 mod peers;
 mod pool;
 mod pos;

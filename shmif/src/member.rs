@@ -13,7 +13,7 @@ use crate::bus::Bus;
 use crate::claim::{Claim, claim};
 use crate::error::AttachError;
 use crate::file::u64_at;
-use crate::layout::{MAX_MEMBERS, control, header, pair};
+use crate::layout::{MAX_MEMBERS, control, header};
 use crate::lock::SlotLock;
 use crate::pos::{Epoch, split};
 use crate::slot::{Filter, Identity, State, set_state, state};
@@ -131,7 +131,7 @@ impl Member {
         let Some(receiver) = self.waiting_for.load(Acquire).checked_sub(1) else { return false };
         let receiver = receiver as u16;
         let (epoch, until) = split(self.waiting_until.load(Relaxed));
-        let (at_epoch, at) = split(self.bus.pair(receiver, self.slot, pair::CURSOR).load(Acquire));
+        let (at_epoch, at) = split(self.bus.pair(receiver, self.slot).cursor());
         at_epoch == epoch && !at.is_before(until)
     }
 

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::fence;
+use std::sync::atomic::Ordering::Relaxed;
 
 use libnet::ethernet::MacAddr;
 use libnet::link::{LinkRx, Readiness};
@@ -13,10 +12,11 @@ use libnet::time::Instant;
 
 use crate::bell::take_bits;
 use crate::frame::{Dest, FrameHeader};
-use crate::layout::{control, pair};
+use crate::layout::control;
 use crate::member::{CHORES, Member};
+use crate::pair::{Entry, entry};
 use crate::pool::Pool;
-use crate::pos::{Epoch, Pos, split};
+use crate::pos::{Pos, split};
 use crate::ring::{RingMemory, Seen, Window, look, take};
 use crate::slot::Filter;
 use crate::word::Word;
@@ -128,11 +128,13 @@ impl Rx {
         let bus = &member.bus;
         let ring = bus.ring(slot);
         // Before the head: what is counted here is published by then.
-        let (epoch, counted) = split(bus.pair(own, slot, pair::ADDRESSED).load(Acquire));
-        let addressed = if epoch == member.epoch { counted } else { Pos::START };
+        let counted = bus.pair(own, slot).counted(member.epoch);
         let Some(window) = Window::read(&ring) else { return Turn::Done };
-        let first = bus.pair(own, slot, pair::FIRST).load(Relaxed);
-        let mut at = self.enter(slot, window, first, addressed, ring.units());
+        let first = bus.pair(own, slot).first(member.epoch);
+        let sender = &mut self.senders[usize::from(slot)];
+        let Entry { mut at, lapped } =
+            entry(sender.cursor, first, counted.is_some(), window, ring.units());
+        sender.lapped |= lapped;
         let (mut shown, mut looks, wanted) = (at, 0, sink.len() + budget);
         let filter = member.filter();
         while at != window.head {
@@ -161,39 +163,9 @@ impl Rx {
                 shown = at;
             }
         }
-        self.count_missed(slot, addressed);
+        self.count_missed(slot, counted.unwrap_or(Pos::START));
         self.show_cursor(slot, at);
         Turn::Done
-    }
-
-    /// Where to start: at our cursor, or at the first frame for us if that is further on.
-    fn enter(&mut self, slot: u16, window: Window, first: u64, addressed: Pos, units: u64) -> Pos {
-        let sender = &mut self.senders[usize::from(slot)];
-        let (epoch, first) = split(first);
-        let named = epoch == self.member.epoch && window.holds(first);
-        let stands = window.head.since(window.reclaim) <= units;
-        let oldest = if stands { window.reclaim } else { window.head };
-        let Some(cursor) = sender.cursor else {
-            if named {
-                return first;
-            }
-            // Nothing is for us from before we came; if it counted some, they are overwritten.
-            sender.lapped = addressed != Pos::START;
-            return if sender.lapped { oldest } else { window.head };
-        };
-        let behind = window.head.since(cursor);
-        if named && window.head.since(first) < behind {
-            return first;
-        }
-        if window.head.is_before(cursor) {
-            // The head went back: somebody scribbled over it, then or now.
-            return window.head;
-        }
-        if behind > units {
-            sender.lapped = true;
-            return oldest;
-        }
-        cursor
     }
 
     fn is_for_us(&self, header: &FrameHeader, front: [u8; 8], filter: Filter) -> bool {
@@ -258,18 +230,8 @@ impl Rx {
     /// Says how far we are, and rings the sender if that is what it waits for.
     fn show_cursor(&mut self, slot: u16, at: Pos) {
         self.senders[usize::from(slot)].cursor = Some(at);
-        let bus = &self.member.bus;
-        let (own, epoch) = (self.member.slot, self.member.epoch);
-        bus.pair(own, slot, pair::CURSOR).store(epoch.with(at), Release);
-        // The sender stores what it needs, fences and reads our cursor; we do the reverse.
-        fence(SeqCst);
-        let need = bus.pair(own, slot, pair::NEED);
-        let needed = need.load(Relaxed);
-        let (for_epoch, until) = split(needed);
-        if for_epoch == Epoch::NONE || at.is_before(until) {
-            return;
-        }
-        if need.compare_exchange(needed, 0, Relaxed, Relaxed).is_ok() {
+        let Member { bus, slot: own, epoch, .. } = &*self.member;
+        if bus.pair(*own, slot).show_cursor(*epoch, at) {
             bus.wake_sleeper(slot);
         }
     }

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::fence;
+use std::sync::atomic::Ordering::Relaxed;
 
 use libnet::ethernet::MacAddr;
 use libnet::link::{LinkTx, Readiness};
@@ -12,11 +11,12 @@ use libnet::packet::Packet;
 use libnet::time::Instant;
 
 use crate::frame::{Dest, FrameHeader, MAX_FRAME_BYTES, MIN_FRAME_BYTES};
-use crate::layout::{control, pair};
+use crate::layout::control;
 use crate::lock::is_held;
 use crate::member::{Member, STALL};
+use crate::pair::has_reached;
 use crate::peers::Peers;
-use crate::pos::{Epoch, Pos, split};
+use crate::pos::{Epoch, Pos};
 use crate::ring::{RingMemory, Seen, Writer, look};
 use crate::slot::{State, mark_gone};
 
@@ -185,18 +185,10 @@ impl Tx {
     /// Tells a receiver that took everything where to go on.
     fn announce(&mut self, slot: u16, at: Pos) {
         let Some(epoch) = self.peers.epoch(slot) else { return };
-        let own = self.member.slot;
-        let cursor = self.member.bus.pair(slot, own, pair::CURSOR).load(Acquire);
-        let head = self.writer.head();
-        let receiver = self.receiver(slot, epoch);
-        receiver.cursor = cursor;
-        let caught_up = match receiver.last_end {
-            None => true,
-            Some(end) => has_reached(cursor, epoch, end, head),
-        };
-        if caught_up {
-            self.member.bus.pair(slot, own, pair::FIRST).store(epoch.with(at), Relaxed);
-        }
+        let last_end = self.receiver(slot, epoch).last_end;
+        let pair = self.member.bus.pair(slot, self.member.slot);
+        let cursor = pair.announce(epoch, last_end, at);
+        self.receiver(slot, epoch).cursor = cursor;
     }
 
     fn count_addressed(&mut self, slot: u16, end: Pos) {
@@ -204,8 +196,8 @@ impl Tx {
         let receiver = self.receiver(slot, epoch);
         receiver.last_end = Some(end);
         receiver.addressed = receiver.addressed.plus(1);
-        let addressed = epoch.with(receiver.addressed);
-        self.member.bus.pair(slot, self.member.slot, pair::ADDRESSED).store(addressed, Release);
+        let addressed = receiver.addressed;
+        self.member.bus.pair(slot, self.member.slot).count(epoch, addressed);
     }
 
     /// What we know of the incarnation `epoch` of a receiver.
@@ -217,10 +209,9 @@ impl Tx {
         let receiver = &mut self.receivers[index];
         if receiver.epoch != epoch {
             // Whoever had our slot before has counted for it too: go on from there.
-            let word = self.member.bus.pair(slot, self.member.slot, pair::ADDRESSED);
-            let (counted_for, counted) = split(word.load(Relaxed));
+            let counted = self.member.bus.pair(slot, self.member.slot).counted(epoch);
             *receiver = Receiver { epoch, ..Receiver::UNKNOWN };
-            if counted_for == epoch {
+            if let Some(counted) = counted {
                 receiver.addressed = counted;
                 // All that the other may have had for it is before where we began.
                 receiver.last_end = Some(self.started_at);
@@ -285,7 +276,7 @@ impl Tx {
         }
         let head = self.writer.head();
         let own = self.member.slot;
-        let shared = self.member.bus.pair(slot, own, pair::CURSOR).load(Acquire);
+        let shared = self.member.bus.pair(slot, own).cursor();
         let receiver = self.receiver(slot, epoch);
         receiver.cursor = shared;
         if receiver.stalled_at.is_some_and(|at| at != shared) {
@@ -322,9 +313,7 @@ impl Tx {
         }
         let until = epoch.with(self.good_time_to_wake(slot, epoch, end));
         let bus = &self.member.bus;
-        bus.pair(slot, self.member.slot, pair::NEED).store(until, Relaxed);
-        // The receiver stores its cursor, fences and reads what we need; we do the reverse.
-        fence(SeqCst);
+        bus.pair(slot, self.member.slot).ask(until);
         if self.may_overwrite(slot, epoch, end) {
             return true;
         }
@@ -424,13 +413,6 @@ fn header_of(packet: &Packet, dest: Dest, now: Instant, number: u64) -> FrameHea
         checksum: packet.checksum,
         gso: packet.gso,
     }
-}
-
-/// Is the cursor, of this epoch, at `end` or beyond? A cursor ahead of our own head belongs to a
-/// broken member, and counts as being there: nobody waits for that one.
-fn has_reached(cursor: u64, epoch: Epoch, end: Pos, head: Pos) -> bool {
-    let (at_epoch, at) = split(cursor);
-    at_epoch == epoch && (head.is_before(at) || !at.is_before(end))
 }
 
 /// What stands in a ring that was taken over; `None` if somebody scribbled over it.

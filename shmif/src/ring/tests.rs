@@ -287,36 +287,3 @@ fn model_a_lapped_reader_never_believes_a_torn_frame() {
         assert!(got == [0, 1] || got == [1], "{got:?}");
     });
 }
-
-#[test]
-fn model_a_sender_that_waits_for_room_is_always_rung() {
-    // The sender says what it needs, fences, and looks at the cursor; the receiver moves its
-    // cursor, fences, and looks at what is needed. One of them sees the other.
-    use loom::sync::atomic::{AtomicBool, AtomicU64, fence};
-    use std::sync::atomic::Ordering::SeqCst;
-    loom::model(|| {
-        let words =
-            loom::sync::Arc::new((AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false)));
-        let theirs = words.clone();
-        let receiver = loom::thread::spawn(move || {
-            let (cursor, need, rung) = &*theirs;
-            for at in 1..=2 {
-                cursor.store(at, Release);
-                fence(SeqCst);
-                let needed = need.load(Relaxed);
-                if needed != 0
-                    && at >= needed
-                    && need.compare_exchange(needed, 0, Relaxed, Relaxed).is_ok()
-                {
-                    rung.store(true, Release);
-                }
-            }
-        });
-        let (cursor, need, rung) = &*words;
-        need.store(2, Relaxed);
-        fence(SeqCst);
-        let sleeps = cursor.load(Acquire) < 2;
-        receiver.join().unwrap();
-        assert!(!sleeps || rung.load(Acquire), "asleep for ever");
-    });
-}
