@@ -53,6 +53,51 @@ fn an_echo_server_serves_ten_clients_with_a_thread_each() {
     }
 }
 
+/// Threads that talk at once: the hash of all frames.
+fn busy_world(seed: u64) -> u64 {
+    let mut config = PairConfig { shards: 3, ..PairConfig::new(seed) };
+    let bad = Impairments::none().delay(Duration::from_millis(5)).loss(0.02).reorder(0.05);
+    config.link = config.link.impairments(bad);
+    let pair = Pair::new(&config).unwrap();
+    let listener = pair.b.tcp_listen("10.0.0.2:7").unwrap();
+    let handle = pair.world.handle();
+    let _server = pair.world.spawn("server", move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let serve = move || {
+                let mut buf = [0; 700];
+                while let Ok(n @ 1..) = stream.read(&mut buf) {
+                    stream.write_all(&buf[..n]).unwrap();
+                }
+            };
+            drop(handle.spawn("serving", serve));
+        }
+    });
+    let client = |i: u8| {
+        let stack = pair.a.clone();
+        pair.world.spawn(&format!("client {i}"), move || {
+            let mut stream = stack.tcp_connect("10.0.0.2:7").unwrap();
+            let mut echoed = [0; 3_000];
+            for _ in 0..10 {
+                stream.write_all(&[i; 3_000]).unwrap();
+                stream.read_exact(&mut echoed).unwrap();
+                assert_eq!(echoed, [i; 3_000]);
+            }
+        })
+    };
+    let clients: Vec<_> = (0..8).map(client).collect();
+    clients.into_iter().for_each(|client| client.join());
+    pair.world.trace_hash()
+}
+
+#[test]
+fn threads_do_not_make_a_run_differ_and_the_seed_does() {
+    for seed in 0..5 {
+        let first = busy_world(seed);
+        assert!((0..3).all(|_| busy_world(seed) == first), "seed {seed}");
+        assert_ne!(first, busy_world(seed + 100));
+    }
+}
+
 #[test]
 fn a_read_timeout_passes_in_virtual_time() {
     let pair = pair(1);

@@ -1,10 +1,16 @@
 //! ARP, ping and UDP between stacks on a segment in virtual time, with one shard and with three.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use libnet::capture::ClockAnchor;
+use libnet::capture::pcapng::{CaptureConfig, CaptureFile, PcapngWriter, SuperFrames};
+use libnet::capture::reader::CaptureReader;
 use libnet::impair::{Fault, Impairments, Which};
+use libnet::link::Offload;
 use libnet::socket::{Family, Protocol, SockType};
 use libnet::world::{LinkConfig, Way, World};
 use libnet::{EtherType, InterfaceSpec};
@@ -155,6 +161,57 @@ fn datagrams_through_a_bad_link_arrive_whole_or_not_at_all() {
         assert!((800..960).contains(&arrived), "{arrived} with {shards} shards");
         assert!(pair.world.unfired_faults().is_empty());
     }
+}
+
+/// A file in memory that can be read while it is written.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_segment_is_captured_frame_by_frame_as_a_wire_would_carry_it() {
+    let mut config = PairConfig::new(10);
+    config.link = config.link.offload(Offload::FULL);
+    let pair = Pair::new(&config).unwrap();
+    let file = Shared::default();
+    let writer = PcapngWriter::new(file.clone(), "a test").unwrap();
+    let mut bounds = CaptureConfig::default();
+    bounds.super_frames = SuperFrames::Cut;
+    let capture = CaptureFile::new(writer, ClockAnchor::default(), bounds);
+    pair.segment.tap(capture.tap("segment0", &pair.segment.info()).unwrap());
+    let listener = pair.b.tcp_listen("10.0.0.2:9").unwrap();
+    let mut client = pair.a.tcp_connect("10.0.0.2:9").unwrap();
+    client.write_all(&[7; 40_000]).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    server.read_exact(&mut [0; 40_000]).unwrap();
+    capture.flush().unwrap();
+
+    let bytes = file.0.lock().unwrap().clone();
+    let mut reader = CaptureReader::new(&bytes[..]).unwrap();
+    let (mut data, mut last) = (0, Duration::ZERO);
+    while let Some(frame) = reader.next_frame().unwrap() {
+        assert!(frame.bytes.len() <= 1_514 && frame.at >= last);
+        last = frame.at;
+        let parsed = SlicedPacket::from_ethernet(&frame.bytes).unwrap();
+        if let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Tcp(tcp))) =
+            (&parsed.net, &parsed.transport)
+        {
+            let header = ip.header().to_header();
+            let sum = tcp.to_header().calc_checksum_ipv4(&header, tcp.payload()).unwrap();
+            assert_eq!(tcp.checksum(), sum);
+            data += tcp.payload().len();
+        }
+    }
+    assert_eq!(data, 40_000);
 }
 
 #[test]
