@@ -73,6 +73,9 @@ impl Connection {
             return Flow::Continue(());
         }
         if !seg.flags.has(Flags::RST) {
+            if self.is_recent_duplicate(ctx, seg) {
+                self.take_late_ack(now, ctx, seg);
+            }
             self.answer_unacceptable(now, ctx, seg);
         }
         Flow::Break(Disposition::Dropped(DropReason::TcpOutOfWindow))
@@ -92,6 +95,15 @@ impl Connection {
         }
         let last = seg.seq + (len - 1);
         first || last.is_within(self.rcv_nxt, wnd) || self.covers_window(seg)
+    }
+
+    /// All of it was received before, not long ago, and it acknowledges something.
+    fn is_recent_duplicate(&self, ctx: &Ctx, seg: &Segment) -> bool {
+        let behind = self.rcv_nxt.saturating_since(seg.seq);
+        seg.flags.has(Flags::ACK)
+            && self.state.is_synchronized()
+            && behind >= seg.len()
+            && (1..=self.receive_limit(&ctx.config)).contains(&behind)
     }
 
     /// A super-segment can begin before the window and end after it.

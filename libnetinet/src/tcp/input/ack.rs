@@ -43,6 +43,17 @@ impl Connection {
         }
     }
 
+    /// DEVIATES RFC 9293 §3.10.7.4, first: what a recent duplicate acknowledges still counts (as in
+    /// BSD). When zero-window probes cross and both are taken, each side's further segments begin
+    /// one number too early for the other, and nothing else could end that.
+    pub(super) fn take_late_ack(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment) {
+        if seg.ack.gt(self.snd_una) && seg.ack.le(self.snd_max) {
+            self.take_new_ack(now, ctx, seg);
+            self.update_send_window(ctx, seg);
+            self.after_ack(now, ctx);
+        }
+    }
+
     /// The ACK of our SYN.
     fn finish_handshake(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment) -> Flow {
         if seg.ack.le(self.snd_una) || seg.ack.gt(self.snd_max) {

@@ -8,6 +8,7 @@ mod fuzz;
 mod handshake;
 mod limits;
 mod loss;
+mod model;
 mod net;
 mod path_mtu;
 mod reset;
