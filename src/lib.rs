@@ -14,10 +14,11 @@
 //! ```
 //!
 //! # Dropping a stack
-//! `Stack` is a handle: clones share the stack, and every socket holds it too. When the last of
-//! them is gone, connections that were closed but still have data to deliver get up to
-//! [`Builder::linger`] (5 s by default) to deliver it; then those that are left are reset, the
-//! links are given back and the threads end.
+//! `Stack` is a handle: clones share the stack, and every socket holds it too, so that open
+//! connections go on when only sockets are left. When the last of them is gone, connections that
+//! were closed but have not delivered everything, and datagrams that wait for a neighbour's
+//! address, get up to [`Builder::linger`] (5 s by default); then what is left is reset or dropped,
+//! the links are given back and the threads end.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -233,6 +234,6 @@ impl Running {
             let queues = engine.readiness(iface.index).len();
             (0..queues).any(|queue| engine.is_blocked(iface.index, queue))
         };
-        self.inet.closing_connections() > 0 || engine.interfaces().any(blocked)
+        self.inet.undelivered() > 0 || engine.interfaces().any(blocked)
     }
 }

@@ -364,13 +364,15 @@ fn start_times(folder: &Path, runs: usize) -> io::Result<Summary> {
     let here = Shmif::create_or_attach(&bus, &BusConfig::default())?;
     let stack = Stack::builder().interface(here.addr("10.77.0.1/24")).start()?;
     let socket = stack.udp_bind("10.77.0.1:7000")?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
     let bus = bus.display().to_string();
     let mut times = Vec::new();
     for _ in 0..runs {
         let start = Instant::now();
         let mut child = spawn(&["client", "start", &bus, CLIENT], 1, 0.0)?;
-        socket.recv_from(&mut [0; 16])?;
+        let (_, from) = socket.recv_from(&mut [0; 16])?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
+        socket.send_to(b"seen", from)?;
         child.wait()?;
     }
     summarize(&times).ok_or_else(|| wrong("--runs must not be 0"))
@@ -380,7 +382,10 @@ fn first_packet(bus: &str) -> io::Result<()> {
     let Transport::Bus(stack) = Transport::open(bus, "10.77.0.2/24")? else {
         return Err(wrong("start needs a bus"));
     };
-    stack.udp_bind("10.77.0.2:0")?.send_to(b"first", "10.77.0.1:7000")?;
+    let socket = stack.udp_bind("10.77.0.2:0")?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    socket.send_to(b"first", "10.77.0.1:7000")?;
+    socket.recv_from(&mut [0; 16])?;
     Ok(())
 }
 

@@ -450,10 +450,12 @@ impl Inet {
         self.engine().with_shard(place.shard, |core, _| core.tcp().info(place.conn))
     }
 
-    /// Connections that were closed and still have something to deliver.
-    pub fn closing_connections(&self) -> usize {
-        let count = |shard| self.engine().with_shard(shard, |core, _| core.tcp().orphans());
-        (0..self.engine().shard_count()).map(count).sum()
+    /// What would be lost if the stack went away now: connections that were closed and have not
+    /// delivered everything, and packets that wait for a neighbour's address.
+    pub fn undelivered(&self) -> usize {
+        let count = |shard| self.engine().with_shard(shard, |core, _| core.tcp().undelivered());
+        let closing: usize = (0..self.engine().shard_count()).map(count).sum();
+        closing + self.wide().with_neighbours(|table| table.waiting_packets())
     }
 
     /// Resets every connection, as when the stack goes away.

@@ -14,6 +14,9 @@ pub enum ConnError {
     /// The peer sent RST.
     #[error("connection reset by peer")]
     Reset,
+    /// The peer sent RST after its FIN.
+    #[error("broken pipe")]
+    BrokenPipe,
     /// No answer within the retries or the user timeout.
     #[error("connection timed out")]
     TimedOut,
@@ -33,6 +36,7 @@ impl From<ConnError> for io::Error {
         match error {
             ConnError::Refused => errno::refused(),
             ConnError::Reset => errno::reset(),
+            ConnError::BrokenPipe => errno::broken_pipe(),
             ConnError::TimedOut => errno::timed_out(),
             ConnError::HostUnreachable => errno::host_unreachable(),
             ConnError::NetUnreachable => errno::net_unreachable(),

@@ -239,6 +239,10 @@ impl Connection {
     }
 
     fn recv_nothing(&mut self) -> Result<usize, RecvError> {
+        // As on Linux: a stream that has ended has ended, whatever came after.
+        if self.peer_fin.is_some_and(|at| at + 1 == self.rcv_nxt) {
+            return Ok(0);
+        }
         if let Some(error) = self.error.take() {
             return Err(RecvError::Failed(error));
         }

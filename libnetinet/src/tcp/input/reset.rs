@@ -26,6 +26,8 @@ impl Connection {
             State::SynReceived => Some(ConnError::Refused),
             // RFC 9293: in CLOSING and LAST-ACK both have closed, there is nobody to tell.
             State::Closing | State::LastAck => None,
+            // As on Linux: the peer had said that it sends no more, and now takes no more either.
+            State::CloseWait => Some(ConnError::BrokenPipe),
             _ => Some(ConnError::Reset),
         };
         match self.state {

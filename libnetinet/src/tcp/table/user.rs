@@ -10,6 +10,7 @@ use crate::tcp::config::ConnOptions;
 use crate::tcp::ctx::Ctx;
 use crate::tcp::error::{ConnError, NotConnected, RecvError, SendError};
 use crate::tcp::info::TcpInfo;
+use crate::tcp::state::State;
 use crate::tcp::tcb::Connection;
 use crate::tcp::user::{Linger, RecvInto};
 
@@ -99,16 +100,28 @@ impl Table {
         }
     }
 
-    /// Connections that were closed and have not ended yet.
-    pub fn orphans(&self) -> usize {
-        self.slots.iter().filter(|(_, conn)| conn.mode.orphan).count()
+    /// Connections that were closed and still owe the peer data, or the news that they closed.
+    /// One whose peer has closed too and has all data owes nothing once its FIN is sent: who has
+    /// gone away does not acknowledge it.
+    pub fn undelivered(&self) -> usize {
+        let owes = |conn: &Connection| match conn.state {
+            State::FinWait2 | State::TimeWait | State::Closed => false,
+            State::LastAck | State::Closing => {
+                conn.wants_transmit() || conn.info().send_queue_bytes > 0
+            }
+            _ => true,
+        };
+        self.slots.iter().filter(|(_, conn)| conn.mode.orphan && owes(conn)).count()
     }
 
-    /// Ends every connection at once, each with a RST; nobody holds them any more.
+    /// Ends every connection at once; nobody holds them any more. The peer gets a RST unless it
+    /// has acknowledged our FIN: it may not have read everything yet, and a RST would be news.
     pub fn abort_all(&mut self, now: Instant) {
         let all: Vec<u32> = self.slots.iter().map(|(id, _)| id.index).collect();
         for index in all {
-            if let Some(conn) = self.slots.at_mut(index) {
+            if let Some(conn) = self.slots.at_mut(index)
+                && !matches!(conn.state, State::FinWait2 | State::TimeWait)
+            {
                 conn.mode.orphan = true;
                 conn.abort(&mut self.ctx);
             }

@@ -1,0 +1,77 @@
+//! What dropping a stack does with what it still holds.
+
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
+use libnet::pair::{PairConfig, pair};
+use rumpnet::{InterfaceSpec, Stack};
+
+/// Two stacks on one wire.
+fn stacks(linger: Duration) -> (Stack, Stack) {
+    let (left, right) = pair(&PairConfig::default());
+    let build = |link, addr| {
+        let spec = InterfaceSpec::new(link).addr(addr);
+        Stack::builder().interface(spec).linger(linger).start().unwrap()
+    };
+    (build(left, "10.0.0.1/24"), build(right, "10.0.0.2/24"))
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn what_was_written_is_delivered_after_the_last_handle_is_gone() {
+    let (here, there) = stacks(PATIENCE);
+    let listener = here.tcp_listen("10.0.0.1:9000").unwrap();
+    let sent = vec![0x5a; 4 << 20];
+    let copy = sent.clone();
+    let sender = std::thread::spawn(move || {
+        let mut stream = there.tcp_connect("10.0.0.1:9000").unwrap();
+        stream.write_all(&copy).unwrap();
+        // Stream and stack go at once, with most of it under way.
+    });
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).unwrap();
+    assert!(got == sent);
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_datagram_that_waits_for_an_address_is_delivered() {
+    let (here, there) = stacks(PATIENCE);
+    let receiver = here.udp_bind("10.0.0.1:9000").unwrap();
+    receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+    there.udp_bind("10.0.0.2:0").unwrap().send_to(b"last words", "10.0.0.1:9000").unwrap();
+    drop(there);
+    let mut buf = [0; 32];
+    assert_eq!(receiver.recv_from(&mut buf).unwrap().0, 10);
+}
+
+#[test]
+fn a_socket_outlives_the_stack_s_handles() {
+    let (here, there) = stacks(PATIENCE);
+    let listener = here.tcp_listen("10.0.0.1:9000").unwrap();
+    let mut stream = there.tcp_connect("10.0.0.1:9000").unwrap();
+    let (mut accepted, _) = listener.accept().unwrap();
+    drop((here, there, listener));
+    stream.write_all(b"still here").unwrap();
+    let mut got = [0; 10];
+    accepted.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"still here");
+}
+
+#[test]
+fn who_does_not_read_in_time_is_reset() {
+    let (here, there) = stacks(Duration::from_millis(20));
+    let listener = here.tcp_listen("10.0.0.1:9000").unwrap();
+    let stream = there.tcp_connect("10.0.0.1:9000").unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let (mut accepted, _) = listener.accept().unwrap();
+    // More than both buffers hold, so that some of it can never be delivered.
+    while (&stream).write(&[0; 65_536]).is_ok() {}
+    drop((there, stream));
+    accepted.set_read_timeout(Some(PATIENCE)).unwrap();
+    let error = accepted.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
