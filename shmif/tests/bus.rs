@@ -449,3 +449,26 @@ fn a_frame_that_is_overwritten_while_it_is_copied_is_not_delivered() {
     assert_eq!(got + b.stats().rx_missed, sent);
     assert_eq!(b.stats().rx_malformed, 0);
 }
+
+#[test]
+fn an_observer_tells_the_wall_clocks_time_and_only_what_is_new_if_asked() {
+    let bus = TempBus::new();
+    let (mut a, b) = (bus.join("a"), bus.join("b"));
+    a.now = common::clock();
+    a.send(frame(b.mac, a.mac, b"old"));
+    let mut observer = Observer::open(bus.path()).unwrap();
+    assert!(observer.is_of_this_boot());
+    observer.skip_to_now();
+    a.now = common::clock();
+    a.send(frame(b.mac, a.mac, b"new"));
+    let mut seen = Vec::new();
+    observer.wait(&mut seen, Duration::from_secs(1)).unwrap();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].at, a.now);
+    let off = match std::time::SystemTime::now().duration_since(seen[0].wall) {
+        Ok(later) => later,
+        Err(earlier) => earlier.duration(),
+    };
+    assert!(off < Duration::from_secs(60), "{off:?}");
+    assert_eq!(observer.wait(&mut seen, Duration::from_millis(5)).unwrap(), 0);
+}
