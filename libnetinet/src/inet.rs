@@ -31,12 +31,47 @@ use crate::wide::{Wide, lock};
 ///
 /// A driver gives it time and feeds its links by [`engine`](Self::engine); callers use it as a
 /// [`Domain`](libnet::Domain). Many live side by side in one process.
+///
+/// ```
+/// use std::time::Duration;
+/// use libnet::world::{LinkConfig, World};
+/// use libnet::{Domain, Family, InterfaceSpec, Protocol, SockType};
+/// use libnet::socket::SendMsg;
+/// use libnetinet::{Inet, InetConfig};
+///
+/// let world = World::new(1);
+/// let segment = world.segment(LinkConfig::default());
+/// let node = |addr: &str| {
+///     let driver = world.host(addr);
+///     let inet = Inet::new(InetConfig::default(), driver.seed(), driver.clone(), 1)?;
+///     inet.add_interface(InterfaceSpec::new(segment.next_link()).addr(addr))?;
+///     driver.attach(inet.engine())?;
+///     std::io::Result::Ok(inet)
+/// };
+/// let (a, b) = (node("10.0.0.1/24")?, node("10.0.0.2/24")?);
+/// let server = b.socket(Family::Inet, SockType::Datagram, Protocol::UDP)?;
+/// b.bind(server, ([10, 0, 0, 2], 7).into())?;
+/// let client = a.socket(Family::Inet, SockType::Datagram, Protocol::UDP)?;
+/// a.send(client, SendMsg::OwnedTo("hello".into(), ([10, 0, 0, 2], 7).into()))?;
+/// world.run_for(Duration::from_millis(10));
+/// assert!(b.ready(server)?.contains(libnet::Ready::READABLE));
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Inet {
     engine: Arc<Engine<Shard>>,
     wide: Arc<Wide>,
     /// Guards changes of interfaces and addresses, one at a time; holds the next number.
     /// Rank: before every other.
     control: Mutex<u32>,
+}
+
+/// Whether an interface is wanted to work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AdminState {
+    /// It is.
+    Up,
+    /// It is not.
+    Down,
 }
 
 /// RFC 791 §3.1: every link takes packets of 68 bytes.
@@ -157,6 +192,28 @@ impl Inet {
         Ok(())
     }
 
+    /// Takes an interface up or down. While it is down nothing leaves by it, no route leads there,
+    /// and what arrives is dropped and counted; addresses and connections stay.
+    ///
+    /// # Errors
+    /// `ENODEV` for an unknown interface.
+    pub fn set_up(&self, index: IfIndex, state: AdminState) -> io::Result<()> {
+        self.reconfigure(index, |config| config.up = state == AdminState::Up)
+    }
+
+    /// Changes the largest IP packet of an interface, in bytes.
+    ///
+    /// # Errors
+    /// `ENODEV` for an unknown interface, `EINVAL` below 68 bytes (RFC 791 §3.1) or above what the
+    /// link carries.
+    pub fn set_mtu(&self, index: IfIndex, mtu: u32) -> io::Result<()> {
+        let iface = self.engine.interface(index).ok_or_else(errno::no_device)?;
+        if !(MIN_MTU..=iface.link.mtu).contains(&mtu) {
+            return Err(errno::invalid());
+        }
+        self.reconfigure(index, |config| config.mtu = mtu)
+    }
+
     /// Adds a route.
     ///
     /// # Errors
@@ -234,6 +291,13 @@ impl Inet {
 
     pub(crate) fn wide(&self) -> &Arc<Wide> {
         &self.wide
+    }
+
+    fn reconfigure(&self, index: IfIndex, change: impl FnOnce(&mut IfaceConfig)) -> io::Result<()> {
+        let _one_at_a_time = lock(&self.control);
+        self.engine.interface(index).ok_or_else(errno::no_device)?.reconfigure(change);
+        self.wide.rebuild_view(self.engine.interfaces());
+        Ok(())
     }
 
     fn name_for(&self, spec: &InterfaceSpec, kind: &str) -> io::Result<String> {

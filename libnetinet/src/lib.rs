@@ -32,5 +32,5 @@ mod testing;
 mod tests;
 
 pub use config::InetConfig;
-pub use inet::Inet;
+pub use inet::{AdminState, Inet};
 pub use shard::Shard;

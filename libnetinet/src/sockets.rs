@@ -62,6 +62,12 @@ impl SocketTable {
         Ok(SocketId { index, generation: slot.generation })
     }
 
+    /// Does it hold as many as it may?
+    pub(crate) fn is_full(&self) -> bool {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.free.is_empty() && slots.all.len() >= self.max
+    }
+
     /// The socket of a number.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ impl Shard {
     /// Asks who has `target`: one station, or all.
     pub(crate) fn arp_request(&mut self, iface: IfIndex, target: Ipv4Addr, to: Option<MacAddr>) {
         let view = self.view();
-        let Some(on) = view.iface(iface) else { return };
+        let Some(on) = view.iface(iface).filter(|on| on.usable) else { return };
         let sender = match view.source_for(on, IpAddr::V4(target)) {
             Some(IpAddr::V4(sender)) => sender,
             _ => Ipv4Addr::UNSPECIFIED,
@@ -70,7 +70,7 @@ impl Shard {
         self.wide.with_claims(|claims| claims.expire(now, random, &mut said));
         let view = self.view();
         for (iface, addr, say) in said {
-            let Some(on) = view.iface(iface) else { continue };
+            let Some(on) = view.iface(iface).filter(|on| on.usable) else { continue };
             let arp = match say {
                 Say::Probe => ArpPacket::probe(on.mac, addr),
                 Say::Announce => ArpPacket::announcement(on.mac, addr),

@@ -121,6 +121,10 @@ impl Inet {
             let Role::Listening(listener) = &state.role else { return Err(errno::invalid()) };
             (Arc::clone(listener), state.options.clone())
         };
+        if listener.waiting() > 0 && self.wide().sockets.is_full() {
+            // The connection goes on waiting, as on Linux.
+            return Err(errno::too_many());
+        }
         let accepted = listener.accept().ok_or_else(errno::would_block)?;
         let place = Place { shard: accepted.shard as usize, conn: accepted.id };
         let ends = Ends { local: accepted.local, remote: accepted.remote };

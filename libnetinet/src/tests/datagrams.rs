@@ -14,6 +14,7 @@ use libnet::stats::DropReason;
 use libnet::wake::Ready;
 use libnet::world::LinkConfig;
 
+use crate::AdminState;
 use crate::ipv4::header::Ipv4Header;
 use crate::testing::{Net, at, errno, ip, ip_packet, is_ip, room_for};
 
@@ -381,6 +382,38 @@ fn a_socket_bound_to_an_interface_uses_that_one() {
     b.send_to(b.udp(), b"x", at(1, 7)).unwrap();
     net.run_ms(10);
     assert_eq!(errno(a.recv(socket)), EAGAIN);
+}
+
+#[test]
+fn an_interface_goes_down_and_comes_up_again() {
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node(2));
+    let eth = libnet::IfIndex(2);
+    let (server, client) = (a.udp_at(at(1, 7)), a.udp());
+    let exchange = || {
+        a.send_to(client, b"x", at(2, 7))?;
+        net.run_ms(10);
+        a.recv(client)
+    };
+    assert_eq!(errno(exchange()), EAGAIN);
+    a.inet.set_up(eth, AdminState::Down).unwrap();
+    assert_eq!(errno(exchange()), ENETUNREACH);
+    let before = a.dropped(DropReason::IfaceDown);
+    b.send_to(b.udp(), b"x", at(1, 7)).unwrap();
+    net.run_ms(10);
+    assert!(a.dropped(DropReason::IfaceDown) > before);
+    a.inet.set_up(eth, AdminState::Up).unwrap();
+    b.send_to(b.udp(), b"y", at(1, 7)).unwrap();
+    net.run_ms(2_000);
+    assert!(a.recv(server).is_ok());
+    assert_eq!(errno(exchange()), EAGAIN);
+    assert_eq!(errno(a.inet.set_mtu(eth, 1_501)), EINVAL);
+    assert_eq!(errno(a.inet.set_mtu(eth, 67)), EINVAL);
+    a.inet.set_mtu(eth, 600).unwrap();
+    net.frames();
+    a.send_to(client, &[0; 1_000], at(2, 7)).unwrap();
+    net.run_ms(10);
+    assert_eq!(net.frames().iter().filter(|f| is_ip(f, Protocol::UDP)).count(), 2);
 }
 
 #[test]

@@ -173,6 +173,21 @@ fn a_port_is_free_again_when_its_listener_is_closed() {
 }
 
 #[test]
+fn a_full_table_lets_connections_wait() {
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node_with(2, |config| config.max_sockets = 2));
+    let listener = b.listener(80);
+    let other = b.udp();
+    let client = connect(&net, &a, at(2, 80));
+    assert_eq!(errno(b.inet.accept(listener)), 24, "EMFILE");
+    b.inet.close(other);
+    let (server, _) = b.inet.accept(listener).unwrap();
+    a.send(client, b"still there").unwrap();
+    net.run_ms(10);
+    assert_eq!(b.got(server), b"still there");
+}
+
+#[test]
 fn lingering_for_no_time_resets() {
     let net = Net::new();
     let (a, b) = (net.node(1), net.node(2));
