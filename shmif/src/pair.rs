@@ -82,15 +82,6 @@ pub(crate) fn has_reached(cursor: u64, epoch: Epoch, end: Pos, head: Pos) -> boo
     at_epoch == epoch && (head.is_before(at) || !at.is_before(end))
 }
 
-/// Where a receiver begins to look.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Entry {
-    /// A frame, or the head.
-    pub(crate) at: Pos,
-    /// Frames for it may have been overwritten before.
-    pub(crate) lapped: bool,
-}
-
 /// Where a receiver begins: at its cursor, or at the first frame for it if that is further on.
 ///
 /// `cursor` is `None` on the first visit, `counted` whether the sender ever had anything for it.
@@ -100,29 +91,25 @@ pub(crate) fn entry(
     counted: bool,
     window: Window,
     units: u64,
-) -> Entry {
+) -> Pos {
     let stands = window.head.since(window.reclaim) <= units;
     let oldest = if stands { window.reclaim } else { window.head };
     let named = first.filter(|first| window.holds(*first));
     let Some(cursor) = cursor else {
         // Nothing is for it from before it came; what was counted and is not named is overwritten.
-        let unnamed = if counted { oldest } else { window.head };
-        return Entry { at: named.unwrap_or(unnamed), lapped: named.is_none() && counted };
+        return named.unwrap_or(if counted { oldest } else { window.head });
     };
     let behind = window.head.since(cursor);
     if let Some(first) = named
         && window.head.since(first) < behind
     {
-        return Entry { at: first, lapped: false };
+        return first;
     }
     if window.head.is_before(cursor) {
         // The head went back: somebody scribbled over it, then or now.
-        return Entry { at: window.head, lapped: false };
+        return window.head;
     }
-    if behind > units {
-        return Entry { at: oldest, lapped: true };
-    }
-    Entry { at: cursor, lapped: false }
+    if behind > units { oldest } else { cursor }
 }
 
 #[cfg(test)]
@@ -149,23 +136,22 @@ mod tests {
     #[test]
     fn a_receiver_begins_where_it_should() {
         let at = |cursor: Option<u64>, first: Option<u64>, counted, window| {
-            let Entry { at, lapped } = entry(cursor.map(pos), first.map(pos), counted, window, 64);
-            (at.since(Pos::START), lapped)
+            entry(cursor.map(pos), first.map(pos), counted, window, 64).since(Pos::START)
         };
         // The first visit.
-        assert_eq!(at(None, Some(70), true, window(50, 100)), (70, false));
-        assert_eq!(at(None, None, false, window(50, 100)), (100, false));
-        assert_eq!(at(None, Some(20), true, window(50, 100)), (50, true));
+        assert_eq!(at(None, Some(70), true, window(50, 100)), 70);
+        assert_eq!(at(None, None, false, window(50, 100)), 100);
+        assert_eq!(at(None, Some(20), true, window(50, 100)), 50);
         // Later ones: nothing new, a jump, nothing to jump over, overtaken.
-        assert_eq!(at(Some(100), Some(70), true, window(50, 100)), (100, false));
-        assert_eq!(at(Some(60), Some(90), true, window(50, 100)), (90, false));
-        assert_eq!(at(Some(60), Some(55), true, window(50, 100)), (60, false));
-        assert_eq!(at(Some(10), Some(5), true, window(50, 100)), (50, true));
+        assert_eq!(at(Some(100), Some(70), true, window(50, 100)), 100);
+        assert_eq!(at(Some(60), Some(90), true, window(50, 100)), 90);
+        assert_eq!(at(Some(60), Some(55), true, window(50, 100)), 60);
+        assert_eq!(at(Some(10), Some(5), true, window(50, 100)), 50);
         // Idle for long, and then named.
-        assert_eq!(at(Some(10), Some(90), true, window(50, 100)), (90, false));
+        assert_eq!(at(Some(10), Some(90), true, window(50, 100)), 90);
         // Marks that cannot be true.
-        assert_eq!(at(Some(200), Some(500), true, window(50, 100)), (100, false));
-        assert_eq!(at(Some(10), None, true, window(500, 100)), (100, true));
+        assert_eq!(at(Some(200), Some(500), true, window(50, 100)), 100);
+        assert_eq!(at(Some(10), None, true, window(500, 100)), 100);
     }
 
     /// A sender's and a receiver's words, and a ring of places that says whom each is for.
@@ -205,8 +191,7 @@ mod tests {
             AtomicU64::fence(Acquire);
             let window = Window { reclaim: Pos::START, head, epoch: epoch() };
             let first = self.pair().first(epoch());
-            let Entry { mut at, lapped } = entry(*cursor, first, counted.is_some(), window, 64);
-            assert!(!lapped);
+            let mut at = entry(*cursor, first, counted.is_some(), window, 64);
             let mut got = VecDeque::new();
             while at != head {
                 let place = at.since(Pos::START);

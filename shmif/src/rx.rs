@@ -14,7 +14,7 @@ use crate::bell::take_bits;
 use crate::frame::{Dest, FrameHeader};
 use crate::layout::control;
 use crate::member::{CHORES, Member};
-use crate::pair::{Entry, entry};
+use crate::pair::entry;
 use crate::pool::Pool;
 use crate::pos::{Pos, split};
 use crate::ring::{RingMemory, Seen, Window, look, take};
@@ -28,6 +28,9 @@ const TURN_LOOKS: usize = 1024;
 /// The cursor is shown to the sender at least every so many units.
 const SHOW_UNITS: u64 = 256;
 
+/// More frames than these are not missed between two visits: somebody scribbled over the count.
+const UNLIKELY: u64 = 1 << 32;
+
 /// The receiving half of a member.
 pub(crate) struct Rx {
     member: Arc<Member>,
@@ -38,6 +41,7 @@ pub(crate) struct Rx {
     /// When to look at the pending bits whatever the summary says.
     next_full_look: Instant,
     pool: Pool,
+    filter: Filter,
     counts: Counts,
 }
 
@@ -56,8 +60,8 @@ struct Sender {
     cursor: Option<Pos>,
     /// Frames that we took, or missed and counted; the sender counts what it had for us.
     taken: Pos,
-    /// Some frame was overwritten before we took it; how many will be counted at the head.
-    lapped: bool,
+    /// Our filter has changed since: the sender may have counted by the old one.
+    other_filter: bool,
     is_ready: bool,
 }
 
@@ -78,7 +82,17 @@ impl Rx {
             ready: VecDeque::new(),
             next_full_look: Instant::ZERO,
             pool: Pool::default(),
+            filter: Filter::default(),
             counts: Counts::default(),
+        }
+    }
+
+    /// Takes over a filter that was set meanwhile.
+    fn follow_filter(&mut self) {
+        let filter = self.member.filter();
+        if filter != self.filter {
+            self.filter = filter;
+            self.senders.iter_mut().for_each(|sender| sender.other_filter = true);
         }
     }
 
@@ -131,12 +145,10 @@ impl Rx {
         let counted = bus.pair(own, slot).counted(member.epoch);
         let Some(window) = Window::read(&ring) else { return Turn::Done };
         let first = bus.pair(own, slot).first(member.epoch);
-        let sender = &mut self.senders[usize::from(slot)];
-        let Entry { mut at, lapped } =
-            entry(sender.cursor, first, counted.is_some(), window, ring.units());
-        sender.lapped |= lapped;
+        let cursor = self.senders[usize::from(slot)].cursor;
+        let mut at = entry(cursor, first, counted.is_some(), window, ring.units());
         let (mut shown, mut looks, wanted) = (at, 0, sink.len() + budget);
-        let filter = member.filter();
+        let filter = self.filter;
         while at != window.head {
             if sink.len() >= wanted || looks == TURN_LOOKS {
                 self.show_cursor(slot, at);
@@ -150,11 +162,9 @@ impl Rx {
                     }
                     at = next;
                 }
-                Seen::Lapped => at = self.resync(slot, &ring, window.head),
+                Seen::Lapped => at = oldest(&ring, window.head),
                 Seen::Broken => {
                     self.counts.malformed += 1;
-                    // What stands behind it cannot be found any more.
-                    self.senders[usize::from(slot)].lapped = true;
                     at = window.head;
                 }
             }
@@ -191,7 +201,6 @@ impl Rx {
         let sender = &mut self.senders[usize::from(slot)];
         let mut bytes = self.pool.take(header.frame_bytes as usize);
         if !take(ring, at, header.frame_bytes as usize, &mut bytes) {
-            sender.lapped = true;
             return;
         }
         sender.taken = sender.taken.plus(1);
@@ -207,22 +216,17 @@ impl Rx {
         sink.push(packet);
     }
 
-    /// The sender has overtaken us: the oldest frame that stands, or the head.
-    fn resync<M: RingMemory>(&mut self, slot: u16, ring: &M, head: Pos) -> Pos {
-        self.senders[usize::from(slot)].lapped = true;
-        let (_, reclaim) = split(ring.reclaim().load(Relaxed));
-        if head.since(reclaim) <= ring.units() { reclaim } else { head }
-    }
-
     /// At the head: what was counted for us and did not arrive was missed.
     fn count_missed(&mut self, slot: u16, addressed: Pos) {
         let sender = &mut self.senders[usize::from(slot)];
-        // A frame that was taken already may not have been counted yet.
-        if addressed.is_before(sender.taken) {
+        let other_filter = std::mem::take(&mut sender.other_filter);
+        if addressed.is_before(sender.taken) && sender.taken.since(addressed) == 1 {
+            // The last one was published, but not counted yet.
             return;
         }
-        if std::mem::take(&mut sender.lapped) {
-            self.counts.missed += addressed.since(sender.taken);
+        let missed = addressed.since(sender.taken);
+        if missed < UNLIKELY && !other_filter {
+            self.counts.missed += missed;
         }
         sender.taken = addressed;
     }
@@ -248,6 +252,12 @@ impl Rx {
     }
 }
 
+/// The sender has overtaken us: the oldest frame that stands, or the head.
+fn oldest<M: RingMemory>(ring: &M, head: Pos) -> Pos {
+    let (_, reclaim) = split(ring.reclaim().load(Relaxed));
+    if head.since(reclaim) <= ring.units() { reclaim } else { head }
+}
+
 impl LinkRx for Rx {
     fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
         self.member.do_chores(now)?;
@@ -258,6 +268,7 @@ impl LinkRx for Rx {
         }
         self.member.wake_some();
         self.member.show_movement();
+        self.follow_filter();
         self.collect();
         let before = sink.len();
         let looked = !self.ready.is_empty();
