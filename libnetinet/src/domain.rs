@@ -117,7 +117,7 @@ impl Domain for Inet {
 
     fn set_option(&self, id: SocketId, option: SocketOption) -> io::Result<()> {
         match self.socket_of(id)? {
-            Socket::Datagram(socket) => socket.set_option(self.wide(), option),
+            Socket::Datagram(socket) => self.datagram_set_option(&socket, option),
             Socket::Stream(socket) => self.stream_set_option(&socket, option),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use libnet::errno;
-use libnet::socket::{Family, SendMsg};
+use libnet::socket::{Family, SendMsg, SocketOption};
 use libnet::time::Instant;
 
 use super::build::build;
@@ -68,6 +68,9 @@ impl Inet {
         let remote_port = if socket.kind == Kind::Udp { addr.port() } else { 0 };
         let remote = SocketAddr::new(dst, remote_port);
         let mut state = socket.state();
+        if state.closed {
+            return Err(errno::bad_descriptor());
+        }
         let old = binding(socket, &state);
         if !bound || local.ip().is_unspecified() {
             state.local.set_ip(path.src);
@@ -76,9 +79,7 @@ impl Inet {
         state.path = Some(path);
         let new = binding(socket, &state);
         drop(state);
-        if let Some(table) = table_of(wide, socket.kind) {
-            table.rebind(new, &old);
-        }
+        self.move_binding(socket, new, &old);
         Ok(())
     }
 
@@ -116,11 +117,38 @@ impl Inet {
         let old = binding(socket, &state);
         state.read_closed = true;
         state.write_closed = true;
+        state.closed = true;
         state.path = None;
         drop(state);
         match table_of(wide, socket.kind) {
             Some(table) => table.remove(&old),
             None => wide.raw.remove(socket),
+        }
+    }
+
+    /// Sets an option; who may share the port, and by which interface, holds from now on.
+    pub(crate) fn datagram_set_option(
+        &self,
+        socket: &Shared,
+        option: SocketOption,
+    ) -> io::Result<()> {
+        let old = binding(socket, &socket.state());
+        socket.set_option(self.wide(), option)?;
+        let new = binding(socket, &socket.state());
+        let same = (new.iface, new.reuse_addr, new.reuse_port)
+            == (old.iface, old.reuse_addr, old.reuse_port);
+        if !same && old.local.port() != 0 {
+            self.move_binding(socket, new, &old);
+        }
+        Ok(())
+    }
+
+    /// Puts a socket into another place of its table, unless it was closed meanwhile.
+    fn move_binding(&self, socket: &Shared, new: Binding, old: &Binding) {
+        let Some(table) = table_of(self.wide(), socket.kind) else { return };
+        table.rebind(new.clone(), old);
+        if socket.state().closed {
+            table.remove(&new);
         }
     }
 
@@ -213,6 +241,13 @@ fn take_port(wide: &Wide, socket: &Shared, addr: SocketAddr) -> io::Result<Socke
     };
     taken.map_err(|_| errno::addr_in_use())?;
     let mut state = socket.state();
+    if state.closed {
+        let mut ours = binding(socket, &state);
+        ours.local = local;
+        drop(state);
+        table.remove(&ours);
+        return Err(errno::bad_descriptor());
+    }
     if state.local.port() != 0 {
         // Another thread was quicker: what we took is given back.
         let mut ours = binding(socket, &state);

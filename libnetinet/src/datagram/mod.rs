@@ -63,6 +63,8 @@ pub(crate) struct State {
     pub(crate) path: Option<Path>,
     pub(crate) read_closed: bool,
     pub(crate) write_closed: bool,
+    /// It was given up: it must not enter a table any more.
+    pub(crate) closed: bool,
     /// It was told `EAGAIN` and waits for room in an interface's queue.
     pub(crate) wants_room: bool,
     /// Datagrams refused because the queue was full.
@@ -138,6 +140,7 @@ impl DatagramSocket {
             path: None,
             read_closed: false,
             write_closed: false,
+            closed: false,
             wants_room: false,
             overflows: 0,
             queue: VecDeque::new(),

@@ -114,8 +114,7 @@ mod tests {
 
     #[test]
     fn the_table_stays_within_its_bound() {
-        let mut config = IpConfig::default();
-        config.max_path_mtus = 8;
+        let config = IpConfig { max_path_mtus: 8, ..IpConfig::default() };
         let mtus = PathMtus::new(config);
         for n in 0..100 {
             assert!(mtus.lower(Instant::from_millis(n), addr(n as u32), 1000, 1500).is_some());

@@ -382,6 +382,10 @@ fn a_socket_bound_to_an_interface_uses_that_one() {
     b.send_to(b.udp(), b"x", at(1, 7)).unwrap();
     net.run_ms(10);
     assert_eq!(errno(a.recv(socket)), EAGAIN);
+    a.inet.set_option(socket, SocketOption::BindToDevice(String::new())).unwrap();
+    b.send_to(b.udp(), b"x", at(1, 7)).unwrap();
+    net.run_ms(10);
+    assert_eq!(a.got(socket), b"x", "bound to none again");
 }
 
 #[test]

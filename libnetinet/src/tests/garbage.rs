@@ -46,8 +46,8 @@ fn almost_good(protocol: u8, fragment: u16, options: usize, mut data: Vec<u8>) -
     packet[9] = protocol;
     packet[12..16].copy_from_slice(&ip(77).octets());
     packet[16..20].copy_from_slice(&ip(1).octets());
-    for at in 20..packet.len() {
-        packet[at] = data.get(at - 20).copied().unwrap_or(1);
+    for (at, option) in packet[20..].iter_mut().enumerate() {
+        *option = data.get(at).copied().unwrap_or(1);
     }
     let total = packet.len() + data.len();
     packet[2..4].copy_from_slice(&(total as u16).to_be_bytes());

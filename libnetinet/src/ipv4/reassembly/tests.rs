@@ -76,9 +76,11 @@ proptest! {
     fn memory_never_passes_its_bound(
         fragments in prop::collection::vec((0u32..50, 0usize..8000, 1usize..180, any::<bool>()), 0..400),
     ) {
-        let mut config = IpConfig::default();
-        config.reassembly_bytes = 16_384;
-        config.reassembly_datagrams = 8;
+        let config = IpConfig {
+            reassembly_bytes: 16_384,
+            reassembly_datagrams: 8,
+            ..IpConfig::default()
+        };
         let mut all = reassembly(config);
         for (ident, at, units, more) in fragments {
             let _ = insert(&mut all, Instant::ZERO, ident, fragment(at * 8, &vec![0; units * 8], more));
