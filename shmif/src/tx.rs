@@ -21,7 +21,7 @@ use crate::ring::{RingMemory, Seen, Writer, look};
 use crate::slot::{State, mark_gone};
 
 /// The longest wait for one receiver that moves, but too slowly to make room.
-const LONGEST_WAIT_NS: u64 = 80_000_000;
+const LONGEST_WAIT_NS: u64 = 50_000_000;
 /// Receivers are told of what was published at least every so many bytes.
 const NOTIFY_BYTES: usize = 16 * 1024;
 /// And when so many notices are due.
