@@ -130,6 +130,15 @@ pub(crate) enum Evidence {
     Overheard,
 }
 
+/// Whom to send to on the link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct NextHop {
+    pub(crate) iface: IfIndex,
+    pub(crate) addr: IpAddr,
+    /// It is to pass on what it gets.
+    pub(crate) is_gateway: bool,
+}
+
 /// What the protocol that resolves is to do, once the table is unlocked.
 #[derive(Debug)]
 pub(crate) enum Action {
@@ -167,6 +176,8 @@ pub(crate) struct NeighbourTable {
     entries: HashMap<NeighbourKey, Entry>,
     timers: BTreeSet<(Instant, NeighbourKey)>,
     drops: Arc<DropCounters>,
+    /// A gateway died or came back since [`take_gateways_changed`](Self::take_gateways_changed).
+    gateways_changed: bool,
     /// How many were evicted to make room.
     pub(crate) evicted: u64,
 }
@@ -178,6 +189,8 @@ struct Entry {
     waiting: VecDeque<Packet>,
     waiting_bytes: usize,
     probes_sent: u8,
+    /// Something was sent through it to somebody else.
+    is_gateway: bool,
     timer: Option<Instant>,
     /// When the MAC address last changed.
     changed_at: Instant,
@@ -191,6 +204,7 @@ impl NeighbourTable {
             entries: HashMap::with_hasher(key),
             timers: BTreeSet::new(),
             drops,
+            gateways_changed: false,
             evicted: 0,
         }
     }
@@ -200,11 +214,11 @@ impl NeighbourTable {
     pub(crate) fn send(
         &mut self,
         now: Instant,
-        iface: IfIndex,
-        addr: IpAddr,
+        hop: NextHop,
         packet: Packet,
         actions: &mut Vec<Action>,
     ) -> Option<Arc<Neighbour>> {
+        let NextHop { iface, addr, .. } = hop;
         let key = (iface, addr);
         if !self.make_entry(key) {
             self.drops.count(DropReason::NeighbourTableFull);
@@ -212,6 +226,7 @@ impl NeighbourTable {
         }
         let config = self.config.clone();
         let entry = self.entries.get_mut(&key)?;
+        entry.is_gateway |= hop.is_gateway;
         let shared = Arc::clone(&entry.shared);
         shared.used_at.store(now.as_nanos(), Ordering::Relaxed);
         if let Some(to) = shared.mac_if_fresh(now, &config) {
@@ -283,6 +298,7 @@ impl NeighbourTable {
         if moved || !known {
             entry.changed_at = now;
         }
+        self.gateways_changed |= entry.is_gateway && !known;
         shared.set(mac, NeighbourState::Reachable);
         entry.probes_sent = 0;
         entry.waiting_bytes = 0;
@@ -317,9 +333,22 @@ impl NeighbourTable {
         let key = (iface, addr);
         self.set_timer(key, None);
         let Some(entry) = self.entries.remove(&key) else { return false };
+        let failed = entry.shared.state() == NeighbourState::Failed;
+        self.gateways_changed |= entry.is_gateway && failed;
         entry.shared.set(MacAddr::ZERO, NeighbourState::Gone);
         self.drops.add(DropReason::NeighbourUnreachable, entry.waiting.len() as u64);
         true
+    }
+
+    /// Was it asked for in vain?
+    pub(crate) fn is_failed(&self, iface: IfIndex, addr: IpAddr) -> bool {
+        let entry = self.entries.get(&(iface, addr));
+        entry.is_some_and(|entry| entry.shared.state() == NeighbourState::Failed)
+    }
+
+    /// Has a gateway died or come back since the last call?
+    pub(crate) fn take_gateways_changed(&mut self) -> bool {
+        std::mem::take(&mut self.gateways_changed)
     }
 
     /// Asks again, gives up, forgets: whatever is due.
@@ -393,6 +422,7 @@ impl NeighbourTable {
                 now + config.retransmit
             }
             NeighbourState::Incomplete | NeighbourState::Probe => {
+                self.gateways_changed |= entry.is_gateway;
                 shared.set(MacAddr::ZERO, NeighbourState::Failed);
                 entry.waiting_bytes = 0;
                 self.drops.add(DropReason::NeighbourUnreachable, entry.waiting.len() as u64);
@@ -440,6 +470,7 @@ impl NeighbourTable {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             probes_sent: 0,
+            is_gateway: false,
             timer: None,
             changed_at: Instant::ZERO,
         };

@@ -15,7 +15,7 @@ use crate::arp::packet::ArpPacket;
 use crate::counters::bump;
 use crate::datagram::DatagramSocket;
 use crate::ipv4::fragment::fragment;
-use crate::neighbour::Action;
+use crate::neighbour::{Action, NextHop};
 use crate::path::{Path, Reach};
 use crate::shard::Shard;
 
@@ -162,10 +162,10 @@ impl Shard {
             return self.ethernet_output(iface, to, packet, account);
         }
         let mut actions = Vec::new();
-        let next_hop = path.next_hop;
-        path.neighbour = self
-            .wide
-            .with_neighbours(|table| table.send(now, iface, next_hop, packet, &mut actions));
+        let is_gateway = path.next_hop != path.dst;
+        let hop = NextHop { iface, addr: path.next_hop, is_gateway };
+        path.neighbour =
+            self.wide.with_neighbours(|table| table.send(now, hop, packet, &mut actions));
         self.act(now, actions, account);
     }
 

@@ -153,13 +153,7 @@ fn first_hop(wide: &Wide, view: &View, wanted: Wanted) -> Result<Hop, NoPath> {
         let reach = if dst.is_multicast() { Reach::Multicast } else { Reach::Broadcast };
         return Ok(Hop { iface, next_hop: dst, src: None, mtu: None, reach });
     }
-    let routes = wide.routes();
-    let usable = |route: &Route| {
-        let bound = wanted.iface.is_none_or(|iface| iface == route.iface);
-        let up = view.iface(route.iface).is_some_and(|iface| iface.usable);
-        route.kind == RouteKind::Local || (bound && up) || !is_forwarding(route.kind)
-    };
-    let route = routes.lookup_where(dst, usable).ok_or(NoPath::NetUnreachable)?;
+    let route = best_route(wide, view, wanted).ok_or(NoPath::NetUnreachable)?;
     let reach = match route.kind {
         RouteKind::Local => Reach::Local,
         RouteKind::Broadcast => Reach::Broadcast,
@@ -175,6 +169,37 @@ fn first_hop(wide: &Wide, view: &View, wanted: Wanted) -> Result<Hop, NoPath> {
     let iface = if reach == Reach::Local { IfIndex::LOOPBACK } else { route.iface };
     Ok(Hop { iface, next_hop, src, mtu: route.mtu, reach })
 }
+
+/// The best route whose gateway is not known to be dead; the best at all if none is alive.
+///
+/// RFC 1122 §3.3.1.4, §3.3.1.5: when a gateway fails, another is chosen.
+fn best_route(wide: &Wide, view: &View, wanted: Wanted) -> Option<Route> {
+    let usable = |route: &Route| {
+        let bound = wanted.iface.is_none_or(|iface| iface == route.iface);
+        let up = view.iface(route.iface).is_some_and(|iface| iface.usable);
+        route.kind == RouteKind::Local || (bound && up) || !is_forwarding(route.kind)
+    };
+    let best = |dead: &[(IfIndex, IpAddr)]| {
+        let alive =
+            |route: &Route| !route.gateway.is_some_and(|gw| dead.contains(&(route.iface, gw)));
+        wide.routes().lookup_where(wanted.dst, |route| usable(route) && alive(route)).cloned()
+    };
+    let mut dead = Vec::new();
+    while dead.len() < MAX_DEAD_GATEWAYS {
+        let Some(route) = best(&dead) else { break };
+        // Asked with the routes unlocked: both locks are wide.
+        match route.gateway.map(|gateway| (route.iface, gateway)) {
+            Some(hop) if wide.with_neighbours(|table| table.is_failed(hop.0, hop.1)) => {
+                dead.push(hop);
+            }
+            _ => return Some(route),
+        }
+    }
+    best(&[])
+}
+
+/// Gateways that are passed over before the first one is tried again.
+const MAX_DEAD_GATEWAYS: usize = 8;
 
 const fn is_forwarding(kind: RouteKind) -> bool {
     matches!(kind, RouteKind::Unicast | RouteKind::Broadcast)

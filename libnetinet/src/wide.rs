@@ -191,7 +191,13 @@ impl Wide {
 
     /// Works on the neighbours.
     pub(crate) fn with_neighbours<R>(&self, call: impl FnOnce(&mut NeighbourTable) -> R) -> R {
-        self.neighbours.with(NeighbourTable::next_deadline, call)
+        let call = |table: &mut NeighbourTable| (call(table), table.take_gateways_changed());
+        let (result, changed) = self.neighbours.with(NeighbourTable::next_deadline, call);
+        if changed {
+            // Paths through a gateway that died, or around one that is back, are found anew.
+            self.touch();
+        }
+        result
     }
 
     /// Works on the fragments.

@@ -14,7 +14,7 @@ use libnet::link::Offload;
 use libnet::socket::{Family, Protocol, SockType};
 use libnet::world::{LinkConfig, Way, World};
 use libnet::{EtherType, InterfaceSpec};
-use rumpnet::{Socket, Stack};
+use rumpnet::{InetConfig, Socket, Stack};
 use rumpnet_tests::lab::{Pair, PairConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -227,4 +227,33 @@ fn equal_seeds_give_equal_worlds() {
         assert_eq!(run(8, shards), run(8, shards));
         assert_ne!(run(8, shards), run(9, shards));
     }
+}
+
+#[test]
+fn a_thousand_hosts_stand_on_a_segment_and_two_of_them_talk() {
+    let world = World::new(11);
+    let segment = world.segment(LinkConfig::default());
+    // Announcing a thousand addresses is five million frames received: not what this is about.
+    let mut config = InetConfig::default();
+    config.arp.announce = false;
+    let hosts: Vec<Stack> = (1..=1_000u32)
+        .map(|i| {
+            let interface = InterfaceSpec::new(segment.next_link()).addr(&format!(
+                "10.0.{}.{}/16",
+                i >> 8,
+                i & 0xff
+            ));
+            let builder = Stack::builder().interface(interface).config(config.clone());
+            builder.start_in(&world.host("h")).unwrap()
+        })
+        .collect();
+    world.run_for(SECOND * 10);
+    let quiet = world.frames();
+    world.run_for(SECOND * 100);
+    assert_eq!(world.frames(), quiet, "idle hosts are silent");
+    let listener = hosts[999].tcp_listen("10.0.3.232:9").unwrap();
+    let mut client = hosts[0].tcp_connect("10.0.3.232:9").unwrap();
+    client.write_all(&[7; 1 << 20]).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    server.read_exact(&mut vec![0; 1 << 20]).unwrap();
 }

@@ -80,6 +80,7 @@ struct Demo<'a> {
     folder: PathBuf,
     bus: PathBuf,
     hosts: Hosts<'a>,
+    interrupts: &'a Interrupts,
     results: Value,
     began: Instant,
 }
@@ -99,6 +100,7 @@ impl<'a> Demo<'a> {
             json: global.json,
             output: Output::new(),
             hosts: Hosts::new(interrupts),
+            interrupts,
             results: json!({"folder": folder, "bus": bus}),
             folder,
             bus,
@@ -174,7 +176,7 @@ impl<'a> Demo<'a> {
 
     fn transfer(&mut self) -> Result<(), Failure> {
         let (source, target) = (self.folder.join("sent.bin"), self.folder.join("received.bin"));
-        let sent_hash = file::make(&source, self.args.size)?;
+        let sent_hash = file::make(&source, self.args.size, self.interrupts)?;
         self.hosts.tell("b", &json!({"do": "receive", "port": FILE_PORT, "path": target}))?;
         self.hosts.wait("b", "listening")?;
         let to = format!("{}:{FILE_PORT}", HOSTS[1].1);
@@ -187,7 +189,7 @@ impl<'a> Demo<'a> {
         self.hosts.wait("a", "sent")?;
         let bytes = received["bytes"].as_u64().unwrap_or(0);
         let seconds = received["seconds"].as_f64().unwrap_or(0.0);
-        let received_hash = file::hash(&target)?;
+        let received_hash = file::hash(&target, self.interrupts)?;
         if bytes != self.args.size || received_hash != sent_hash {
             return Err(Failure::new(format!(
                 "the file was changed on its way: {} bytes with SHA-256 {sent_hash} were sent, \

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
 use libnet::packet::Packet;
+use libnet::route::Route;
 use libnet::socket::{Domain, Protocol, SocketOption};
 use libnet::stats::DropReason;
 
@@ -165,6 +166,40 @@ fn a_neighbour_that_died_is_noticed_and_asked_for_by_broadcast() {
     a.send_to(socket, b"3", at(2, 7)).unwrap();
     net.run_ms(4_000);
     assert_eq!(errno(a.recv(socket)), EHOSTUNREACH);
+}
+
+#[test]
+fn when_a_gateway_dies_another_is_taken_until_it_is_back() {
+    let net = Net::new();
+    let (a, second) = (net.node(1), net.node(3));
+    let first = net.node(2);
+    let default = |n: u8, metric| {
+        Route::via("0.0.0.0/0".parse().unwrap(), ETH, ip(n).into()).with_metric(metric)
+    };
+    a.inet.add_route(default(2, 0)).unwrap();
+    a.inet.add_route(default(3, 10)).unwrap();
+    let socket = a.udp();
+    let far = "192.0.2.1:7".parse().unwrap();
+    a.inet.connect(socket, far).unwrap();
+    let send = || {
+        a.send(socket, b"x").unwrap();
+        net.run_ms(10);
+    };
+    send();
+    assert_eq!(first.dropped(DropReason::IpNotOurs), 1);
+    drop(first);
+    net.run_ms(40_000);
+    send();
+    net.run_ms(10_000);
+    assert_eq!(state_of(&a, 2).unwrap().0, NeighbourState::Failed);
+    send();
+    assert_eq!(second.dropped(DropReason::IpNotOurs), 1, "the second took over");
+    // The first is heard of again.
+    net.inject(ArpPacket::announcement(mac(2), ip(2)).to_frame(MacAddr::BROADCAST));
+    net.frames();
+    send();
+    let frames = net.frames();
+    assert!(frames.iter().any(|f| is_ip(f, Protocol::UDP) && f[..6] == mac(2).0));
 }
 
 #[test]

@@ -8,13 +8,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 use crate::fail::Failure;
+use crate::signals::Interrupts;
 
 /// Bytes made or hashed at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Makes a file of `size` bytes, lines of random digits; its SHA-256. It is text so that no program
 /// that looks at captures takes it for a protocol.
-pub(super) fn make(path: &Path, size: u64) -> Result<String, Failure> {
+pub(super) fn make(path: &Path, size: u64, interrupts: &Interrupts) -> Result<String, Failure> {
     let wrong =
         |error: io::Error| Failure::doing(format_args!("cannot write {}", path.display()), &error);
     let mut seed = [0; 8];
@@ -25,6 +26,7 @@ pub(super) fn make(path: &Path, size: u64) -> Result<String, Failure> {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut left = size;
     while left > 0 {
+        go_on(interrupts)?;
         fill(&mut chunk, &mut state);
         let len = left.min(CHUNK_BYTES as u64);
         let bytes = &chunk[..len as usize];
@@ -37,18 +39,23 @@ pub(super) fn make(path: &Path, size: u64) -> Result<String, Failure> {
 }
 
 /// A file's SHA-256.
-pub(super) fn hash(path: &Path) -> Result<String, Failure> {
+pub(super) fn hash(path: &Path, interrupts: &Interrupts) -> Result<String, Failure> {
     let wrong =
         |error: io::Error| Failure::doing(format_args!("cannot read {}", path.display()), &error);
     let mut file = File::open(path).map_err(wrong)?;
     let mut hash = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
+        go_on(interrupts)?;
         match file.read(&mut chunk).map_err(wrong)? {
             0 => return Ok(hex(&hash.finalize())),
             bytes => hash.update(&chunk[..bytes]),
         }
     }
+}
+
+fn go_on(interrupts: &Interrupts) -> Result<(), Failure> {
+    if interrupts.is_stopped() { Err(Failure::new("interrupted")) } else { Ok(()) }
 }
 
 /// A bar on the terminal; none where stderr is no terminal, or programs read.
@@ -98,11 +105,12 @@ mod tests {
     #[test]
     fn a_made_file_has_the_hash_that_was_said() {
         let folder = tempfile::tempdir().unwrap();
+        let interrupts = Interrupts::catch().unwrap();
         let path = folder.path().join("x");
         for size in [0, 1, 1_048_577] {
-            let made = make(&path, size).unwrap();
+            let made = make(&path, size, &interrupts).unwrap();
             assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
-            assert_eq!(hash(&path).unwrap(), made);
+            assert_eq!(hash(&path, &interrupts).unwrap(), made);
         }
     }
 }

@@ -40,6 +40,11 @@ impl Flows {
         (bases.0.unwrap_or(0), bases.1.unwrap_or(0))
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.base.len()
+    }
+
     fn put(&mut self, flow: (Endpoint, Endpoint), base: u32) {
         if self.base.insert(flow, base).is_some() {
             return;

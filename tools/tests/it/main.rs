@@ -1,0 +1,10 @@
+//! The command as a user runs it: processes, their output, their exit statuses.
+
+mod demo;
+mod dump;
+mod nc;
+mod node;
+mod perf;
+mod ping;
+mod process;
+mod usage;
