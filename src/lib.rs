@@ -217,23 +217,27 @@ impl Drop for Running {
     /// Lets closed connections deliver what they hold, at most `linger`; the threads end after.
     fn drop(&mut self) {
         let deadline = self.driver.now() + self.linger;
-        let pause = Signal::new();
-        while self.is_busy() && self.driver.now() < deadline {
-            pause.sleep(Some(Duration::from_millis(1)));
-        }
+        let wait_while = |busy: &dyn Fn() -> bool| {
+            let pause = Signal::new();
+            while busy() && self.driver.now() < deadline {
+                pause.sleep(Some(Duration::from_millis(1)));
+            }
+        };
+        wait_while(&|| self.inet.undelivered() > 0 || self.is_blocked());
         self.inet.reset_all();
+        // The resets spare the peers a long wait, if they get out.
+        wait_while(&|| self.is_blocked());
     }
 }
 
 impl Running {
-    /// Something is not delivered, or waits for room: the last acknowledgement of a connection
-    /// spares its peer a long wait.
-    fn is_busy(&self) -> bool {
+    /// Frames wait for room in a link: the last acknowledgement of a connection may be among them.
+    fn is_blocked(&self) -> bool {
         let engine = self.inet.engine();
         let blocked = |iface: &Arc<Interface>| {
             let queues = engine.readiness(iface.index).len();
             (0..queues).any(|queue| engine.is_blocked(iface.index, queue))
         };
-        self.inet.undelivered() > 0 || engine.interfaces().any(blocked)
+        engine.interfaces().any(blocked)
     }
 }

@@ -309,6 +309,20 @@ fn payload_is_shared_and_not_copied() {
 }
 
 #[test]
+fn what_is_longer_than_the_link_takes_whole_is_cut_to_the_mtu() {
+    let fits = |max_frame_bytes| {
+        let offload = Offload { max_frame_bytes, ..Offload::FULL };
+        let mut out = VecDeque::new();
+        fit_to_link(plain().packet(), &plain().link(offload), &mut out).unwrap();
+        out.len()
+    };
+    let whole = plain().packet().len() as u32;
+    assert_eq!(fits(whole), 1);
+    assert_eq!(fits(whole - 1), 7);
+    assert_eq!(fits(0), 7, "0 means the MTU and the link header");
+}
+
+#[test]
 fn segments_past_the_mtu_are_refused() {
     let shape = Shape { segment_bytes: 1_449, ..plain() };
     assert_eq!(refused(shape.packet()), Unfit::BadOffload);
