@@ -67,6 +67,7 @@ impl Connection {
         self.retries += 1;
         self.mode.advise |= self.retries == config.advice_retries;
         ctx.counters.timeouts += 1;
+        tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, retries = self.retries, "rto");
         self.rtt.back_off(&config);
         self.rtt.cancel();
         // Everything is taken as lost and sent again from the first unacknowledged byte on.

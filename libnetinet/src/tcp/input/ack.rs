@@ -184,6 +184,7 @@ impl Connection {
                 // RFC 5681 §3.2 steps 2 and 3.
                 ctx.counters.fast_retransmits += 1;
                 self.cc.on_loss(flight, mss);
+                tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, flight, "fast retransmit");
                 self.rtt.cancel();
                 self.owed.head = true;
             }

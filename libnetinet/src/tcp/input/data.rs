@@ -104,8 +104,8 @@ impl Connection {
             ctx.dropped(DropReason::TcpReassemblyFull);
         }
         // RFC 5681 §4.2: at once, and one for each, since the sender counts them. A super-segment
-        // stands for several.
-        let worth = (seg.data_len / u32::from(self.mss)).clamp(1, 3) as u8;
+        // stands for several; one that another has overtaken must not look like a loss, though.
+        let worth = (seg.data_len / u32::from(self.mss)).clamp(1, 2) as u8;
         self.owed.dup_acks = self.owed.dup_acks.saturating_add(worth).min(MAX_DUP_ACKS);
         self.ack.quick = QUICK_ACKS;
     }

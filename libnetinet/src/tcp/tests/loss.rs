@@ -190,6 +190,20 @@ fn lost_acknowledgements_are_no_loss() {
 }
 
 #[test]
+fn one_super_segment_that_is_overtaken_is_no_loss() {
+    let (mut net, a, b) = warmed_up();
+    net.cut = false;
+    let mut n = 0;
+    net.judge(move |sent, _| {
+        n += u32::from(is_data(sent));
+        if is_data(sent) && n == 3 { Fate::Late(ms(1) / 2) } else { Fate::Pass }
+    });
+    net.transfer(Side::A, a, b, &vec![1; 1 << 20], secs(2));
+    assert_eq!(net.a.table.counters().fast_retransmits, 0);
+    assert_eq!(net.b.table.counters().out_of_order_in, 1);
+}
+
+#[test]
 fn keepalive_probes_an_idle_peer_and_finds_it_alive() {
     let mut net = Net::new();
     let mut options = ConnOptions::new();
