@@ -316,18 +316,19 @@ impl<'a> Demo<'a> {
         let (bus, folder) = (quoted(&self.bus), self.folder.display().to_string());
         let capture = quoted(&self.folder.join("start.pcapng"));
         self.say(&format!("\nEvery check held, in {:.1} s. Try next:", took.as_secs_f64()))?;
+        let me = program();
         for (command, what) in [
-            (format!("rumpnet dump --once {bus}"), "the last frames that the bus still holds"),
+            (format!("{me} dump --once {bus}"), "the last frames that the bus still holds"),
             (
-                format!("rumpnet dump -r {capture} tcp"),
+                format!("{me} dump -r {capture} tcp"),
                 "the capture; tshark and Wireshark read it too",
             ),
             (
-                format!("rumpnet node --if shmif:{bus},addr=10.77.0.1/24 --name alice"),
+                format!("{me} node --if shmif:{bus},addr=10.77.0.1/24 --name alice"),
                 "a node that stays",
             ),
             (
-                format!("rumpnet ping --if shmif:{bus},addr=10.77.0.9/24 10.77.0.1 -c 3"),
+                format!("{me} ping --if shmif:{bus},addr=10.77.0.9/24 10.77.0.1 -c 3"),
                 "from another terminal",
             ),
         ] {
@@ -347,6 +348,12 @@ impl<'a> Demo<'a> {
         self.output.line(text)?;
         self.output.flush()
     }
+}
+
+/// How this program was called, so that what is printed can be pasted.
+fn program() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    if called.components().count() > 1 { quoted(&called) } else { "rumpnet".to_owned() }
 }
 
 /// A path as a shell takes it.

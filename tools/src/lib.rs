@@ -39,6 +39,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return usage(&error),
     };
     output::start_log(&cli);
+    if let Err(error) = shmif::report_sigbus() {
+        tracing::warn!(%error, "a bus that is truncated will end this process without a word");
+    }
     // Without it a truncated bus file kills us without a word; a failure here changes no more.
     let _ = shmif::report_sigbus();
     match dispatch(&cli) {

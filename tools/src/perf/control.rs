@@ -17,6 +17,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use libnet::net::TcpStream;
+use libnet::socket::SocketOption;
 use serde_json::{Value, json};
 
 use super::plan::Plan;
@@ -38,6 +39,15 @@ impl Control {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
+        // A side that was killed says no good-bye: keepalive finds out.
+        for option in [
+            SocketOption::KeepIdle(Duration::from_secs(5)),
+            SocketOption::KeepInterval(Duration::from_secs(1)),
+            SocketOption::KeepCount(5),
+            SocketOption::KeepAlive(true),
+        ] {
+            stream.socket().set_option(option)?;
+        }
         Ok(Control(stream))
     }
 
