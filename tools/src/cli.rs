@@ -70,7 +70,7 @@ pub struct Interfaces {
     /// addr=ADDRESS/BITS (several may be given), gw=ADDRESS (default route), mtu=BYTES (default: the
     /// bus's, 1500), mac=ADDRESS (default: made up), name=TEXT (shown by `rumpnet ls`), create
     /// (make the bus if there is none)
-    #[arg(long = "if", value_name = "KIND:PATH[,KEY=VALUE...]", verbatim_doc_comment)]
+    #[arg(long = "if", value_name = "KIND:PATH[,KEY=VALUE...]")]
     pub interfaces: Vec<IfSpec>,
 }
 

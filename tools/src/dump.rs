@@ -29,6 +29,9 @@ use source::{Next, Shown, Source};
 
 /// `rumpnet dump`.
 #[derive(Args, Debug)]
+#[command(
+    override_usage = "rumpnet dump [OPTIONS] BUS [FILTER]...\n       rumpnet dump [OPTIONS] -r FILE [FILTER]..."
+)]
 #[command(after_help = "\
 FILTER is a part of tcpdump's language: host, net and port with an address or number behind and src
 or dst in front if wanted; ether host; tcp, udp, icmp, icmp6, arp, ip, ip6, broadcast, multicast;

@@ -19,6 +19,7 @@ mod stream;
 
 /// `rumpnet nc`.
 #[derive(Args, Debug)]
+#[command(override_usage = "rumpnet nc [OPTIONS] HOST PORT\n       rumpnet nc [OPTIONS] -l PORT")]
 #[command(after_help = "\
 The end of standard input closes our sending side, and nc goes on until the other side closes too.")]
 pub struct NcArgs {

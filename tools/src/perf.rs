@@ -38,6 +38,7 @@ const MAX_STREAMS: u16 = 128;
 
 /// `rumpnet perf`.
 #[derive(Args, Debug)]
+#[command(override_usage = "rumpnet perf [OPTIONS] -s\n       rumpnet perf [OPTIONS] -c HOST")]
 #[command(after_help = "\
 Sizes take K, M and G for 1,024s; rates take them for 1,000s. Output and JSON keys are iperf3's; the
 protocol between the two sides is not, so both must be rumpnet.")]

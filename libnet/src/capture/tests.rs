@@ -112,6 +112,16 @@ fn a_classic_pcap_is_read_too() {
     assert_eq!((&frames[0].bytes[..], frames[0].original_len), (&b"abc"[..], 60));
 }
 
+proptest! {
+    #[test]
+    fn a_classic_pcap_of_garbage_is_an_error_and_no_panic(
+        magic in prop::sample::select(vec![0xa1b2_c3d4u32, 0xa1b2_3c4d, 0xd4c3_b2a1, 0x4d3c_b2a1]),
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let _ = read_all(&[&magic.to_le_bytes()[..], &bytes].concat());
+    }
+}
+
 #[test]
 fn other_files_are_refused_by_name() {
     for file in [&b""[..], b"\x7fELF and more", b"text of some length, long enough"] {
