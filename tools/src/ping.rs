@@ -9,6 +9,7 @@ use libnet::net::Socket;
 use libnet::socket::SocketOption;
 use libnet::{Family, Instant, Protocol, SockType};
 use rumpnet::Stack;
+use rustix::io::Errno;
 use serde_json::json;
 
 use crate::cli::{Global, Interfaces};
@@ -81,6 +82,9 @@ pub struct PingArgs {
     /// Up to 16 bytes in hexadecimal to fill the payload with
     #[arg(short, value_name = "HEX", value_parser = parse_pattern)]
     pattern: Option<Pattern>,
+    /// Ask a broadcast address, and so everybody
+    #[arg(short)]
+    broadcast: bool,
     /// Say which requests are unanswered before the next is sent
     #[arg(short = 'O')]
     outstanding: bool,
@@ -312,15 +316,21 @@ impl<'a> Run<'a> {
     }
 
     fn cannot_send(&self, error: &io::Error) -> Failure {
-        let failure =
-            host::peer_failure("cannot send to", SocketAddr::new(self.args.destination, 0), error);
+        let to = self.args.destination;
         if self.args.interfaces.interfaces.is_empty() {
             return Failure::usage(format!(
-                "cannot send to {}: there is no interface but lo0: add --if shmif:BUS,addr=ADDRESS/BITS",
-                self.args.destination
+                "cannot send to {to}: there is no interface but lo0: \
+                 add --if shmif:BUS,addr=ADDRESS/BITS"
             ));
         }
-        failure
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => "if it is a broadcast address, add -b",
+            _ if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
+                "it is longer than the MTU and must not be fragmented: -s less, or -M dont"
+            }
+            _ => return host::peer_failure("cannot send to", SocketAddr::new(to, 0), error),
+        };
+        Failure::usage(format!("cannot send to {to}: {}: {hint}", host::plain(error)))
     }
 
     /// Waits for one packet, at most `patience`; whether a request was answered.
@@ -525,9 +535,7 @@ fn open(args: &PingArgs, stack: &Stack) -> Result<Socket, Failure> {
     let mut options = Vec::new();
     options.extend(args.ttl.map(SocketOption::Ttl));
     options.extend(args.mtu_discovery.map(|hint| SocketOption::DontFragment(hint == MtuHint::Do)));
-    if let IpAddr::V4(destination) = args.destination
-        && destination.is_broadcast()
-    {
+    if args.broadcast {
         options.push(SocketOption::Broadcast(true));
     }
     if let Some(from) = &args.from {

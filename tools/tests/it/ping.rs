@@ -60,6 +60,21 @@ fn without_a_route_nothing_is_tried_and_the_status_is_2() {
 }
 
 #[test]
+fn what_must_not_be_fragmented_or_broadcast_says_so() {
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let interface = place.interface(9);
+    let ended = place.run(&["ping", &interface, "10.0.0.1", "-c", "1", "-M", "do", "-s", "1473"]);
+    assert_eq!(ended.status, Some(2));
+    assert!(ended.err.contains("Message too long: it is longer than the MTU"), "{}", ended.err);
+    let ended = place.run(&["ping", &interface, "10.0.0.1", "-c", "1", "-M", "do", "-s", "1472"]);
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let ended = place.run(&["ping", &interface, "10.0.0.255", "-c", "1"]);
+    assert_eq!(ended.status, Some(2));
+    assert!(ended.err.contains("add -b"), "{}", ended.err);
+}
+
+#[test]
 fn the_loopback_is_always_there() {
     let ended = Place::new().run(&["ping", "127.0.0.1", "-c", "2", "-i", "0.01", "-q"]);
     assert_eq!(ended.status, Some(0), "{ended:?}");
