@@ -123,7 +123,9 @@ impl FromStr for IpCidr {
         match bits {
             None => Ok(IpCidr::host(addr)),
             Some(bits) => {
-                let bits = bits.parse().map_err(|_| wrong())?;
+                // `parse` alone would take a sign.
+                let digits = bits.bytes().all(|b| b.is_ascii_digit());
+                let bits = bits.parse().ok().filter(|_| digits).ok_or_else(wrong)?;
                 IpCidr::new(addr, bits).ok_or_else(wrong)
             }
         }
@@ -322,7 +324,7 @@ mod tests {
 
     #[test]
     fn bad_text_says_what_to_write() {
-        for text in ["", "10.0.0.1/33", "10.0.0/8", "::/129", "10.0.0.1/-1", "10.0.0.1/"] {
+        for text in ["", "10.0.0.1/33", "10.0.0/8", "::/129", "10.0.0.1/+8", "10.0.0.1/"] {
             let error = text.parse::<IpCidr>().unwrap_err();
             assert!(error.to_string().contains("ADDRESS/BITS"), "{text}");
         }
