@@ -119,6 +119,38 @@ impl Neighbour {
     }
 }
 
+/// Neighbours that a shard has sent to lately, found by a few bits of their address: no hash and
+/// no lock for whoever answers many.
+pub(crate) struct KnownNeighbours(Box<[Option<Arc<Neighbour>>]>);
+
+const KNOWN: usize = 64;
+
+impl KnownNeighbours {
+    /// None.
+    pub(crate) fn new() -> Self {
+        KnownNeighbours(vec![None; KNOWN].into())
+    }
+
+    /// The neighbour, if it is remembered; whether it is fresh is still to be asked.
+    pub(crate) fn get(&self, iface: IfIndex, addr: IpAddr) -> Option<Arc<Neighbour>> {
+        let known = self.0[Self::slot(addr)].as_ref();
+        known.filter(|known| (known.iface, known.addr) == (iface, addr)).map(Arc::clone)
+    }
+
+    /// Remembers a neighbour in the place of whoever shares its slot.
+    pub(crate) fn keep(&mut self, neighbour: &Arc<Neighbour>) {
+        self.0[Self::slot(neighbour.addr)] = Some(Arc::clone(neighbour));
+    }
+
+    fn slot(addr: IpAddr) -> usize {
+        let last = match addr {
+            IpAddr::V4(addr) => addr.to_bits(),
+            IpAddr::V6(addr) => addr.to_bits() as u32,
+        };
+        (last ^ (last >> 8)) as usize % KNOWN
+    }
+}
+
 /// How somebody's address came to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Evidence {

@@ -156,6 +156,9 @@ impl Shard {
         account: Account,
     ) {
         let iface = path.iface.index;
+        if path.neighbour.is_none() {
+            path.neighbour = self.known_neighbours.get(iface, path.next_hop);
+        }
         let config = &self.wide.config.arp;
         let fresh = path.neighbour.as_ref().and_then(|n| n.mac_if_fresh(now, config));
         if let Some(to) = fresh {
@@ -166,6 +169,9 @@ impl Shard {
         let hop = NextHop { iface, addr: path.next_hop, is_gateway };
         path.neighbour =
             self.wide.with_neighbours(|table| table.send(now, hop, packet, &mut actions));
+        if let Some(neighbour) = &path.neighbour {
+            self.known_neighbours.keep(neighbour);
+        }
         self.act(now, actions, account);
     }
 

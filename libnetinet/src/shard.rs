@@ -15,6 +15,7 @@ use libnet::time::Instant;
 
 use crate::address::{IfaceView, View};
 use crate::ipv4::input::Cause;
+use crate::neighbour::KnownNeighbours;
 use crate::output::OutQueue;
 use crate::stream::below::Paths;
 use crate::tcp;
@@ -31,6 +32,7 @@ pub struct Shard {
     /// Apart while it is called with the shard as the layer below it.
     pub(crate) tcp: Option<Box<tcp::Table>>,
     pub(crate) tcp_paths: Paths,
+    pub(crate) known_neighbours: KnownNeighbours,
     pub(crate) tcp_events: Vec<tcp::Event>,
     view: Arc<View>,
     view_generation: u64,
@@ -51,6 +53,7 @@ impl Shard {
         Shard {
             tcp: Some(Box::new(wide.new_tcp(index))),
             tcp_paths: Paths::new(),
+            known_neighbours: KnownNeighbours::new(),
             tcp_events: Vec::new(),
             index,
             wide,
