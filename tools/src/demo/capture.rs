@@ -14,6 +14,7 @@ use libnet::capture::reader::{CaptureError, CaptureReader};
 use libnet::capture::{ClockAnchor, Direction};
 use libnet::link::Medium;
 use rumpnet::Stack;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Frames that a host writes at most, and bytes of them.
 const MAX_FRAMES: u64 = 3_000;
@@ -28,8 +29,9 @@ pub(super) fn record(stack: &Stack, path: &Path) -> io::Result<Recording> {
     config.max_frames = MAX_FRAMES;
     config.max_bytes = MAX_BYTES;
     config.direction = Some(Direction::Out);
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let anchor = ClockAnchor { driver: stack.sockets().driver().now(), unix };
+    // The clock that all hosts share, as it is: each one's idea of the calendar would differ by
+    // what passes between reading the two clocks, and frames would change places.
+    let anchor = ClockAnchor::default();
     let writer = PcapngWriter::new(BufWriter::new(File::create(path)?), "rumpnet demo")?;
     let recording = CaptureFile::new(writer, anchor, config);
     let engine = stack.inet().engine();
@@ -42,6 +44,17 @@ pub(super) fn record(stack: &Stack, path: &Path) -> io::Result<Recording> {
     Ok(recording)
 }
 
+/// When the clock that hosts share was zero, since the Unix epoch.
+fn since_boot_began() -> Duration {
+    let shared = clock_gettime(ClockId::Monotonic);
+    let shared = Duration::new(
+        u64::try_from(shared.tv_sec).unwrap_or(0),
+        u32::try_from(shared.tv_nsec).unwrap_or(0),
+    );
+    let calendar = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    calendar.saturating_sub(shared)
+}
+
 /// One host's recording.
 pub(super) struct Part {
     pub(super) host: &'static str,
@@ -50,8 +63,8 @@ pub(super) struct Part {
     pub(super) is_cut: bool,
 }
 
-/// Puts recordings in order of time, up to where the first one is full, and removes them; how
-/// many frames there are.
+/// Puts recordings in order of time, up to where the first one is full, tells the times by the
+/// calendar, and removes the recordings; how many frames there are.
 pub(super) fn merge(parts: &[Part], into: &Path) -> Result<u64, CaptureError> {
     let mut all: Vec<CapturedFrame> = Vec::new();
     let mut end = Duration::MAX;
@@ -75,7 +88,11 @@ pub(super) fn merge(parts: &[Part], into: &Path) -> Result<u64, CaptureError> {
     all.retain(|frame| frame.at <= end);
     // Stable: frames of one host stay in their order even if its clock did not move.
     all.sort_by_key(|frame| frame.at);
-    all.iter().try_for_each(|frame| writer.write(frame))?;
+    let began = since_boot_began();
+    for frame in &mut all {
+        frame.at += began;
+        writer.write(frame)?;
+    }
     writer.flush()?;
     for part in parts {
         std::fs::remove_file(&part.path)?;
