@@ -80,7 +80,7 @@ impl Model {
             Ok(n) => app.sent += n,
             Err(SendError::WouldBlock) => {}
             Err(SendError::ShutDown) => assert!(app.shut || peer_closed, "who has shut down?"),
-            Err(SendError::Failed(ConnError::Reset)) if peer_closed => {
+            Err(SendError::Failed(ConnError::Reset | ConnError::BrokenPipe)) if peer_closed => {
                 (app.shut, app.reset) = (true, true);
             }
             Err(error) => panic!("{error}"),
@@ -109,7 +109,9 @@ impl Model {
                 }
             }
             Err(RecvError::WouldBlock) => {}
-            Err(RecvError::Failed(ConnError::Reset)) if self.apps[side.other() as usize].closed => {
+            Err(RecvError::Failed(ConnError::Reset | ConnError::BrokenPipe))
+                if self.apps[side.other() as usize].closed =>
+            {
                 self.apps[side as usize].reset = true;
             }
             Err(error) => panic!("{error}"),
