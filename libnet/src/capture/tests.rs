@@ -3,7 +3,9 @@ use std::num::NonZeroU16;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::pcapng::{CaptureConfig, CaptureFile, CaptureInterface, CapturedFrame, PcapngWriter};
+use super::pcapng::{
+    CaptureConfig, CaptureFile, CaptureInterface, CapturedFrame, PcapngWriter, SuperFrames,
+};
 use super::reader::{CaptureError, CaptureReader};
 use super::*;
 use crate::ethernet::MacAddr;
@@ -142,6 +144,55 @@ fn a_tap_writes_until_its_bound_and_counts_the_rest() {
         taps.show(Instant::from_millis(at), Direction::Out, &packet);
     }
     assert_eq!((file.written(), file.skipped()), (2, 1));
+}
+
+#[test]
+fn a_tap_cuts_super_segments_if_asked_to() {
+    let mut frame = vec![0u8; 14 + 20 + 20 + 5_000];
+    frame[12] = 8;
+    frame[14] = 0x45;
+    frame[16..18].copy_from_slice(&5_040u16.to_be_bytes());
+    frame[14 + 9] = 6;
+    frame[34 + 12] = 5 << 4;
+    let mut packet = Packet::from_payload(frame.into());
+    packet.checksum = Checksum::Partial { start: 34, field: 16 };
+    let segment_bytes = NonZeroU16::new(1460).unwrap();
+    packet.gso = Some(Gso { kind: GsoKind::Tcp4, segment_bytes });
+    for (super_frames, lengths) in
+        [(SuperFrames::Whole, &[5_054][..]), (SuperFrames::Cut, &[1_514, 1_514, 1_514, 674])]
+    {
+        let written = Shared::default();
+        let writer = PcapngWriter::new(written.clone(), "rumpnet").unwrap();
+        let config = CaptureConfig { super_frames, ..Default::default() };
+        let file = CaptureFile::new(writer, ClockAnchor::default(), config);
+        let tap = file.tap("shmif0", &link()).unwrap();
+        tap.frame(Instant::ZERO, Direction::Out, &packet);
+        let (frames, error) = read_all(&written.bytes());
+        assert!(error.is_none());
+        assert_eq!(frames.iter().map(|frame| frame.bytes.len()).collect::<Vec<_>>(), lengths);
+        assert!(frames.iter().all(|frame| frame.direction == Some(Direction::Out)));
+    }
+}
+
+/// A file that can be read while it is written.
+#[derive(Clone, Default)]
+struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Shared {
+    fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl std::io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]

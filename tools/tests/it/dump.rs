@@ -91,6 +91,54 @@ fn a_live_bus_is_followed() {
     assert_eq!(ping.stop(Signal::SIGINT).status, Some(0));
 }
 
+/// A bus whose last frames are super-segments of a transfer.
+fn bus_after_a_transfer() -> Place {
+    let place = Place::new();
+    let interface = format!("{},create", place.interface(1));
+    let server = Process::start(&["perf", &interface, "-s", "-1"]);
+    server.wait_for("Server listening");
+    let ended = place.run(&["perf", &place.interface(2), "-c", "10.0.0.1", "-n", "2M", "-i", "0"]);
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert_eq!(server.finish().status, Some(0));
+    place
+}
+
+/// The numbers behind `length ` in lines with a link header: the frames' own lengths.
+fn frame_lengths(out: &str) -> Vec<usize> {
+    out.lines()
+        .filter_map(|line| line.split("length ").nth(1)?.split(':').next()?.parse().ok())
+        .collect()
+}
+
+#[test]
+fn super_segments_are_whole_with_true_checksums_or_cut_to_the_mtu() {
+    let place = bus_after_a_transfer();
+    let whole = place.run(&["dump", "--once", "-e", "-v", &place.bus(), "tcp"]);
+    assert_eq!(whole.status, Some(0));
+    assert!(frame_lengths(&whole.out).iter().any(|len| *len > 1514), "{}", whole.out);
+    assert!(whole.out.contains("(super-segment of "), "{}", whole.out);
+    let cut = place.run(&["dump", "--once", "-e", "-v", "--cut", &place.bus(), "tcp"]);
+    assert_eq!(cut.status, Some(0));
+    assert!(frame_lengths(&cut.out).iter().all(|len| *len <= 1514), "{}", cut.out);
+    assert!(frame_lengths(&cut.out).len() > frame_lengths(&whole.out).len());
+    for out in [&whole.out, &cut.out] {
+        assert!(out.contains("(correct)") && !out.contains("incorrect"), "{out}");
+        assert!(!out.contains("bad cksum") && !out.contains("truncated"), "{out}");
+    }
+}
+
+#[test]
+fn bytes_are_shown_in_hexadecimal_and_as_letters() {
+    let place = dead_bus();
+    let ended = place.run(&["dump", "--once", "-t", "-X", "-c", "1", &place.bus(), "icmp"]);
+    let lines: Vec<&str> = ended.out.lines().collect();
+    assert_eq!(lines.len(), 1 + 84_usize.div_ceil(16), "{}", ended.out);
+    assert!(lines[1].starts_with("\t0x0000:  4500 0054 "), "{}", lines[1]);
+    assert!(lines[3].contains("  .............."), "{}", lines[3]);
+    let ended = place.run(&["dump", "--once", "-t", "-xx", "-c", "1", &place.bus(), "icmp"]);
+    assert!(ended.out.lines().nth(1).unwrap().contains(" 0800 4500"), "{}", ended.out);
+}
+
 #[test]
 fn a_filter_that_makes_no_sense_says_why() {
     let place = dead_bus();

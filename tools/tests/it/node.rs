@@ -50,6 +50,18 @@ fn a_killed_node_is_listed_as_gone_and_its_place_is_taken_again() {
 }
 
 #[test]
+fn a_bus_can_be_watched() {
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let watch = Process::start(&["ls", "--watch", "0.05", &place.bus()]);
+    for _ in 0..3 {
+        watch.wait_for("NAME");
+        watch.wait_for("alice");
+    }
+    assert_eq!(watch.stop(Signal::SIGINT).status, Some(0));
+}
+
+#[test]
 fn json_tells_programs_that_the_node_is_up() {
     let place = Place::new();
     let node = Process::start(&["node", &place.interface(1), "--json", "--name", "alice"]);
