@@ -234,15 +234,15 @@ impl<C: StackCore> Engine<C> {
 
     /// Calls into a shard and brings what came of it on its way.
     pub fn with_shard<R>(&self, shard: usize, call: impl FnOnce(&mut C, Instant) -> R) -> R {
-        let now = self.driver.now();
         let mut after = After::default();
         let result = {
             let mut core = lock(&self.shards[shard].core);
+            let now = self.shard_now();
             let result = call(&mut core, now);
             self.settle(shard, &mut core, now, &mut after);
             result
         };
-        self.finish(shard, now, after);
+        self.finish(shard, after);
         result
     }
 
@@ -255,7 +255,7 @@ impl<C: StackCore> Engine<C> {
             self.drops.add(DropReason::IfaceDown, frames.len() as u64);
             return frames.clear();
         }
-        self.deliver(now, &port.iface, frames);
+        self.deliver(&port.iface, frames);
     }
 
     /// Receives a batch from a queue's link; how many frames it held.
@@ -265,9 +265,12 @@ impl<C: StackCore> Engine<C> {
     pub fn poll_receive(&self, index: IfIndex, queue: usize) -> io::Result<usize> {
         let Some(port) = self.port(index) else { return Ok(0) };
         let now = self.driver.now();
-        let mut frames = Vec::new();
-        let received =
-            lock(&port.queues[queue].rx).link.recv(now, self.config.rx_batch_frames, &mut frames);
+        let (mut frames, received) = {
+            let mut rx = lock(&port.queues[queue].rx);
+            let mut frames = std::mem::take(&mut rx.batch);
+            let received = rx.link.recv(now, self.config.rx_batch_frames, &mut frames);
+            (frames, received)
+        };
         if received.is_err() {
             port.iface.reconfigure(|config| config.running = false);
         }
@@ -316,10 +319,10 @@ impl<C: StackCore> Engine<C> {
     }
 
     /// Hands frames to their shards, one after the other, never two locked at a time.
-    fn deliver(&self, now: Instant, iface: &Interface, frames: &mut Vec<Packet>) {
+    fn deliver(&self, iface: &Interface, frames: &mut Vec<Packet>) {
         let count = self.shards.len();
         if count == 1 {
-            return self.handle_input(0, now, iface.index, frames);
+            return self.handle_input(0, iface.index, frames);
         }
         let mut by_shard: Vec<Vec<Packet>> = vec![Vec::new(); count];
         for packet in frames.drain(..) {
@@ -328,19 +331,26 @@ impl<C: StackCore> Engine<C> {
         }
         for (shard, mut frames) in by_shard.into_iter().enumerate() {
             if !frames.is_empty() {
-                self.handle_input(shard, now, iface.index, &mut frames);
+                self.handle_input(shard, iface.index, &mut frames);
             }
         }
     }
 
-    fn handle_input(&self, shard: usize, now: Instant, index: IfIndex, frames: &mut Vec<Packet>) {
+    fn handle_input(&self, shard: usize, index: IfIndex, frames: &mut Vec<Packet>) {
         let mut after = After::default();
         {
             let mut core = lock(&self.shards[shard].core);
+            let now = self.shard_now();
             core.handle_input(now, index, frames);
             self.settle(shard, &mut core, now, &mut after);
         }
-        self.finish(shard, now, after);
+        self.finish(shard, after);
+    }
+
+    /// The time for a shard, asked for under its lock: of two callers the later one must not bring
+    /// the earlier time, or its segments carry older timestamps than those before them.
+    fn shard_now(&self) -> Instant {
+        self.driver.now()
     }
 
     /// Under the shard's lock: moves frames to the interface queues and gathers the rest.
@@ -372,7 +382,7 @@ impl<C: StackCore> Engine<C> {
     }
 
     /// With no lock held: feeds the links, wakes sockets, and delivers what was looped back.
-    fn finish(&self, shard: usize, now: Instant, after: After) {
+    fn finish(&self, shard: usize, after: After) {
         for index in after.pending {
             let Some(port) = self.port(index) else { continue };
             self.drain(index, port.queue_number(shard));
@@ -382,7 +392,7 @@ impl<C: StackCore> Engine<C> {
         }
         for (index, packet) in after.handoff {
             let Some(port) = self.port(index) else { continue };
-            self.deliver(now, &port.iface, &mut vec![packet]);
+            self.deliver(&port.iface, &mut vec![packet]);
         }
         if let Some(at) = after.deadline {
             self.driver.kick(at);
@@ -422,15 +432,18 @@ impl<C: StackCore> Engine<C> {
     /// Asks the shards that use a queue for more.
     fn refill(&self, port: &Port, number: usize) {
         for shard in (0..self.shards.len()).filter(|&shard| port.queue_number(shard) == number) {
-            let now = self.driver.now();
             let mut after = After::default();
-            self.settle(shard, &mut lock(&self.shards[shard].core), now, &mut after);
+            {
+                let mut core = lock(&self.shards[shard].core);
+                let now = self.shard_now();
+                self.settle(shard, &mut core, now, &mut after);
+            }
             for waker in after.wakes {
                 waker.wake();
             }
             for (index, packet) in after.handoff {
                 let Some(port) = self.port(index) else { continue };
-                self.deliver(now, &port.iface, &mut vec![packet]);
+                self.deliver(&port.iface, &mut vec![packet]);
             }
             if let Some(at) = after.deadline {
                 self.driver.kick(at);
