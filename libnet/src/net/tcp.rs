@@ -49,7 +49,60 @@ macro_rules! options {
         )*
     };
 }
-pub(super) use options;
+/// What streams and datagram sockets have in common: time-outs, the pending error, the mode.
+macro_rules! shared_calls {
+    () => {
+        /// Bounds how long a receive waits; `None`: without end. It gives `WouldBlock` then.
+        ///
+        /// # Errors
+        /// `InvalidInput` for zero.
+        pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+            self.0.set_read_timeout(timeout)
+        }
+
+        /// Bounds how long a send waits; `None`: without end. It gives `WouldBlock` then.
+        ///
+        /// # Errors
+        /// `InvalidInput` for zero.
+        pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+            self.0.set_write_timeout(timeout)
+        }
+
+        /// How long a receive waits.
+        ///
+        /// # Errors
+        /// None; the signature is that of `std::net`.
+        pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+            Ok(self.0.read_timeout())
+        }
+
+        /// How long a send waits.
+        ///
+        /// # Errors
+        /// None; the signature is that of `std::net`.
+        pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+            Ok(self.0.write_timeout())
+        }
+
+        /// Takes the pending error (`SO_ERROR`).
+        ///
+        /// # Errors
+        /// As the domain gives them.
+        pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+            self.0.take_error()
+        }
+
+        /// Moves it into or out of non-blocking mode.
+        ///
+        /// # Errors
+        /// None; the signature is that of `std::net`.
+        pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+            self.0.set_nonblocking(nonblocking);
+            Ok(())
+        }
+    };
+}
+pub(super) use {options, shared_calls};
 
 pub(super) fn same<T>(value: T) -> T {
     value
@@ -123,37 +176,7 @@ impl TcpStream {
         Ok(self.clone())
     }
 
-    /// Bounds how long a read waits; `None`: without end. It gives `WouldBlock` then.
-    ///
-    /// # Errors
-    /// `InvalidInput` for zero.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_read_timeout(timeout)
-    }
-
-    /// Bounds how long a write waits; `None`: without end. It gives `WouldBlock` then.
-    ///
-    /// # Errors
-    /// `InvalidInput` for zero.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_write_timeout(timeout)
-    }
-
-    /// How long a read waits.
-    ///
-    /// # Errors
-    /// None; the signature is that of `std::net`.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.read_timeout())
-    }
-
-    /// How long a write waits.
-    ///
-    /// # Errors
-    /// None; the signature is that of `std::net`.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.write_timeout())
-    }
+    shared_calls!();
 
     /// Copies what would be read into `buf`, and leaves it to be read.
     ///
@@ -172,23 +195,6 @@ impl TcpStream {
         linger set_linger Linger: Option<Duration> = ok, same;
         /// Are probes sent on an idle connection (`SO_KEEPALIVE`)?
         keepalive set_keepalive KeepAlive: bool = ok, same;
-    }
-
-    /// Takes the pending error (`SO_ERROR`).
-    ///
-    /// # Errors
-    /// As the domain gives them.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.0.take_error()
-    }
-
-    /// Moves it into or out of non-blocking mode.
-    ///
-    /// # Errors
-    /// None; the signature is that of `std::net`.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.0.set_nonblocking(nonblocking);
-        Ok(())
     }
 
     /// Sends a shared buffer without copying it; how many of its bytes were taken.

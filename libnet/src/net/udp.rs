@@ -6,7 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tcp::{ok, options, same, ttl_from};
+use super::tcp::{ok, options, same, shared_calls, ttl_from};
 use super::{Socket, SocketLayer, each_addr};
 use crate::socket::{OptionKey, SockType, SocketOption};
 
@@ -118,37 +118,7 @@ impl UdpSocket {
         Ok(self.clone())
     }
 
-    /// Bounds how long a receive waits; `None`: without end. It gives `WouldBlock` then.
-    ///
-    /// # Errors
-    /// `InvalidInput` for zero.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_read_timeout(timeout)
-    }
-
-    /// Bounds how long a send waits; `None`: without end. It gives `WouldBlock` then.
-    ///
-    /// # Errors
-    /// `InvalidInput` for zero.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_write_timeout(timeout)
-    }
-
-    /// How long a receive waits.
-    ///
-    /// # Errors
-    /// None; the signature is that of `std::net`.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.read_timeout())
-    }
-
-    /// How long a send waits.
-    ///
-    /// # Errors
-    /// None; the signature is that of `std::net`.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.write_timeout())
-    }
+    shared_calls!();
 
     options! {
         /// May it send to broadcast addresses (`SO_BROADCAST`)?
@@ -159,23 +129,6 @@ impl UdpSocket {
         multicast_ttl_v4 set_multicast_ttl_v4 MulticastTtl: u32 = multicast_ttl_from, u32::from;
         /// Do multicast datagrams come back to this host's members (`IP_MULTICAST_LOOP`)?
         multicast_loop_v4 set_multicast_loop_v4 MulticastLoop: bool = ok, same;
-    }
-
-    /// Takes the pending error (`SO_ERROR`).
-    ///
-    /// # Errors
-    /// As the domain gives them.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.0.take_error()
-    }
-
-    /// Moves it into or out of non-blocking mode.
-    ///
-    /// # Errors
-    /// None; the signature is that of `std::net`.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.0.set_nonblocking(nonblocking);
-        Ok(())
     }
 }
 
