@@ -18,7 +18,8 @@
 //! connections go on when only sockets are left. When the last of them is gone, connections that
 //! were closed but have not delivered everything, and datagrams that wait for a neighbour's
 //! address, get up to [`Builder::linger`] (5 s by default); then what is left is reset or dropped,
-//! the links are given back and the threads end.
+//! the links are given back and the threads end. A stack in a world that still has something to
+//! deliver is kept by the world.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -186,7 +187,8 @@ impl Builder {
         self.seed.get_or_insert(host.seed());
         let inet = self.build(host.clone())?;
         host.attach(inet.engine())?;
-        let layer = SocketLayer::new(vec![inet.clone()], host.clone(), Box::new(()))?;
+        let inhabitant = Inhabitant { inet: Arc::clone(&inet), host: Arc::clone(host) };
+        let layer = SocketLayer::new(vec![inet.clone()], host.clone(), Box::new(inhabitant))?;
         Ok(Stack { layer, inet })
     }
 
@@ -227,6 +229,21 @@ impl Drop for Running {
         self.inet.reset_all();
         // The resets spare the peers a long wait, if they get out.
         wait_while(&|| self.is_blocked());
+    }
+}
+
+/// What lives as long as any handle or socket of a stack in a world.
+struct Inhabitant {
+    inet: Arc<Inet>,
+    host: Arc<HostDriver>,
+}
+
+impl Drop for Inhabitant {
+    /// Nobody can wait here for virtual time to pass: the world keeps what is not delivered.
+    fn drop(&mut self) {
+        if self.inet.undelivered() > 0 {
+            self.host.keep(Arc::clone(&self.inet) as Arc<dyn std::any::Any + Send + Sync>);
+        }
     }
 }
 

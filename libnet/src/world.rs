@@ -206,6 +206,9 @@ impl Drop for World {
             eprintln!("{}", self.report());
         }
         self.shared.end_all();
+        // Stacks call the world while they are dropped: outside its lock.
+        let kept = std::mem::take(&mut self.shared.lock().kept);
+        drop(kept);
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use libnet::pair::{PairConfig, pair};
+use libnet::world::{LinkConfig, World};
 use rumpnet::{InterfaceSpec, Stack};
 
 /// Two stacks on one wire.
@@ -74,4 +75,27 @@ fn who_does_not_read_in_time_is_reset() {
     accepted.set_read_timeout(Some(PATIENCE)).unwrap();
     let error = accepted.read_to_end(&mut Vec::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_world_keeps_a_dropped_stack_until_it_has_delivered() {
+    let world = World::new(1);
+    let (_wire, left, right) = world.wire(LinkConfig::default());
+    let build = |link, addr, name| {
+        let spec = InterfaceSpec::new(link).addr(addr);
+        Stack::builder().interface(spec).start_in(&world.host(name)).unwrap()
+    };
+    let (here, there) = (build(left, "10.0.0.1/24", "here"), build(right, "10.0.0.2/24", "there"));
+    let listener = here.tcp_listen("10.0.0.1:9000").unwrap();
+    let reader = world.spawn("reader", move || {
+        let mut got = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut got).unwrap();
+        got.len()
+    });
+    let writer = world.spawn("writer", move || {
+        let mut stream = there.tcp_connect("10.0.0.1:9000").unwrap();
+        stream.write_all(&vec![0x5a; 1 << 20]).unwrap();
+    });
+    writer.join();
+    assert_eq!(reader.join(), 1 << 20);
 }

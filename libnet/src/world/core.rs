@@ -1,5 +1,6 @@
 //! What all handles of a world share: the clock, and the state behind one lock.
 
+use std::any::Any;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,8 @@ pub(super) struct State {
     /// Calls to make before time goes on.
     work: VecDeque<Work>,
     pub(super) hosts: Vec<HostSlot>,
+    /// Stacks that nobody holds any more and that still have something to deliver.
+    pub(super) kept: Vec<Arc<dyn Any + Send + Sync>>,
     /// Hosts with links that are not the world's own.
     foreign_hosts: Vec<usize>,
     pub(super) segments: Vec<SegmentState>,
@@ -142,6 +145,7 @@ impl Shared {
             events: BinaryHeap::new(),
             work: VecDeque::new(),
             hosts: Vec::new(),
+            kept: Vec::new(),
             foreign_hosts: Vec::new(),
             segments: Vec::new(),
             ports: Vec::new(),

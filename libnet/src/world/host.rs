@@ -1,5 +1,6 @@
 //! What a world asks of a stack, and the driver that a stack in a world runs on.
 
+use std::any::Any;
 use std::io;
 use std::sync::{Arc, Weak};
 
@@ -69,7 +70,7 @@ impl<C: StackCore> Host for Engine<C> {
 /// Drives one stack by its world's clock.
 ///
 /// A stack is built on it, then [`attach`](Self::attach)ed. The world holds the stack weakly: a
-/// stack that is dropped leaves.
+/// stack that is dropped leaves, unless it is given to the world to [`keep`](Self::keep).
 pub struct HostDriver {
     pub(super) shared: Arc<Shared>,
     pub(super) host: usize,
@@ -95,6 +96,12 @@ impl HostDriver {
     pub fn attach<H: Host + 'static>(&self, host: &Arc<H>) -> io::Result<()> {
         let host: Arc<dyn Host> = Arc::clone(host) as Arc<dyn Host>;
         self.shared.attach(self.host, &host)
+    }
+
+    /// Keeps a stack that nobody holds any more until the world ends, as a machine goes on
+    /// delivering for programs that have ended.
+    pub fn keep(&self, stack: Arc<dyn Any + Send + Sync>) {
+        self.shared.lock().kept.push(stack);
     }
 }
 
