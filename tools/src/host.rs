@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
-use libnet::InterfaceSpec;
+use libnet::net::TcpStream;
+use libnet::{Family, InterfaceSpec, Protocol, Ready, SockType, errno};
 use rumpnet::{Shmif, Stack};
 use shmif::{AttachError, BusConfig};
 
 use crate::fail::{Failure, Status};
 use crate::ifspec::{IfKind, IfSpec};
+use crate::signals::Interrupts;
 
 /// Whether a bus that is not there is made without being asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +56,48 @@ fn attach(spec: &IfSpec, create: Create, name: &str) -> Result<InterfaceSpec, At
     interface.gateways.clone_from(&spec.gateways);
     interface.mtu = spec.mtu;
     Ok(interface)
+}
+
+/// How long a blocked call sleeps before it looks whether the user has had enough.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Connects from `from` if that is given, at most for as long as `within` says.
+///
+/// # Errors
+/// As `std::net::TcpStream` gives them; `Interrupted` when the user has had enough.
+pub fn connect(
+    stack: &Stack,
+    from: Option<SocketAddr>,
+    to: SocketAddr,
+    within: Option<Duration>,
+    interrupts: &Interrupts,
+) -> io::Result<TcpStream> {
+    let socket = stack.socket(Family::of(&to.ip()), SockType::Stream, Protocol::TCP)?;
+    if let Some(from) = from {
+        socket.bind(from)?;
+    }
+    socket.set_nonblocking(true);
+    match socket.connect(to) {
+        Err(error) if errno::is_in_progress(&error) => {}
+        done => done?,
+    }
+    let began = Instant::now();
+    loop {
+        let ready = socket.wait_ready(Ready::WRITABLE, Some(PATIENCE))?;
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        if ready.intersects(Ready::WRITABLE | Ready::HANGUP) {
+            socket.set_nonblocking(false);
+            return Ok(TcpStream::from_socket(socket));
+        }
+        if interrupts.is_stopped() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if within.is_some_and(|within| began.elapsed() >= within) {
+            return Err(errno::timed_out());
+        }
+    }
 }
 
 /// The address that a user wrote: an IP address, or `localhost`. There is no name service here.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, bounded, select};
+use libnet::Family;
 use libnet::net::TcpStream;
-use libnet::{Family, Protocol, SockType};
 
 use super::{PATIENCE, Session, input};
 use crate::fail::{Failure, Outcome, Status};
@@ -19,32 +19,23 @@ use crate::host;
 const CHUNK_BYTES: usize = 1 << 20;
 
 pub(super) fn connect(session: &Session<'_>) -> Outcome {
-    let stream = open(session)
-        .map_err(|error| host::peer_failure("cannot connect to", session.address, &error))?;
-    session.say(&format!("connected to {}", session.address));
-    if session.args.scan {
+    let (args, to) = (session.args, session.address);
+    let any = Family::of(&to.ip()).unspecified();
+    let from = (args.source.is_some() || args.source_port.is_some())
+        .then(|| SocketAddr::new(args.source.unwrap_or(any), args.source_port.unwrap_or(0)));
+    let within = args.timeout.filter(|timeout| !timeout.is_zero());
+    let stream = match host::connect(&session.stack, from, to, within, &session.interrupts) {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return session.interrupted(),
+        Err(error) => return Err(host::peer_failure("cannot connect to", to, &error)),
+    };
+    session.say(&format!("connected to {to}"));
+    if args.scan {
         return Ok(Status::DONE);
     }
-    let input = if session.args.no_input { Ok(input::nothing()) } else { input::stream() };
+    let input = if args.no_input { Ok(input::nothing()) } else { input::stream() };
     let input = input.map_err(|error| Failure::doing("cannot read standard input", &error))?;
     pass(session, &stream, &input)
-}
-
-fn open(session: &Session<'_>) -> io::Result<TcpStream> {
-    let args = session.args;
-    let to = session.address;
-    if args.source.is_none() && args.source_port.is_none() {
-        return match args.timeout {
-            Some(timeout) if !timeout.is_zero() => session.stack.tcp_connect_timeout(&to, timeout),
-            _ => session.stack.tcp_connect(to),
-        };
-    }
-    let family = Family::of(&to.ip());
-    let socket = session.stack.socket(family, SockType::Stream, Protocol::TCP)?;
-    let from = args.source.unwrap_or(family.unspecified());
-    socket.bind(SocketAddr::new(from, args.source_port.unwrap_or(0)))?;
-    socket.connect(to)?;
-    Ok(TcpStream::from_socket(socket))
 }
 
 pub(super) fn listen(session: &Session<'_>) -> Outcome {

@@ -41,7 +41,8 @@ pub(super) fn run(
     interrupts: &Interrupts,
 ) -> Outcome {
     let unreachable = |error: io::Error| host::peer_failure("cannot connect to", server, &error);
-    let control = stack.tcp_connect_timeout(&server, CONNECT_WITHIN).map_err(unreachable)?;
+    let control = host::connect(stack, None, server, Some(CONNECT_WITHIN), interrupts);
+    let control = control.map_err(unreachable)?;
     let control = Control::new(control).map_err(unreachable)?;
     let port = control.propose(&plan)?;
     let to = SocketAddr::new(server.ip(), port);

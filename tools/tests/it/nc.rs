@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::process::Stdio;
 
+use nix::sys::signal::Signal;
+
 use crate::process::{Place, Process};
 
 fn listener(place: &Place, more: &[&str], input: Stdio) -> Process {
@@ -93,6 +95,27 @@ fn refused_and_unreachable_say_what_to_look_at() {
     let ended = place.run(&["nc", &place.interface(2), "10.0.0.1", "0"]);
     assert_eq!(ended.status, Some(2));
     assert!(ended.err.contains("`0` is not a port"), "{}", ended.err);
+}
+
+#[test]
+fn connecting_ends_at_its_time_or_by_a_signal() {
+    let place = Place::new();
+    let alice = place.node("alice", 1);
+    let warm = place.run(&["ping", &place.interface(2), "10.0.0.1", "-c", "1"]);
+    assert_eq!(warm.status, Some(0));
+    // It lives, but it says nothing any more.
+    alice.signal(Signal::SIGSTOP);
+    let ended = place.run(&["nc", &place.interface(2), "-w", "0.3", "10.0.0.1", "7"]);
+    assert_eq!(ended.status, Some(1));
+    assert!(
+        ended.err.contains("cannot connect to 10.0.0.1:7: Connection timed out"),
+        "{}",
+        ended.err
+    );
+    let client = Process::start(&["nc", "-vv", &place.interface(2), "10.0.0.1", "7"]);
+    let dump = Process::start(&["dump", &place.bus(), "-c", "1", "arp or port 7"]);
+    assert_eq!(dump.finish().status, Some(0), "the client is at it");
+    assert_eq!(client.stop(Signal::SIGINT).status, Some(130));
 }
 
 #[test]
