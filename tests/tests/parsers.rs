@@ -7,8 +7,10 @@ use std::path::Path;
 use proptest::prelude::*;
 use rumpnet_tests::parsers::TARGETS;
 
-/// Inputs per target.
-const CASES: u32 = 256;
+/// Inputs per target; `PARSER_CASES` sets another number.
+fn cases() -> u32 {
+    std::env::var("PARSER_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256)
+}
 
 #[test]
 fn parsers_take_their_valid_input() {
@@ -51,7 +53,7 @@ fn every_parser_has_a_fuzz_target() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn parsers_take_random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
