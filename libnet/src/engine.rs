@@ -358,19 +358,27 @@ impl<C: StackCore> Engine<C> {
         let first = after.pending.len();
         core.poll_pending(&mut after.pending);
         for &index in &after.pending[first..] {
-            let Some(port) = self.port(index) else { continue };
-            let queue = port.queue_of(shard);
-            let mut out = lock(&queue.out);
-            let room = self.config.queue_frames.saturating_sub(out.len());
-            if room == 0 {
-                queue.starved.store(true, Ordering::Release);
-                continue;
-            }
-            core.poll_transmit(now, index, room, &mut out);
-            if out.len() >= self.config.queue_frames {
-                queue.starved.store(true, Ordering::Release);
+            if let Some(port) = self.port(index) {
+                self.fill(port, port.queue_of(shard), core, now);
             }
         }
+        self.gather(shard, core, after);
+    }
+
+    /// Moves a shard's frames for one interface to its queue, as many as there is room for.
+    fn fill(&self, port: &Port, queue: &PortQueue, core: &mut C, now: Instant) {
+        let mut out = lock(&queue.out);
+        let room = self.config.queue_frames.saturating_sub(out.len());
+        if room > 0 {
+            core.poll_transmit(now, port.iface.index, room, &mut out);
+        }
+        if out.len() >= self.config.queue_frames {
+            queue.starved.store(true, Ordering::Release);
+        }
+    }
+
+    /// Under the shard's lock: gathers what is to be done once it is released.
+    fn gather(&self, shard: usize, core: &mut C, after: &mut After) {
         core.poll_wakes(&mut after.wakes);
         core.poll_handoff(&mut after.handoff);
         let deadline = core.poll_timeout();
@@ -429,25 +437,18 @@ impl<C: StackCore> Engine<C> {
         self.driver.kick_queue(index, number);
     }
 
-    /// Asks the shards that use a queue for more.
+    /// Asks the shards that use a queue for more. What they have for other interfaces was moved,
+    /// or waits for room there, since whoever brought it about.
     fn refill(&self, port: &Port, number: usize) {
         for shard in (0..self.shards.len()).filter(|&shard| port.queue_number(shard) == number) {
             let mut after = After::default();
             {
                 let mut core = lock(&self.shards[shard].core);
                 let now = self.shard_now();
-                self.settle(shard, &mut core, now, &mut after);
+                self.fill(port, &port.queues[number], &mut core, now);
+                self.gather(shard, &mut core, &mut after);
             }
-            for waker in after.wakes {
-                waker.wake();
-            }
-            for (index, packet) in after.handoff {
-                let Some(port) = self.port(index) else { continue };
-                self.deliver(&port.iface, &mut vec![packet]);
-            }
-            if let Some(at) = after.deadline {
-                self.driver.kick(at);
-            }
+            self.finish(shard, after);
         }
     }
 
