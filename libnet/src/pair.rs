@@ -115,8 +115,11 @@ struct Ring(Mutex<Frames>);
 #[derive(Default)]
 struct Frames {
     queue: VecDeque<Packet>,
-    /// The sender was refused and waits for room.
+    /// The sender was refused and waits for room. Only its next send clears it: until then the
+    /// sender, who may not sleep yet, finds room by it when it arms its bell.
     wants_room: bool,
+    /// The sender was told of room since it was refused: once is enough.
+    told: bool,
     /// The receiver is gone.
     closed: bool,
     stats: LinkStats,
@@ -214,10 +217,9 @@ impl LinkRx for PairRx {
             packet
         }));
         // Half empty before the sender is woken, so that it sends a batch.
-        let room = frames.wants_room && frames.queue.len() <= self.bell.queue_frames / 2;
-        if room {
-            frames.wants_room = false;
-        }
+        let half_empty = frames.queue.len() <= self.bell.queue_frames / 2;
+        let room = frames.wants_room && !frames.told && half_empty;
+        frames.told |= room;
         drop(frames);
         if room {
             self.inlet.peer.notify();
@@ -242,11 +244,13 @@ impl LinkTx for PairTx {
         if frames.closed {
             frames.stats.tx_refused += queue.len() as u64;
             queue.clear();
+            frames.wants_room = false;
             return Ok(0);
         }
         let n = queue.len().min(self.bell.queue_frames.saturating_sub(frames.queue.len()));
         frames.queue.extend(queue.drain(..n));
         frames.wants_room = !queue.is_empty();
+        frames.told = false;
         if frames.wants_room {
             frames.stats.tx_waits += 1;
         }
@@ -319,6 +323,24 @@ mod tests {
     }
 
     #[test]
+    fn room_made_before_the_sender_arms_keeps_it_awake() {
+        let (mut a, mut b) = started(2);
+        let bell_a = bell(&*a.rx);
+        let mut out = frames(0..3);
+        assert_eq!(a.tx.send(Instant::ZERO, &mut out).unwrap(), 2);
+        let before = bell_a.word().load(Ordering::SeqCst);
+        let mut got = Vec::new();
+        for _ in 0..2 {
+            assert_eq!(b.rx.recv(Instant::ZERO, 1, &mut got).unwrap(), 1);
+        }
+        let told = bell_a.word().load(Ordering::SeqCst).wrapping_sub(before);
+        assert_eq!(told, 1, "a refusal is answered once");
+        assert!(bell_a.arm().is_none(), "there is room for what was refused");
+        assert_eq!(a.tx.send(Instant::ZERO, &mut out).unwrap(), 1);
+        assert!(bell_a.arm().is_some(), "nothing waits any more");
+    }
+
+    #[test]
     fn a_dropped_end_swallows_and_counts() {
         let (a, b) = pair(&PairConfig::default());
         let (mut queues, control) = Box::new(a).start().unwrap();
@@ -327,6 +349,18 @@ mod tests {
         assert_eq!(queues[0].tx.send(Instant::ZERO, &mut out).unwrap(), 0);
         assert!(out.is_empty());
         assert_eq!(control.stats().tx_refused, 3);
+    }
+
+    #[test]
+    fn who_was_refused_by_an_end_that_closed_sleeps_after_its_next_send() {
+        let (mut a, b) = started(2);
+        let bell_a = bell(&*a.rx);
+        let mut out = frames(0..3);
+        assert_eq!(a.tx.send(Instant::ZERO, &mut out).unwrap(), 2);
+        drop(b);
+        assert!(bell_a.arm().is_none(), "what waits can go, and be counted");
+        assert_eq!(a.tx.send(Instant::ZERO, &mut out).unwrap(), 0);
+        assert!(bell_a.arm().is_some(), "nothing waits any more");
     }
 
     /// Sleeps as a driver does. A lost wake-up would hang the test.
