@@ -284,12 +284,17 @@ fn drain(stream: &mut Stream) -> io::Result<u64> {
             return Ok(count);
         }
         count += n as u64;
-        for word in buf[..n].chunks(8) {
-            let mut bytes = [0; 8];
-            bytes[..word.len()].copy_from_slice(word);
-            sum ^= u64::from_ne_bytes(bytes);
-        }
+        sum ^= touch(&buf[..n]);
     }
+}
+
+/// Reads every byte, as fast as memory gives them.
+fn touch(bytes: &[u8]) -> u64 {
+    let words = bytes.chunks_exact(8);
+    let rest = words.remainder().iter().fold(0, |sum, byte| sum ^ u64::from(*byte));
+    words.fold(rest, |sum, word| {
+        sum ^ u64::from_ne_bytes(word.try_into().expect("chunks of eight bytes"))
+    })
 }
 
 fn echo(stream: &mut Stream) -> io::Result<()> {
