@@ -72,7 +72,7 @@ impl Default for EngineConfig {
 
 /// A stack's shards, its interfaces' queues, and the locks between them.
 ///
-/// Lock rank: shard, then queue, then link; never two shards.
+/// Lock rank: a shard or a link, then a queue; never two shards, never a shard and a link.
 pub struct Engine<C> {
     shards: Box<[Shard<C>]>,
     ports: Box<[OnceLock<Port>]>,
@@ -97,7 +97,7 @@ struct Port {
 }
 
 struct PortQueue {
-    /// Frames that shards have put out, in order. Rank: after shard, before link.
+    /// Frames that shards have put out, in order. Rank: after shard and link.
     out: Mutex<VecDeque<Packet>>,
     tx: Mutex<TxSide>,
     rx: Mutex<RxSide>,
@@ -139,6 +139,8 @@ enum Flush {
     Left,
 }
 
+/// How often a shard's frames may turn to other interfaces while they are taken.
+const REROUTES: usize = 4;
 /// Rounds of refilling before the driver is asked to go on.
 const REFILL_ROUNDS: usize = 64;
 
@@ -355,12 +357,20 @@ impl<C: StackCore> Engine<C> {
 
     /// Under the shard's lock: moves frames to the interface queues and gathers the rest.
     fn settle(&self, shard: usize, core: &mut C, now: Instant, after: &mut After) {
-        let first = after.pending.len();
-        core.poll_pending(&mut after.pending);
-        for &index in &after.pending[first..] {
-            if let Some(port) = self.port(index) {
-                self.fill(port, port.queue_of(shard), core, now);
+        for _ in 0..REROUTES {
+            let mut pending = Vec::new();
+            core.poll_pending(&mut pending);
+            pending.retain(|index| !after.pending.contains(index));
+            if pending.is_empty() {
+                break;
             }
+            for &index in &pending {
+                if let Some(port) = self.port(index) {
+                    self.fill(port, port.queue_of(shard), core, now);
+                }
+            }
+            // What was asked for may turn out to leave by another interface: look again.
+            after.pending.append(&mut pending);
         }
         self.gather(shard, core, after);
     }

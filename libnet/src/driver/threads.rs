@@ -84,10 +84,12 @@ impl Driver for ThreadDriver {
     fn kick_queue(&self, iface: IfIndex, queue: usize) {
         let bells = self.queue_bells.lock().unwrap_or_else(PoisonError::into_inner);
         let bell = bells.iter().find(|(key, _)| *key == (iface, queue)).map(|(_, bell)| bell);
-        if let Some(bell) = bell {
+        if let Some(bell @ Bell::Descriptor { .. }) = bell {
+            // A written eventfd stays readable: the thread cannot miss it.
             return bell.ring();
         }
         drop(bells);
+        // A rung doorbell is missed by a thread that is about to arm it; the list is not.
         let mut list = self.unattended.lock().unwrap_or_else(PoisonError::into_inner);
         if !list.contains(&(iface, queue)) {
             list.push((iface, queue));
@@ -108,7 +110,6 @@ impl Driver for ThreadDriver {
 /// The threads of one stack; dropping it ends and joins them.
 pub struct Threads {
     driver: Arc<ThreadDriver>,
-    bells: Vec<Bell>,
     handles: Vec<JoinHandle<()>>,
 }
 
@@ -122,7 +123,7 @@ impl Threads {
         driver: Arc<ThreadDriver>,
         engine: &Arc<Engine<C>>,
     ) -> io::Result<Threads> {
-        let mut threads = Threads { driver, bells: Vec::new(), handles: Vec::new() };
+        let mut threads = Threads { driver, handles: Vec::new() };
         let ifaces: Vec<_> = engine.interfaces().map(|iface| (iface.index, &iface.name)).collect();
         for (index, name) in ifaces {
             for (queue, readiness) in engine.readiness(index).into_iter().enumerate() {
@@ -167,7 +168,6 @@ impl Threads {
             timers,
             woke_all: false,
         };
-        self.bells.push(bell);
         let builder = std::thread::Builder::new().name(format!("rump/{name}"));
         self.handles.push(builder.spawn(move || worker.run())?);
         Ok(())
@@ -177,7 +177,7 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         self.driver.stop.store(true, Ordering::SeqCst);
-        for bell in &self.bells {
+        for (_, bell) in &*self.driver.queue_bells.lock().unwrap_or_else(PoisonError::into_inner) {
             bell.ring();
         }
         self.driver.ring_timers();
@@ -275,14 +275,27 @@ impl<C: StackCore> Worker<C> {
                 Ok(n) => total += n,
                 Err(error) => {
                     tracing::error!(iface = index.0, %error, "the link failed; interface is down");
-                    // Timers are still served; the link is not asked again.
-                    self.queue = None;
-                    self.bell = self.bell.without_link();
+                    self.give_up_link(index, queue);
                     break;
                 }
             }
         }
         total
+    }
+
+    /// The link is not asked again, nor slept on: its memory may be gone. Timers go on.
+    fn give_up_link(&mut self, index: IfIndex, queue: usize) {
+        self.queue = None;
+        self.bell = Bell::private();
+        if self.timers {
+            let mut bell = self.driver.timer_bell.lock().unwrap_or_else(PoisonError::into_inner);
+            *bell = Some(self.bell.clone());
+        }
+        let mut bells = self.driver.queue_bells.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = bells.iter_mut().find(|(key, _)| *key == (index, queue));
+        if let Some((_, bell)) = own {
+            *bell = self.bell.clone();
+        }
     }
 
     fn sleep(&self) {
@@ -343,15 +356,6 @@ impl Bell {
 
     fn private() -> Bell {
         Bell::Doorbell(Arc::new(PrivateDoorbell::default()))
-    }
-
-    fn without_link(&self) -> Bell {
-        match self {
-            Bell::Doorbell(_) => self.clone(),
-            Bell::Descriptor { kick, .. } => {
-                Bell::Descriptor { link: Arc::clone(kick), kick: Arc::clone(kick) }
-            }
-        }
     }
 
     fn arm(&self) -> Option<u32> {

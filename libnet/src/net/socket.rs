@@ -93,14 +93,12 @@ impl Socket {
             done => return done,
         }
         self.block_on(Ready::WRITABLE, deadline, || {
-            if let Some(error) = self.domain.take_error(self.id)? {
-                return Err(error);
-            }
+            // In this order: an error that comes between the two is found by the second.
             let ready = self.domain.ready(self.id)?;
-            if ready.intersects(Ready::WRITABLE | Ready::HANGUP) {
-                return Ok(());
+            if !ready.intersects(Ready::WRITABLE | Ready::HANGUP | Ready::ERROR) {
+                return Err(errno::would_block());
             }
-            Err(errno::would_block())
+            self.domain.take_error(self.id)?.map_or(Ok(()), Err)
         })
     }
 

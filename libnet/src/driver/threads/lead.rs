@@ -157,12 +157,14 @@ impl Lead {
             if signal.take() {
                 return Some(true);
             }
-            if (self.poll)()? > 0 {
-                continue;
-            }
+            let received = (self.poll)()?;
+            // Looked at in every round: what comes may be for others, and without end.
             let timeout = left().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
             if timeout.is_zero() {
                 return Some(signal.take());
+            }
+            if received > 0 {
+                continue;
             }
             let Some(armed) = bell.arm() else { continue };
             let mut set = false;
