@@ -71,25 +71,45 @@ fn accept(listener: &TcpListener, stop: &Arc<AtomicBool>) {
                 break;
             }
         };
-        if open.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS {
-            open.fetch_sub(1, Ordering::AcqRel);
+        let Some(place) = Place::take(&open) else {
             info!(%peer, "echo: refused, {MAX_CONNECTIONS} connections are open");
             continue;
-        }
-        let (counter, flag) = (Arc::clone(&open), Arc::clone(stop));
+        };
+        let flag = Arc::clone(stop);
         let spawned = spawn("echo-conn", move || {
             let ended = stream_back(&stream, &flag);
             debug!(%peer, ?ended, "echo: connection closed");
             drop(stream);
-            counter.fetch_sub(1, Ordering::AcqRel);
+            drop(place);
         });
-        if spawned.is_err() {
-            open.fetch_sub(1, Ordering::AcqRel);
+        if let Err(error) = spawned {
+            info!(%peer, %error, "echo: refused");
         }
     }
     // Every connection looks at the flag at least this often.
     while open.load(Ordering::Acquire) > 0 {
         std::thread::sleep(PATIENCE / 10);
+    }
+}
+
+/// One of the connections served at a time; given back however its thread ends.
+#[derive(Debug)]
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
+        // Only the one accepting thread takes any, so that none comes between the two.
+        if open.load(Ordering::Acquire) >= MAX_CONNECTIONS {
+            return None;
+        }
+        open.fetch_add(1, Ordering::AcqRel);
+        Some(Place(Arc::clone(open)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

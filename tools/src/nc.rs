@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use rumpnet::Stack;
@@ -98,7 +99,41 @@ impl Session<'_> {
 
     /// What ends by a signal has the status that shells expect of it.
     fn interrupted(&self) -> Outcome {
-        Ok(if self.interrupts.is_stopped() { Status(130) } else { Status::DONE })
+        let signal = self.interrupts.stopped_by().and_then(|signal| u8::try_from(signal).ok());
+        Ok(signal.map_or(Status::DONE, |signal| Status(128_u8.saturating_add(signal))))
+    }
+
+    /// Did nothing happen for as long as `-w` says?
+    fn is_idle(&self, activity: &Activity) -> bool {
+        self.args.timeout.is_some_and(|limit| activity.quiet_for() > limit)
+    }
+}
+
+/// When something was sent or received last, for both directions together.
+#[derive(Debug)]
+struct Activity {
+    began: Instant,
+    /// Milliseconds from `began` to the last time.
+    last_ms: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Activity { began: Instant::now(), last_ms: AtomicU64::new(0) }
+    }
+
+    /// Something was sent or received now.
+    fn note(&self) {
+        self.last_ms.fetch_max(self.now_ms(), Ordering::Relaxed);
+    }
+
+    fn quiet_for(&self) -> Duration {
+        let last_ms = self.last_ms.load(Ordering::Relaxed);
+        Duration::from_millis(self.now_ms().saturating_sub(last_ms))
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -22,7 +22,8 @@ pub enum Asked {
 #[derive(Clone, Debug)]
 pub struct Interrupts {
     asked: Receiver<Asked>,
-    stopped: Arc<AtomicBool>,
+    /// The signal that asked to stop; 0: none has yet.
+    stopped_by: Arc<AtomicI32>,
 }
 
 impl Interrupts {
@@ -33,12 +34,12 @@ impl Interrupts {
     pub fn catch() -> io::Result<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
         let (sender, asked) = bounded(16);
-        let stopped = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stopped);
+        let stopped_by = Arc::new(AtomicI32::new(0));
+        let first = Arc::clone(&stopped_by);
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
                 let what = if signal == SIGQUIT { Asked::Report } else { Asked::Stop };
-                if what == Asked::Stop && flag.swap(true, Ordering::AcqRel) {
+                if what == Asked::Stop && first.swap(signal, Ordering::AcqRel) != 0 {
                     // Shells read 128 and the signal's number.
                     signal_hook::low_level::exit(128 + signal);
                 }
@@ -46,12 +47,17 @@ impl Interrupts {
                 let _ = sender.try_send(what);
             }
         })?;
-        Ok(Interrupts { asked, stopped })
+        Ok(Interrupts { asked, stopped_by })
     }
 
     /// Was the process asked to stop?
     pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+        self.stopped_by().is_some()
+    }
+
+    /// The signal that asked the process to stop.
+    pub fn stopped_by(&self) -> Option<i32> {
+        Some(self.stopped_by.load(Ordering::Acquire)).filter(|signal| *signal != 0)
     }
 
     /// The events, for `select!`.

@@ -2,14 +2,15 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, bounded, select};
 use libnet::net::UdpSocket;
 
-use super::stream::is_timeout;
-use super::{PATIENCE, Session, input};
+use super::stream::{is_over, is_timeout};
+use super::{Activity, PATIENCE, Session, input};
 use crate::fail::{Failure, Outcome};
 use crate::host;
 
@@ -73,9 +74,10 @@ fn bind(session: &Session<'_>, local: SocketAddr) -> Result<UdpSocket, Failure> 
 /// standard input ends only the sending.
 fn pass(session: &Session<'_>, socket: &UdpSocket, input: &Receiver<Bytes>) -> Outcome {
     let (stop, stopped) = bounded::<()>(0);
+    let (activity, refusals) = (Activity::new(), Refusals::default());
     std::thread::scope(|scope| {
-        let sender = scope.spawn(|| send(session, socket, input, &stopped));
-        let received = receive(session, socket);
+        let sender = scope.spawn(|| send(session, socket, input, &stopped, &activity, &refusals));
+        let received = receive(session, socket, &activity, &refusals);
         drop(stop);
         let sent = sender.join().unwrap_or_else(|_| Err(Failure::new("sending panicked")));
         received?;
@@ -84,29 +86,66 @@ fn pass(session: &Session<'_>, socket: &UdpSocket, input: &Receiver<Bytes>) -> O
     })
 }
 
+/// What came of earlier datagrams. Either direction may be told that one was refused, and it means
+/// the same in both: the next is tried all the same, and if there is none, or it is refused too, that
+/// is the end.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// Refused since something was received.
+    refused: AtomicU32,
+    /// Nothing more will be sent.
+    is_last: AtomicBool,
+}
+
+impl Refusals {
+    fn note(&self, session: &Session<'_>) {
+        self.refused.fetch_add(1, Ordering::AcqRel);
+        session.say(&format!("{}: nothing listens there", session.address));
+    }
+
+    fn are_final(&self) -> bool {
+        let enough = if self.is_last.load(Ordering::Acquire) { 1 } else { 2 };
+        self.refused.load(Ordering::Acquire) >= enough
+    }
+}
+
 fn send(
     session: &Session<'_>,
     socket: &UdpSocket,
     input: &Receiver<Bytes>,
     stopped: &Receiver<()>,
+    activity: &Activity,
+    refusals: &Refusals,
 ) -> Result<(), Failure> {
     loop {
         let chunk = select! {
             recv(stopped) -> _ => return Ok(()),
             recv(input) -> chunk => match chunk {
                 Ok(chunk) => chunk,
-                Err(_) => return Ok(()),
+                Err(_) => {
+                    refusals.is_last.store(true, Ordering::Release);
+                    return Ok(());
+                }
             },
         };
         loop {
             match socket.send(&chunk) {
-                Ok(_) => break,
-                Err(error) if is_timeout(&error) && !session.interrupts.is_stopped() => {}
-                Err(error) if is_timeout(&error) => return Ok(()),
+                Ok(_) => {
+                    activity.note();
+                    break;
+                }
+                Err(error) if is_timeout(&error) => {
+                    if is_over(stopped) || session.interrupts.is_stopped() {
+                        return Ok(());
+                    }
+                }
                 // The news is about an earlier datagram; this one is tried once more.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    session.say(&format!("{}: nothing listens there", session.address));
-                    break;
+                    refusals.note(session);
+                    if refusals.are_final() {
+                        // The receiver says so.
+                        return Ok(());
+                    }
                 }
                 Err(error) => {
                     return Err(host::peer_failure("cannot send to", session.address, &error));
@@ -116,27 +155,35 @@ fn send(
     }
 }
 
-fn receive(session: &Session<'_>, socket: &UdpSocket) -> Result<(), Failure> {
+fn receive(
+    session: &Session<'_>,
+    socket: &UdpSocket,
+    activity: &Activity,
+    refusals: &Refusals,
+) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let mut buffer = vec![0; 65_536];
-    let mut quiet_since = Instant::now();
     while !session.interrupts.is_stopped() {
         match socket.recv_from(&mut buffer) {
             Ok((bytes, _)) => {
                 let written = stdout.write_all(&buffer[..bytes]).and_then(|()| stdout.flush());
                 written.map_err(|error| Failure::output(&error))?;
-                quiet_since = Instant::now();
+                activity.note();
+                refusals.refused.store(0, Ordering::Release);
             }
             Err(error) if is_timeout(&error) => {
-                if session.args.timeout.is_some_and(|limit| quiet_since.elapsed() > limit) {
+                if session.is_idle(activity) {
                     break;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                let peer = session.address;
-                return Err(host::peer_failure("cannot send to", peer, &error));
+                refusals.note(session);
             }
             Err(error) => return Err(Failure::doing("cannot receive", &host::plain(&error))),
+        }
+        if refusals.are_final() {
+            let error = io::Error::from(rustix::io::Errno::CONNREFUSED);
+            return Err(host::peer_failure("cannot send to", session.address, &error));
         }
     }
     Ok(())

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, bounded, select};
+use crossbeam_channel::{Receiver, TryRecvError, bounded, select};
 use libnet::Family;
 use libnet::net::TcpStream;
 
-use super::{PATIENCE, Session, input};
+use super::{Activity, PATIENCE, Session, input};
 use crate::fail::{Failure, Outcome, Status};
 use crate::host;
 
@@ -80,13 +80,13 @@ fn pass(session: &Session<'_>, stream: &TcpStream, input: &Receiver<Bytes>) -> O
     stream.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(wrong)?;
     let (stop, stopped) = bounded::<()>(0);
-    let waits_for_input = AtomicBool::new(false);
+    let state = Shared { activity: Activity::new(), waits_for_input: AtomicBool::new(false) };
     std::thread::scope(|scope| {
-        let sender = scope.spawn(|| send(session, stream, input, &stopped, &waits_for_input));
-        let received = receive(session, stream);
+        let sender = scope.spawn(|| send(session, stream, input, &stopped, &state));
+        let received = receive(session, stream, &state.activity);
         if matches!(received, Ok(Received::End)) {
             let is_done = || sender.is_finished();
-            say_the_rest(session, is_done, &waits_for_input);
+            say_the_rest(session, is_done, &state);
         }
         // The sender is told to end; whatever it holds is not wanted any more.
         drop(stop);
@@ -101,16 +101,24 @@ fn pass(session: &Session<'_>, stream: &TcpStream, input: &Receiver<Bytes>) -> O
     })
 }
 
+/// What the two directions of a connection know of each other.
+#[derive(Debug)]
+struct Shared {
+    activity: Activity,
+    /// Has the sender nothing to send?
+    waits_for_input: AtomicBool,
+}
+
 /// Standard input to the network; its end closes our side.
 fn send(
     session: &Session<'_>,
     stream: &TcpStream,
     input: &Receiver<Bytes>,
     stopped: &Receiver<()>,
-    waits_for_input: &AtomicBool,
+    state: &Shared,
 ) -> io::Result<()> {
     loop {
-        waits_for_input.store(true, Ordering::Release);
+        state.waits_for_input.store(true, Ordering::Release);
         let mut chunk = select! {
             recv(stopped) -> _ => return Ok(()),
             recv(input) -> chunk => match chunk {
@@ -118,16 +126,29 @@ fn send(
                 Err(_) => return stream.shutdown(Shutdown::Write),
             },
         };
-        waits_for_input.store(false, Ordering::Release);
+        state.waits_for_input.store(false, Ordering::Release);
         while !chunk.is_empty() {
             match stream.send_bytes(&chunk) {
-                Ok(sent) => drop(chunk.split_to(sent)),
-                Err(error) if is_timeout(&error) && !session.interrupts.is_stopped() => {}
-                Err(error) if is_timeout(&error) => return Ok(()),
-                Err(error) => return Err(error),
+                Ok(sent) => {
+                    drop(chunk.split_to(sent));
+                    state.activity.note();
+                }
+                // Whatever is wrong now, it is the user who ended it.
+                Err(_) if session.interrupts.is_stopped() => return Ok(()),
+                Err(error) if !is_timeout(&error) => return Err(error),
+                // Not all was sent, and nobody is to take it for that.
+                Err(_) if is_over(stopped) => {
+                    return Err(io::Error::other("the other side takes nothing any more"));
+                }
+                Err(_) => {}
             }
         }
     }
+}
+
+/// Was the sender told to end?
+pub(super) fn is_over(stopped: &Receiver<()>) -> bool {
+    stopped.try_recv() == Err(TryRecvError::Disconnected)
 }
 
 /// Why receiving came to an end.
@@ -135,25 +156,27 @@ fn send(
 enum Received {
     /// The other side closed.
     End,
-    /// Nothing came for as long as `-w` says, or the user has had enough.
+    /// Nothing came or went for as long as `-w` says, or the user has had enough.
     Enough,
 }
 
 /// The network to standard output, until its end.
-fn receive(session: &Session<'_>, stream: &TcpStream) -> Result<Received, Failure> {
+fn receive(
+    session: &Session<'_>,
+    stream: &TcpStream,
+    activity: &Activity,
+) -> Result<Received, Failure> {
     let mut stdout = io::stdout().lock();
     let mut chunks = VecDeque::new();
-    let mut quiet_since = Instant::now();
     loop {
         match stream.recv_bytes(CHUNK_BYTES, &mut chunks) {
             Ok(0) => return Ok(Received::End),
             Ok(_) => {
                 write_out(&mut stdout, &mut chunks).map_err(|error| Failure::output(&error))?;
-                quiet_since = Instant::now();
+                activity.note();
             }
             Err(error) if is_timeout(&error) => {
-                let idle = session.args.timeout.is_some_and(|limit| quiet_since.elapsed() > limit);
-                if idle || session.interrupts.is_stopped() {
+                if session.is_idle(activity) || session.interrupts.is_stopped() {
                     return Ok(Received::Enough);
                 }
             }
@@ -164,16 +187,17 @@ fn receive(session: &Session<'_>, stream: &TcpStream) -> Result<Received, Failur
 
 /// The other side has closed: what we were given to say is still said. A client waits for the end
 /// of its input; a server, or a user at a terminal, may never come to it, so that a second without
-/// anything to say is enough.
-fn say_the_rest(session: &Session<'_>, is_done: impl Fn() -> bool, waits_for_input: &AtomicBool) {
+/// anything to say is enough. `-w` holds for both.
+fn say_the_rest(session: &Session<'_>, is_done: impl Fn() -> bool, state: &Shared) {
     const ENOUGH: Duration = Duration::from_secs(1);
     let may_be_endless = session.args.listen || io::stdin().is_terminal();
     let mut silent_since = Instant::now();
     while !is_done() && !session.args.no_input && !session.interrupts.is_stopped() {
-        if !waits_for_input.load(Ordering::Acquire) {
+        if !state.waits_for_input.load(Ordering::Acquire) {
             silent_since = Instant::now();
         }
-        if may_be_endless && silent_since.elapsed() > ENOUGH {
+        let silent = may_be_endless && silent_since.elapsed() > ENOUGH;
+        if silent || session.is_idle(&state.activity) {
             return;
         }
         session.interrupts.sleep(Duration::from_millis(10));

@@ -11,7 +11,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
 use libnet::net::UdpSocket;
@@ -101,6 +102,32 @@ pub(super) fn meet(socket: &UdpSocket, streams: u16) -> io::Result<Vec<SocketAdd
         }
     }
     Ok(peers.into_iter().flatten().collect())
+}
+
+/// Goes on sending hellos back until it is over: the answer to the last one may have been lost.
+pub(super) fn answer_hellos(
+    socket: &UdpSocket,
+    streams: u16,
+    is_over: &AtomicBool,
+) -> io::Result<()> {
+    /// How long the start may have to wait for us.
+    const PATIENCE: Duration = Duration::from_millis(10);
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut buffer = [0; HEADER_BYTES];
+    while !is_over.load(Acquire) {
+        match socket.recv_from(&mut buffer) {
+            Ok((bytes, from)) => {
+                let hello = Header::read(&buffer[..bytes]).filter(|header| header.number == 0);
+                if hello.is_some_and(|hello| hello.stream < u32::from(streams)) {
+                    socket.send_to(&buffer[..bytes], from)?;
+                }
+            }
+            Err(error) if is_timeout(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Sends numbered datagrams at the plan's rate until told to stop.

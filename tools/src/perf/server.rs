@@ -120,7 +120,7 @@ impl Test<'_> {
         let (door, port) = self.open(&plan).map_err(wrong)?;
         control.accept(port)?;
         let open = self.wait_for_streams(door, &plan).map_err(wrong)?;
-        control.wait_for("start")?;
+        wait_for_start(control, &plan, &open)?;
         self.busy.store(true, Ordering::Release);
         let results = std::thread::scope(|scope| {
             // Others are told that we are busy, so that they need not wait to find out.
@@ -233,6 +233,20 @@ impl Test<'_> {
             }))
         })
     }
+}
+
+/// Waits for the client's start. Until then it may say hello again.
+fn wait_for_start(control: &Control, plan: &Plan, open: &Open) -> Result<(), Failure> {
+    let Open::Datagrams(socket, _) = open else { return control.wait_for("start") };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let answering = scope.spawn(|| datagrams::answer_hellos(socket, plan.streams, &is_over));
+        let started = control.wait_for("start");
+        is_over.store(true, Ordering::Release);
+        let answered = answering.join().unwrap_or_else(|_| Err(io::Error::other("panicked")));
+        started?;
+        answered.map_err(|error| Failure::doing("stream", &host::plain(&error)))
+    })
 }
 
 fn serve_stream(

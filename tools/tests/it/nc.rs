@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -116,6 +117,56 @@ fn connecting_ends_at_its_time_or_by_a_signal() {
     let dump = Process::start(&["dump", &place.bus(), "-c", "1", "arp or port 7"]);
     assert_eq!(dump.finish().status, Some(0), "the client is at it");
     assert_eq!(client.stop(Signal::SIGINT).status, Some(130));
+    let client = Process::start(&["nc", &place.interface(2), "10.0.0.1", "7"]);
+    let dump = Process::start(&["dump", &place.bus(), "-c", "1", "arp or port 7"]);
+    assert_eq!(dump.finish().status, Some(0), "the client is at it");
+    assert_eq!(client.stop(Signal::SIGTERM).status, Some(143));
+}
+
+#[test]
+fn sending_is_something_that_happens() {
+    let place = Place::new();
+    let server = listener(&place, &[], Stdio::null());
+    let client = ["nc", &place.interface(2), "-w", "1", "10.0.0.1", "9000"];
+    let mut client = Process::with_input(&client, Stdio::piped());
+    let began = Instant::now();
+    for n in 0.. {
+        let line = format!("line {n};\n");
+        client.feed_line(&line);
+        assert_eq!(server.wait_for(&line), line);
+        if began.elapsed() > Duration::from_millis(1800) {
+            break;
+        }
+    }
+    client.feed(b"the last\n".to_vec());
+    assert_eq!(server.wait_for("last"), "the last\n");
+    assert_eq!(client.finish().status, Some(0));
+}
+
+#[test]
+fn an_upload_that_is_stuck_ends_at_its_time_and_says_so() {
+    let place = Place::new();
+    let server = listener(&place, &[], Stdio::null());
+    let client = ["nc", &place.interface(2), "-v", "-w", "0.3", "10.0.0.1", "9000"];
+    let mut client = Process::with_input(&client, Stdio::piped());
+    client.wait_for_error("connected to");
+    server.signal(Signal::SIGSTOP);
+    client.feed(vec![b'x'; 64 << 20]);
+    let ended = client.finish();
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(ended.err.contains("the other side takes nothing any more"), "{}", ended.err);
+}
+
+#[test]
+fn a_refused_datagram_without_another_ends_it() {
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let mut client =
+        Process::with_input(&["nc", "-u", &place.interface(2), "10.0.0.1", "9001"], Stdio::piped());
+    client.feed(b"a datagram\n".to_vec());
+    let ended = client.finish();
+    assert_eq!(ended.status, Some(1));
+    assert!(ended.err.contains("nothing listens there"), "{}", ended.err);
 }
 
 #[test]

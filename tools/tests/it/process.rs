@@ -96,6 +96,13 @@ impl Process {
         });
     }
 
+    /// Writes to its standard input, which stays open.
+    pub(crate) fn feed_line(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().unwrap();
+        input.write_all(line.as_bytes()).unwrap();
+        input.flush().unwrap();
+    }
+
     /// The next line of its output that holds `text`.
     pub(crate) fn wait_for(&self, text: &str) -> String {
         wait_for(&self.lines, text)
