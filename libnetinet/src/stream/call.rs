@@ -129,6 +129,7 @@ impl Inet {
         let place = Place { shard: accepted.shard as usize, conn: accepted.id };
         let ends = Ends { local: accepted.local, remote: accepted.remote };
         let role = Role::Connection(place, ends);
+        let inherited = options.conn.clone();
         let added = self.add_stream(StreamSocket::with(socket.family, role, options));
         let (id, _) = match added {
             Ok(added) => added,
@@ -137,8 +138,11 @@ impl Inet {
                 return Err(error);
             }
         };
-        self.engine().with_shard(place.shard, |core, _| {
-            core.tcp_mut().set_token(place.conn, token_of(id));
+        self.engine().with_shard(place.shard, |core, now| {
+            let tcp = core.tcp_mut();
+            // They may have been set on the listener since the handshake.
+            tcp.set_options(now, place.conn, inherited);
+            tcp.set_token(place.conn, token_of(id));
         });
         Ok((id, accepted.remote))
     }

@@ -28,6 +28,11 @@ impl Inet {
         let mut state = socket.state();
         apply(self.wide(), &mut state.options, option)?;
         let (role, options) = (state.role.clone(), state.options.conn.clone());
+        if let Role::Listening(listener) = &role {
+            // Under the socket's lock: of two calls, the later one's options stay.
+            listener.set_options(options);
+            return Ok(());
+        }
         drop(state);
         if let Role::Connection(place, _) = role {
             self.engine().with_shard(place.shard, |core, now| {

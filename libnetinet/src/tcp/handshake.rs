@@ -31,8 +31,8 @@ impl Connection {
         conn
     }
 
-    /// Active open over a TIME-WAIT of ours: the numbers go on above the old ones.
-    /// Source: RFC 9293 §3.4.1, RFC 6191 §2.
+    /// An open, active or passive, over a TIME-WAIT of ours: the numbers go on above the old
+    /// ones. Source: RFC 9293 §3.4.1 and §3.6.1 (MAY-2), RFC 6191 §2.
     pub(super) fn start_after(&mut self, old_snd_nxt: SeqNumber) {
         self.iss = old_snd_nxt + REUSE_GAP;
         (self.snd_una, self.snd_nxt, self.snd_max) = (self.iss, self.iss, self.iss);
@@ -47,7 +47,7 @@ impl Connection {
         path: &PathInfo,
         listener: Arc<Listener>,
     ) -> Self {
-        let options = listener.options().clone();
+        let options = listener.options();
         let mut conn = Connection::new(now, ctx, syn.tuple, path, options, State::Listen);
         // RFC 9293 §3.10.7.2, third: the SYN is taken, data and FIN with it are not kept and come
         // again. ("Any other control or text may be queued": none is.)

@@ -9,12 +9,11 @@ use super::table::ConnId;
 
 /// A socket in LISTEN.
 ///
-/// Lock rank: after a shard's, a leaf; it guards the queues, and nothing is called under it.
+/// Lock rank: after a shard's, a leaf; it guards the queues and the options, and nothing is called under it.
 #[derive(Debug)]
 pub struct Listener {
     addr: SocketAddr,
     token: u64,
-    options: ConnOptions,
     queue: Mutex<Queue>,
 }
 
@@ -25,6 +24,7 @@ struct Queue {
     /// In SYN-RECEIVED.
     embryos: u32,
     backlog: u32,
+    options: ConnOptions,
     closed: bool,
 }
 
@@ -62,10 +62,10 @@ pub(super) enum Promotion {
 impl Listener {
     /// A listener on `addr`, whose address may be the wildcard. `backlog` connections and one
     /// more wait to be accepted at most, as on Linux; `token` comes back in events, and `options`
-    /// go to the connections.
+    /// go to the connections, until [`set_options`](Self::set_options) gives others.
     pub fn new(addr: SocketAddr, backlog: u32, token: u64, options: ConnOptions) -> Self {
-        let queue = Queue { ready: VecDeque::new(), embryos: 0, backlog, closed: false };
-        Listener { addr, token, options, queue: Mutex::new(queue) }
+        let queue = Queue { ready: VecDeque::new(), embryos: 0, backlog, options, closed: false };
+        Listener { addr, token, queue: Mutex::new(queue) }
     }
 
     /// Takes the connection that has waited longest.
@@ -107,8 +107,13 @@ impl Listener {
     }
 
     /// The options that its connections get.
-    pub fn options(&self) -> &ConnOptions {
-        &self.options
+    pub fn options(&self) -> ConnOptions {
+        self.lock().options.clone()
+    }
+
+    /// Changes the options that later connections get, from their SYN-ACK on.
+    pub fn set_options(&self, options: ConnOptions) {
+        self.lock().options = options;
     }
 
     /// Does it take connections to `addr`?

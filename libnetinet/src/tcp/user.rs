@@ -201,11 +201,14 @@ impl Connection {
     pub fn set_options(&mut self, now: Instant, ctx: &Ctx, options: ConnOptions) {
         self.mode.nodelay = options.nodelay;
         self.mode.keepalive = options.keepalive;
+        let resized = self.cold.options.receive_buffer_bytes != options.receive_buffer_bytes;
         self.cold.options = options;
         if self.state.is_synchronized() && !self.mode.orphan {
             self.arm_keepalive(now, &ctx.config);
         }
-        self.offer_window(&ctx.config);
+        if resized {
+            self.offer_window(&ctx.config);
+        }
     }
 
     /// The options as they were set.

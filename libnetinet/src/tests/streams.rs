@@ -2,11 +2,11 @@
 
 use std::net::Shutdown;
 
-use libnet::socket::{Domain, Protocol, SocketId, SocketOption};
+use libnet::socket::{Domain, OptionKey, Protocol, SocketId, SocketOption};
 use libnet::stats::DropReason;
 use libnet::wake::Ready;
 
-use crate::testing::{Net, Node, at, errno, is_ip};
+use crate::testing::{Net, Node, at, errno, ip, is_ip};
 
 const ECONNREFUSED: i32 = 111;
 const EHOSTUNREACH: i32 = 113;
@@ -82,6 +82,40 @@ fn a_stack_talks_tcp_to_itself() {
             assert_eq!(a.got(server), b"to myself");
         }
         assert!(net.frames().is_empty());
+    }
+}
+
+#[test]
+fn connections_inherit_what_was_set_on_a_listener_while_it_listened() {
+    for shards in [1, 3] {
+        let net = Net::with_shards(shards);
+        let (a, b) = (net.node(1), net.node(2));
+        let listener = b.listener(80);
+        // TTLs of B's TCP packets since the last time.
+        let from_b = || -> Vec<u8> {
+            let source = ip(2).octets();
+            let frames = net.take().into_iter().map(|(_, frame)| frame);
+            let ours = frames.filter(|f| is_ip(f, Protocol::TCP) && f[26..30] == source);
+            ours.map(|f| f[22]).collect()
+        };
+        b.inet.set_option(listener, SocketOption::Ttl(7)).unwrap();
+        connect(&net, &a, at(2, 80));
+        assert_eq!(from_b(), [7], "the SYN-ACK");
+        // Set after the handshake, before the accept.
+        b.inet.set_option(listener, SocketOption::Ttl(9)).unwrap();
+        b.inet.set_option(listener, SocketOption::NoDelay(true)).unwrap();
+        let (server, _) = b.inet.accept(listener).unwrap();
+        b.send(server, b"hello").unwrap();
+        net.run_ms(5);
+        assert_eq!(from_b(), [9], "data");
+        let option = |key| b.inet.get_option(server, key).unwrap();
+        assert_eq!(option(OptionKey::Ttl), SocketOption::Ttl(9));
+        assert_eq!(option(OptionKey::NoDelay), SocketOption::NoDelay(true));
+        // What is set on the listener later is not the connection's.
+        b.inet.set_option(listener, SocketOption::Ttl(11)).unwrap();
+        b.send(server, b"again").unwrap();
+        net.run_ms(5);
+        assert_eq!(from_b(), [9]);
     }
 }
 

@@ -86,15 +86,17 @@ impl Table {
         if !seg.flags.has(Flags::SYN) {
             return self.ctx.dropped(DropReason::TcpNoAck);
         }
-        self.on_syn(now, path, seg, listener);
+        self.on_syn(now, path, seg, listener, None);
     }
 
+    /// A SYN for a listener; `replaces`: the TIME-WAIT whose place the connection takes.
     fn on_syn(
         &mut self,
         now: Instant,
         path: &mut dyn Path,
         seg: &Segment,
         listener: Arc<Listener>,
+        replaces: Option<u32>,
     ) {
         if self.slots.is_full() {
             return self.ctx.dropped(DropReason::TcpTableFull);
@@ -108,6 +110,11 @@ impl Table {
         }
         let mut conn = Connection::accept(now, &mut self.ctx, seg, &way, listener);
         conn.route_generation = path.route_generation();
+        if let Some(entry) = replaces {
+            conn.start_after(self.waits.get(entry).snd_nxt);
+            self.ctx.counters.time_wait_reused += 1;
+            self.forget_time_wait(now, entry);
+        }
         let id = self.insert(conn);
         self.settle(now, id.index);
     }
@@ -138,7 +145,8 @@ impl Table {
         }
     }
 
-    /// RFC 6191 §2, RFC 9293 §3.6.1 (MAY-2): a SYN that is surely new takes the place.
+    /// RFC 6191 §2, RFC 9293 §3.6.1 (MAY-2): a SYN that is surely new takes the place,
+    /// and our numbers go on above the old ones (RFC 1122 §4.2.2.13).
     fn on_time_wait_syn(&mut self, now: Instant, path: &mut dyn Path, entry: u32, seg: &Segment) {
         let old = self.waits.get(entry);
         let newer_seq = seg.seq.gt(old.rcv_nxt);
@@ -150,10 +158,8 @@ impl Table {
             },
             _ => newer_seq,
         };
-        if fresh && self.listener_for(seg).is_some() {
-            self.ctx.counters.time_wait_reused += 1;
-            self.forget_time_wait(now, entry);
-            return self.on_unconnected(now, path, seg);
+        if fresh && let Some(listener) = self.listener_for(seg) {
+            return self.on_syn(now, path, seg, listener, Some(entry));
         }
         // RFC 5961 §4.2: a challenge; a peer that means it resets and comes again.
         self.ctx.dropped(DropReason::TcpChallenged);

@@ -84,6 +84,7 @@ impl Table {
     }
 
     /// RFC 6056 §3.3.3, algorithm 3: a keyed offset for each peer, then one port after the other.
+    /// Ports of listeners are left out, and the one that would connect an end to itself.
     fn take_ephemeral(
         &mut self,
         now: Instant,
@@ -99,7 +100,10 @@ impl Table {
             let step = offset.wrapping_add(self.next_port) % count;
             self.next_port = self.next_port.wrapping_add(1);
             let candidate = tuple(first + step as u16);
-            if !is_ours(&candidate) {
+            let to_itself = candidate.local == candidate.remote
+                && candidate.local_port == candidate.remote_port;
+            let listens = self.listeners.contains_key(&candidate.local_port);
+            if to_itself || listens || !is_ours(&candidate) {
                 continue;
             }
             if let Some(after) = self.take_tuple(now, &candidate) {

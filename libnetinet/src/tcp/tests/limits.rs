@@ -132,6 +132,26 @@ fn a_port_of_this_shard_is_chosen() {
 }
 
 #[test]
+fn no_port_is_chosen_that_listens_or_would_connect_an_end_to_itself() {
+    let config = TcpConfig { ephemeral_ports: 40_000..=40_003, ..TcpConfig::default() };
+    let mut net = Net::with(config, TcpConfig::default());
+    let own = net.a.path.addr;
+    let listener = Listener::new((own, 40_002).into(), 4, 1, ConnOptions::new());
+    let listener = std::sync::Arc::new(listener);
+    net.a.table.add_listener(listener.clone());
+    let mut connect = |port: u16| -> Result<u16, ConnectError> {
+        let (now, from) = (net.now, ConnectFrom::default());
+        let id = net.a.table.connect(now, &mut net.a.path, from, (own, port).into(), &|_| true)?;
+        Ok(net.a.table.info(id).expect("it lives").tuple.local_port)
+    };
+    let ports: BTreeSet<u16> = (0..2).map(|_| connect(40_001).expect("a port")).collect();
+    assert_eq!(ports, BTreeSet::from([40_000, 40_003]));
+    assert_eq!(connect(40_001), Err(ConnectError::NoPort));
+    net.a.table.remove_listener(&listener);
+    assert!(net.connect_from(0, ConnOptions::new()).is_ok());
+}
+
+#[test]
 fn idle_connections_hold_no_buffers() {
     let mut net = Net::new();
     let (a, b) = net.established();

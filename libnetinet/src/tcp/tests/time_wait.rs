@@ -79,6 +79,44 @@ fn a_new_syn_with_a_newer_timestamp_takes_the_place() {
 }
 
 #[test]
+fn a_passive_reopen_starts_above_the_old_numbers() {
+    // RFC 9293 §3.6.1 (MAY-2), RFC 1122 §4.2.2.13: B has sent faster than its ISN clock ticks.
+    let mut net = Net::new();
+    let listener = net.listen(8);
+    let a = net.connect_from(5000, ConnOptions::new()).expect("the port is free");
+    net.run_for(ms(10));
+    let b = listener.accept().expect("accepted").id;
+    net.transfer(Side::B, b, a, &[7; 1 << 20], secs(2));
+    net.close(Side::B, b);
+    net.run_for(ms(10));
+    net.close(Side::A, a);
+    net.run_for(ms(10));
+    assert_eq!((net.a.table.len(), net.b.table.time_waits()), (0, 1));
+    let last = net.sent_by(Side::B).last().expect("B acknowledged the FIN").seg.seq;
+    // A listener without room leaves the TIME-WAIT as it is.
+    listener.set_backlog(0);
+    net.connect();
+    net.run_for(ms(10));
+    let again = net.connect_from(5000, ConnOptions::new()).expect("A has forgotten");
+    net.run_for(ms(10));
+    assert_eq!((listener.waiting(), net.b.table.time_waits()), (1, 1));
+    listener.set_backlog(8);
+    net.log.clear();
+    net.run_for(secs(2));
+    assert_eq!(net.state(Side::A, again), State::Established);
+    assert_eq!((net.b.table.time_waits(), net.b.table.counters().time_wait_reused), (0, 1));
+    let tuple = net.info(Side::A, again).tuple;
+    let iss = net
+        .sent_by(Side::B)
+        .into_iter()
+        .find(|sent| sent.has(Flags::SYN) && sent.seg.tuple == tuple)
+        .expect("a SYN-ACK")
+        .seg
+        .seq;
+    assert!(iss.gt(last), "{iss:?} after {last:?}");
+}
+
+#[test]
 fn an_old_syn_is_acknowledged_and_changes_nothing() {
     let mut net = Net::new();
     closed_by_b(&mut net);
