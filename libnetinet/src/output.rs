@@ -60,7 +60,11 @@ impl Shard {
 
     /// Wakes the socket when there is room again.
     pub(crate) fn wait_for_room(&mut self, iface: IfIndex, socket: &Arc<DatagramSocket>) {
-        self.queue(iface).waiting.push(Arc::clone(socket));
+        let waiting = &mut self.queue(iface).waiting;
+        // It waits already if it was refused by another interface in between.
+        if !waiting.iter().any(|other| Arc::ptr_eq(other, socket)) {
+            waiting.push(Arc::clone(socket));
+        }
     }
 
     /// Sends a packet that begins with its IP header on its way. What does not fit the path is

@@ -31,7 +31,7 @@ pub(crate) struct Net {
 /// A stack on the segment, with its interface 2 there.
 pub(crate) struct Node {
     pub(crate) inet: Inet,
-    _driver: Arc<HostDriver>,
+    pub(crate) driver: Arc<HostDriver>,
     pub(crate) mac: MacAddr,
 }
 
@@ -78,7 +78,7 @@ impl Net {
         let spec = InterfaceSpec::new(link).addr(&format!("10.0.0.{n}/24"));
         assert_eq!(inet.add_interface(spec).unwrap(), IfIndex(2));
         driver.attach(inet.engine()).unwrap();
-        Node { inet, _driver: driver, mac: mac(n) }
+        Node { inet, driver, mac: mac(n) }
     }
 
     pub(crate) fn run_ms(&self, ms: u64) {

@@ -213,8 +213,7 @@ impl Shard {
     ) -> io::Result<()> {
         let iface = path.iface.index;
         if !self.has_room(iface) {
-            let mut state = socket.state();
-            if !std::mem::replace(&mut state.wants_room, true) {
+            if socket.state().wants_room.replace(iface) != Some(iface) {
                 self.wait_for_room(iface, socket);
             }
             return Err(errno::would_block());

@@ -65,8 +65,9 @@ pub(crate) struct State {
     pub(crate) write_closed: bool,
     /// It was given up: it must not enter a table any more.
     pub(crate) closed: bool,
-    /// It was told `EAGAIN` and waits for room in an interface's queue.
-    pub(crate) wants_room: bool,
+    /// The last interface whose queue had no room for it, so that it was told `EAGAIN`; none once
+    /// any interface it waits for has room again.
+    pub(crate) wants_room: Option<IfIndex>,
     /// Datagrams refused because the queue was full.
     pub(crate) overflows: u64,
     queue: VecDeque<Datagram>,
@@ -141,7 +142,7 @@ impl DatagramSocket {
             read_closed: false,
             write_closed: false,
             closed: false,
-            wants_room: false,
+            wants_room: None,
             overflows: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -206,7 +207,7 @@ impl DatagramSocket {
 
     /// The interface has room again.
     pub(crate) fn room_again(&self, wakes: &mut Vec<Waker>) {
-        self.state().wants_room = false;
+        self.state().wants_room = None;
         self.wakes.collect(Ready::WRITABLE, wakes);
     }
 
@@ -252,7 +253,7 @@ impl DatagramSocket {
         if !state.queue.is_empty() || state.read_closed {
             ready |= Ready::READABLE;
         }
-        if !state.wants_room {
+        if state.wants_room.is_none() {
             ready |= Ready::WRITABLE;
         }
         if state.error.is_some() {

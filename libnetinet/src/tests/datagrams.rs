@@ -256,6 +256,32 @@ fn a_full_interface_pushes_back_and_wakes() {
 }
 
 #[test]
+fn a_socket_refused_by_two_interfaces_is_woken_by_the_second_alone() {
+    let net = Net::new();
+    let a = net.node_with(1, |config| {
+        config.engine.queue_frames = 4;
+        config.output_queue_packets = 4;
+    });
+    let other = net.world.segment(LinkConfig::default());
+    let spec = InterfaceSpec::new(other.next_link()).addr("10.9.0.1/24").name("other");
+    a.inet.add_interface(spec).unwrap();
+    a.driver.attach(a.inet.engine()).unwrap();
+    let limited = |rate| libnet::impair::Impairments::none().rate(rate).queue(room_for(2));
+    net.segment.impair_all(&limited(1));
+    other.impair_all(&limited(1_000_000));
+    let client = a.udp();
+    a.inet.set_option(client, SocketOption::Broadcast(true)).unwrap();
+    for to in [at(255, 7), "10.9.0.255:7".parse().unwrap()] {
+        let refused = (0..1_000).find_map(|_| a.send_to(client, &[0; 1_000], to).err());
+        assert_eq!(refused.expect("it pushes back").raw_os_error(), Some(EAGAIN));
+    }
+    assert!(!a.inet.ready(client).unwrap().contains(Ready::WRITABLE));
+    net.run_ms(2_000);
+    assert!(a.inet.ready(client).unwrap().contains(Ready::WRITABLE), "the second has room");
+    assert_eq!(errno(a.send_to(client, &[0; 1_000], at(255, 7))), EAGAIN, "the first has none");
+}
+
+#[test]
 fn routes_reject_swallow_and_lead_through_gateways() {
     let net = Net::new();
     let (a, b) = (net.node(1), net.node(2));
