@@ -90,12 +90,6 @@ impl Neighbour {
         Some(MacAddr::from_u64(word >> 16))
     }
 
-    /// Traffic came back over it, as an acknowledgement of new data: it is there.
-    #[expect(dead_code, reason = "TCP confirms its neighbour")]
-    pub(crate) fn confirm(&self, now: Instant) {
-        self.confirmed_at.store(now.as_nanos(), Ordering::Relaxed);
-    }
-
     /// What was sent to it was lost again and again: it is asked whether it is still there.
     pub(crate) fn suspect(&self) {
         self.confirmed_at.store(0, Ordering::Relaxed);
