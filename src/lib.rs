@@ -172,8 +172,8 @@ impl Builder {
         let linger = self.linger;
         let inet = self.build(driver.clone())?;
         let threads = Threads::start(driver.clone(), inet.engine())?;
-        let running =
-            Running { inet: Arc::clone(&inet), driver: driver.clone(), _threads: threads, linger };
+        let machine = Machine { inet: Arc::clone(&inet), driver: driver.clone(), threads, linger };
+        let running = Running(Some(machine));
         let layer = SocketLayer::new(vec![inet.clone()], driver, Box::new(running))?;
         Ok(Stack { layer, inet })
     }
@@ -207,17 +207,35 @@ impl Builder {
 }
 
 /// What lives as long as any handle or socket of the stack.
-struct Running {
+struct Running(Option<Machine>);
+
+impl Drop for Running {
+    /// Lets closed connections deliver what they hold. The last socket may be dropped by a waker
+    /// on a thread of the stack itself, which cannot wait for what only it would do.
+    fn drop(&mut self) {
+        let Some(machine) = self.0.take() else { return };
+        if machine.threads.is_current() {
+            // Without a thread to wait in, the machine is dropped, and what it holds with it.
+            let _ = std::thread::Builder::new()
+                .name("rump/linger".into())
+                .spawn(move || machine.wind_down());
+        } else {
+            machine.wind_down();
+        }
+    }
+}
+
+struct Machine {
     inet: Arc<Inet>,
     driver: Arc<ThreadDriver>,
     /// Dropped, and so ended, after the connections are.
-    _threads: Threads,
+    threads: Threads,
     linger: Duration,
 }
 
-impl Drop for Running {
+impl Machine {
     /// Lets closed connections deliver what they hold, at most `linger`; the threads end after.
-    fn drop(&mut self) {
+    fn wind_down(self) {
         let deadline = self.driver.now() + self.linger;
         let wait_while = |busy: &dyn Fn() -> bool| {
             let pause = Signal::new();
@@ -229,6 +247,16 @@ impl Drop for Running {
         self.inet.reset_all();
         // The resets spare the peers a long wait, if they get out.
         wait_while(&|| self.is_blocked());
+    }
+
+    /// Frames wait for room in a link: the last acknowledgement of a connection may be among them.
+    fn is_blocked(&self) -> bool {
+        let engine = self.inet.engine();
+        let blocked = |iface: &Arc<Interface>| {
+            let queues = engine.readiness(iface.index).len();
+            (0..queues).any(|queue| engine.is_blocked(iface.index, queue))
+        };
+        engine.interfaces().any(blocked)
     }
 }
 
@@ -244,17 +272,5 @@ impl Drop for Inhabitant {
         if self.inet.undelivered() > 0 {
             self.host.keep(Arc::clone(&self.inet) as Arc<dyn std::any::Any + Send + Sync>);
         }
-    }
-}
-
-impl Running {
-    /// Frames wait for room in a link: the last acknowledgement of a connection may be among them.
-    fn is_blocked(&self) -> bool {
-        let engine = self.inet.engine();
-        let blocked = |iface: &Arc<Interface>| {
-            let queues = engine.readiness(iface.index).len();
-            (0..queues).any(|queue| engine.is_blocked(iface.index, queue))
-        };
-        engine.interfaces().any(blocked)
     }
 }

@@ -21,14 +21,16 @@ pub trait StackCore: Send {
     /// Takes frames that arrived on an interface; leaves `frames` empty.
     fn handle_input(&mut self, now: Instant, iface: IfIndex, frames: &mut Vec<Packet>);
 
-    /// Appends up to `budget` frames for an interface to `out`, link headers included.
+    /// Appends up to `budget` frames for an interface to `out`, link headers included. Has it
+    /// more for that interface? The budget may go to frames that wait for a neighbour, so that
+    /// the room in `out` does not tell.
     fn poll_transmit(
         &mut self,
         now: Instant,
         iface: IfIndex,
         budget: usize,
         out: &mut VecDeque<Packet>,
-    );
+    ) -> bool;
 
     /// Appends the interfaces that `poll_transmit` has something for.
     fn poll_pending(&self, out: &mut Vec<IfIndex>);
@@ -135,14 +137,33 @@ struct After {
 enum Flush {
     /// The link has everything.
     Drained,
-    /// The link is full, or another thread is at it.
+    /// The link is full and its readiness will fire, or another thread is at it.
     Left,
+    /// The link became full just now: whoever sleeps on a descriptor must look for room too.
+    Blocked,
+    /// Others bring frames without end: the driver's turn.
+    Busy,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pump {
+    /// Nothing was there, or another thread delivers it.
+    Nothing,
+    /// All that was there.
+    Delivered,
+    /// Much, and more is there: the driver's turn.
+    Busy,
 }
 
 /// How often a shard's frames may turn to other interfaces while they are taken.
 const REROUTES: usize = 4;
 /// Rounds of refilling before the driver is asked to go on.
 const REFILL_ROUNDS: usize = 64;
+/// Rounds in which a caller serves what others queue meanwhile, before the driver is asked to: a
+/// queue each, so at most this many times [`EngineConfig::queue_frames`].
+const FLUSH_ROUNDS: usize = 64;
+/// Batches of looped back frames that a caller delivers before the driver is asked to go on.
+const PUMP_BATCHES: usize = 64;
 
 impl<C: StackCore> Engine<C> {
     /// An engine over `cores`, one shard each, without interfaces yet.
@@ -379,10 +400,8 @@ impl<C: StackCore> Engine<C> {
     fn fill(&self, port: &Port, queue: &PortQueue, core: &mut C, now: Instant) {
         let mut out = lock(&queue.out);
         let room = self.config.queue_frames.saturating_sub(out.len());
-        if room > 0 {
-            core.poll_transmit(now, port.iface.index, room, &mut out);
-        }
-        if out.len() >= self.config.queue_frames {
+        let more = room == 0 || core.poll_transmit(now, port.iface.index, room, &mut out);
+        if more || out.len() >= self.config.queue_frames {
             queue.starved.store(true, Ordering::Release);
         }
     }
@@ -422,17 +441,21 @@ impl<C: StackCore> Engine<C> {
         let Some(port) = self.port(index) else { return };
         let queue = &port.queues[number];
         for _ in 0..REFILL_ROUNDS {
-            let was_blocked = queue.blocked.load(Ordering::Acquire);
             let flushed = self.flush(port, queue);
             // A doorbell rings on its own when there is room; a descriptor's thread must be told
             // to look for it.
-            let told = !matches!(queue.readiness, Readiness::Descriptor(_));
-            if !told && !was_blocked && queue.blocked.load(Ordering::Acquire) {
+            let descriptor = matches!(queue.readiness, Readiness::Descriptor(_));
+            if flushed == Flush::Blocked && descriptor {
                 self.driver.kick_queue(index, number);
             }
             // Delivering makes room again, and no readiness tells of it.
-            let made_room = port.iface.link.loopback && self.pump(port, number);
-            if flushed == Flush::Left && !made_room {
+            let pumped =
+                if port.iface.link.loopback { self.pump(port, number) } else { Pump::Nothing };
+            if flushed == Flush::Busy || pumped == Pump::Busy {
+                return self.leave_to_driver(port, number);
+            }
+            let made_room = pumped == Pump::Delivered;
+            if flushed != Flush::Drained && !made_room {
                 return;
             }
             let starved = queue.starved.swap(false, Ordering::AcqRel);
@@ -443,8 +466,13 @@ impl<C: StackCore> Engine<C> {
             }
             self.refill(port, number);
         }
-        queue.blocked.store(true, Ordering::Release);
-        self.driver.kick_queue(index, number);
+        self.leave_to_driver(port, number);
+    }
+
+    /// Asks the driver to go on where a caller has done enough.
+    fn leave_to_driver(&self, port: &Port, number: usize) {
+        port.queues[number].blocked.store(true, Ordering::Release);
+        self.driver.kick_queue(port.iface.index, number);
     }
 
     /// Asks the shards that use a queue for more. What they have for other interfaces was moved,
@@ -465,21 +493,28 @@ impl<C: StackCore> Engine<C> {
     /// Gives a queue's frames to its link. Whoever holds the link serves the others' frames too,
     /// so that order is kept and nobody waits.
     fn flush(&self, port: &Port, queue: &PortQueue) -> Flush {
-        loop {
+        for _ in 0..FLUSH_ROUNDS {
             let Ok(mut tx) = queue.tx.try_lock() else { return Flush::Left };
             let flushed = self.flush_locked(port, queue, &mut tx);
             drop(tx);
             // Somebody may have appended and found the link taken since we looked.
-            if flushed == Flush::Left || lock(&queue.out).is_empty() {
+            if flushed != Flush::Drained || lock(&queue.out).is_empty() {
                 return flushed;
             }
         }
+        Flush::Busy
     }
 
     fn flush_locked(&self, port: &Port, queue: &PortQueue, tx: &mut TxSide) -> Flush {
         let now = self.driver.now();
+        let mut newly_blocked = false;
+        let mut rounds = 0;
         loop {
             if tx.pending.is_empty() {
+                rounds += 1;
+                if rounds > FLUSH_ROUNDS {
+                    return Flush::Busy;
+                }
                 self.take_queued(port, queue, now, &mut tx.pending);
                 if tx.pending.is_empty() {
                     queue.blocked.store(false, Ordering::Release);
@@ -502,9 +537,12 @@ impl<C: StackCore> Engine<C> {
             }
             // Announced first, then asked once more: whoever is woken for the room that this last
             // refusal asks for finds the announcement.
-            if !tx.pending.is_empty() && queue.blocked.swap(true, Ordering::AcqRel) {
-                IfaceCounters::bump(&port.iface.counters.tx_waits, 1);
-                return Flush::Left;
+            if !tx.pending.is_empty() {
+                if queue.blocked.swap(true, Ordering::AcqRel) {
+                    IfaceCounters::bump(&port.iface.counters.tx_waits, 1);
+                    return if newly_blocked { Flush::Blocked } else { Flush::Left };
+                }
+                newly_blocked = true;
             }
         }
     }
@@ -532,23 +570,29 @@ impl<C: StackCore> Engine<C> {
         }
     }
 
-    /// Delivers what a loopback link holds; whether it held any. One thread at a time; the others
-    /// leave it a request.
-    fn pump(&self, port: &Port, number: usize) -> bool {
+    /// Delivers what a loopback link holds. One thread at a time; the others leave it a request.
+    fn pump(&self, port: &Port, number: usize) -> Pump {
         let queue = &port.queues[number];
         if queue.pump_requests.fetch_add(1, Ordering::AcqRel) != 0 {
-            return false;
+            return Pump::Nothing;
         }
-        let mut delivered = false;
+        let mut pumped = Pump::Nothing;
+        let mut batches = 0;
         loop {
             let seen = queue.pump_requests.load(Ordering::Acquire);
             while matches!(self.poll_receive(port.iface.index, number), Ok(n) if n > 0) {
-                delivered = true;
+                pumped = Pump::Delivered;
+                batches += 1;
+                if batches == PUMP_BATCHES {
+                    // Whoever asks from now on serves; what waits now is the driver's.
+                    queue.pump_requests.store(0, Ordering::Release);
+                    return Pump::Busy;
+                }
             }
             let done =
                 queue.pump_requests.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire);
             if done.is_ok() {
-                return delivered;
+                return pumped;
             }
         }
     }

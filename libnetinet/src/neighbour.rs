@@ -90,6 +90,15 @@ impl Neighbour {
         Some(MacAddr::from_u64(word >> 16))
     }
 
+    /// What was sent to it arrived: it need not be asked. Source: RFC 4861 §7.3.1.
+    pub(crate) fn confirm(&self, now: Instant, config: &ArpConfig) {
+        // Written seldom: other shards read it for every packet.
+        let at = Instant::from_nanos(self.confirmed_at.load(Ordering::Relaxed));
+        if now.since(at) > config.reachable / 8 {
+            self.confirmed_at.store(now.as_nanos().max(1), Ordering::Relaxed);
+        }
+    }
+
     /// What was sent to it was lost again and again: it is asked whether it is still there.
     pub(crate) fn suspect(&self) {
         self.confirmed_at.store(0, Ordering::Relaxed);
@@ -431,14 +440,14 @@ impl NeighbourTable {
                 actions.push(Action::Ask { iface, addr, to: None });
                 now + config.retransmit
             }
+            NeighbourState::Delay | NeighbourState::Probe if shared.is_confirmed(now, &config) => {
+                shared.set(shared.mac(), NeighbourState::Reachable);
+                now + config.expire
+            }
             NeighbourState::Probe if entry.probes_sent < config.unicast_probes => {
                 entry.probes_sent += 1;
                 actions.push(Action::Ask { iface, addr, to: Some(shared.mac()) });
                 now + config.retransmit
-            }
-            NeighbourState::Delay if shared.is_confirmed(now, &config) => {
-                shared.set(shared.mac(), NeighbourState::Reachable);
-                now + config.expire
             }
             NeighbourState::Delay => {
                 // RFC 1122 §2.3.2.1(2): ask by unicast first, so that a thousand others sleep on.

@@ -152,19 +152,21 @@ impl StackCore for Shard {
         iface: IfIndex,
         budget: usize,
         out: &mut VecDeque<Packet>,
-    ) {
+    ) -> bool {
         let left = budget - self.take_frames(iface, budget, out);
         if left > 0 {
             self.tcp_transmit(now, iface, left);
             self.take_frames(iface, left, out);
         }
         let low = self.wide.config.output_queue_packets / 2;
-        let Some(queue) = self.outs.get_mut(iface.0 as usize) else { return };
+        let more = self.tcp().has_pending(iface);
+        let Some(queue) = self.outs.get_mut(iface.0 as usize) else { return more };
         if queue.frames.len() <= low {
             for socket in mem::take(&mut queue.waiting) {
                 socket.room_again(&mut self.wakes);
             }
         }
+        more || !queue.frames.is_empty()
     }
 
     fn poll_pending(&self, out: &mut Vec<IfIndex>) {

@@ -94,7 +94,10 @@ fn offload(bytes: &[u8]) {
     if head[0] & 0x80 != 0 {
         link.offload = Offload::FULL;
     }
-    let longest = (mtu as usize + EthernetHeader::LEN).max(link.offload.max_frame_bytes as usize);
+    // IEEE 802.3: a tag comes on top of the longest frame.
+    let tag_bytes = if frame.get(12..14) == Some(&[0x81, 0x00]) { 4 } else { 0 };
+    let wire_bytes = mtu as usize + EthernetHeader::LEN + tag_bytes;
+    let longest = wire_bytes.max(link.offload.max_frame_bytes as usize);
     let mut pieces = VecDeque::new();
     if gso::fit_to_link(packet.clone(), &link, &mut pieces).is_ok() {
         assert!(pieces.iter().all(|piece| piece.len() <= longest), "a piece fits the link");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use libnet::pair::{PairConfig, pair};
 use libnet::world::{LinkConfig, World};
+use libnet::{Family, Protocol, Ready, SockType};
 use rumpnet::{InterfaceSpec, Stack};
 
 /// Two stacks on one wire.
@@ -98,4 +99,40 @@ fn a_world_keeps_a_dropped_stack_until_it_has_delivered() {
     });
     writer.join();
     assert_eq!(reader.join(), 1 << 20);
+}
+
+/// Drops what it holds when it is woken, on whatever thread that is.
+struct DropsAll(std::sync::Mutex<Option<Box<dyn std::any::Any + Send>>>);
+
+impl std::task::Wake for DropsAll {
+    fn wake(self: std::sync::Arc<Self>) {
+        drop(self.0.lock().unwrap().take());
+    }
+}
+
+#[test]
+fn a_stack_dropped_on_a_thread_of_its_own_delivers_too() {
+    let (here, there) = stacks(PATIENCE);
+    let listener = here.tcp_listen("10.0.0.1:9000").unwrap();
+    let socket = there.socket(Family::Inet, SockType::Stream, Protocol::TCP).unwrap();
+    socket.connect("10.0.0.1:9000".parse().unwrap()).unwrap();
+    let (mut accepted, _) = listener.accept().unwrap();
+    accepted.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_nonblocking(true);
+    let sent = vec![0x5a; 4 << 20];
+    // As much as fits in both buffers.
+    let mut taken = 0;
+    while let Ok(n) = socket.send(&sent[taken..]) {
+        taken += n;
+    }
+    let holder = std::sync::Arc::new(DropsAll(std::sync::Mutex::new(None)));
+    let waker = std::task::Waker::from(std::sync::Arc::clone(&holder));
+    let (domain, id) = (std::sync::Arc::clone(socket.domain()), socket.id());
+    *holder.0.lock().unwrap() = Some(Box::new((socket, there)));
+    let _registration = domain.register(id, Ready::WRITABLE, &waker);
+    // Reading makes room there, which its own thread tells of.
+    let mut got = Vec::new();
+    accepted.read_to_end(&mut got).unwrap();
+    assert!(holder.0.lock().unwrap().is_none(), "the waker was fired");
+    assert_eq!(got.len(), taken);
 }

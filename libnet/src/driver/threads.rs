@@ -174,6 +174,14 @@ impl Threads {
     }
 }
 
+impl Threads {
+    /// Is the calling thread one of them? It must not wait for what only they do.
+    pub fn is_current(&self) -> bool {
+        let own = std::thread::current().id();
+        self.handles.iter().any(|handle| handle.thread().id() == own)
+    }
+}
+
 impl Drop for Threads {
     fn drop(&mut self) {
         self.driver.stop.store(true, Ordering::SeqCst);

@@ -76,13 +76,14 @@ impl StackCore for Node {
         iface: IfIndex,
         budget: usize,
         out: &mut VecDeque<Packet>,
-    ) {
+    ) -> bool {
         for _ in 0..budget {
             if self.out.front().is_none_or(|(index, _)| *index != iface) {
-                return;
+                return false;
             }
             out.extend(self.out.pop_front().map(|(_, packet)| packet));
         }
+        self.out.front().is_some_and(|(index, _)| *index == iface)
     }
 
     fn poll_pending(&self, out: &mut Vec<IfIndex>) {

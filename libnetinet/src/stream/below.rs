@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use libnet::iface::IfIndex;
 use libnet::packet::{Checksum, Packet};
@@ -16,6 +17,7 @@ use crate::icmp::input::IcmpError;
 use crate::icmp::message::{IcmpType, Unreachable};
 use crate::ipv4::header::{HEADER_BYTES, Ipv4Header};
 use crate::ipv4::input::IpMeta;
+use crate::neighbour::Neighbour;
 use crate::output::Account;
 use crate::path::{NoPath, Path, Reach, Wanted};
 use crate::shard::Shard;
@@ -172,15 +174,25 @@ impl tcp::Path for Below<'_> {
         Ok(())
     }
 
+    fn positive_advice(&mut self, now: Instant, dst: IpAddr) {
+        if let Some(neighbour) = self.next_hop(dst) {
+            neighbour.confirm(now, &self.shard.wide.config.arp);
+        }
+    }
+
     fn negative_advice(&mut self, dst: IpAddr) {
         // RFC 1122 §3.3.1.4: whether the next hop is still there is asked again.
-        let Some(path) = self.shard.tcp_paths.slot(dst).as_ref().filter(|path| path.dst == dst)
-        else {
-            return;
-        };
-        if let Some(neighbour) = &path.neighbour {
+        if let Some(neighbour) = self.next_hop(dst) {
             neighbour.suspect();
         }
+    }
+}
+
+impl Below<'_> {
+    /// Whom packets to `dst` were handed last.
+    fn next_hop(&mut self, dst: IpAddr) -> Option<Arc<Neighbour>> {
+        let path = self.shard.tcp_paths.slot(dst).as_ref().filter(|path| path.dst == dst)?;
+        path.neighbour.clone()
     }
 }
 

@@ -78,6 +78,11 @@ pub trait Path {
     /// [`PathError`] if there is no way any more.
     fn output(&mut self, now: Instant, meta: &OutMeta, packet: Packet) -> Result<(), PathError>;
 
+    /// `dst` acknowledged what was sent there: the next hop is there. Source: RFC 4861 §7.3.1.
+    fn positive_advice(&mut self, now: Instant, dst: IpAddr) {
+        let _ = (now, dst);
+    }
+
     /// Segments to `dst` were lost repeatedly; another gateway may do better.
     /// Source: RFC 9293 §3.8.3 (MUST-20, R1).
     fn negative_advice(&mut self, dst: IpAddr) {

@@ -159,6 +159,8 @@ pub(super) struct Mode {
     pub(super) indexed: bool,
     /// R1 was reached and the IP layer has not been told yet.
     pub(super) advise: bool,
+    /// New data was acknowledged and the IP layer has not been told yet.
+    pub(super) progress: bool,
 }
 
 /// What a segment in order does not touch.

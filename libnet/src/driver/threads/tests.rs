@@ -32,9 +32,16 @@ impl StackCore for Mailbox {
         self.waiting.collect(Ready::READABLE, &mut self.wakes);
     }
 
-    fn poll_transmit(&mut self, _: Instant, _: IfIndex, budget: usize, out: &mut VecDeque<Packet>) {
+    fn poll_transmit(
+        &mut self,
+        _: Instant,
+        _: IfIndex,
+        budget: usize,
+        out: &mut VecDeque<Packet>,
+    ) -> bool {
         let n = budget.min(self.outbox.len());
         out.extend(self.outbox.drain(..n));
+        !self.outbox.is_empty()
     }
 
     fn poll_pending(&self, out: &mut Vec<IfIndex>) {

@@ -95,6 +95,7 @@ impl Connection {
         let flight = self.snd_max - self.snd_una;
         let acked = seg.ack - self.snd_una;
         let window_opens = self.mode.persist && seg.wnd > 0;
+        self.mode.progress = true;
         self.measure_rtt(now, ctx, seg);
         let mut acked_data = acked;
         if self.fin_sent() && seg.ack == self.snd_max {

@@ -55,6 +55,9 @@ impl Table {
                 break;
             }
         }
+        if std::mem::take(&mut conn.mode.progress) {
+            path.positive_advice(now, conn.tuple.remote);
+        }
         if std::mem::take(&mut conn.mode.advise) {
             path.negative_advice(conn.tuple.remote);
         }
