@@ -10,7 +10,9 @@
 //!      └──── a tick without a caller, or ─────────┘  └──── its signal is set ──────┘
 //!            others are blocked
 //! ```
-//! While callers come and go the driver naps, and looks once a tick whether they still do.
+//! While callers come and go the driver naps, and looks once a tick whether they still do. A caller
+//! that is awake and gets nowhere for a lease (it was descheduled, or a waker that it fires blocks)
+//! loses the link to the driver.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -25,10 +27,19 @@ use crate::link::Doorbell;
 /// Nobody watches the link for twice this long at most, while callers take turns. A shorter tick
 /// costs more wake-ups: this one about 1 % of a core.
 const TICK: Duration = Duration::from_micros(250);
+/// Ticks without a sign of life after which an awake caller loses the link: 20 ms. A caller that
+/// got stuck just as it woke is found when the driver's long nap ends, [`LONGEST_SLEEP`] later.
+const LEASE_TICKS: u32 = 80;
 
+/// Who holds the link, in the lowest two bits; above them a caller's turn, so that one that comes
+/// back late cannot be taken for the next.
 const FREE: u32 = 0;
 const DRIVER: u32 = 1;
 const CALLER: u32 = 2;
+/// A caller that sleeps on the doorbell: its link is not taken.
+const ASLEEP: u32 = 3;
+const WHO: u32 = 3;
+const TURN: u32 = 4;
 
 /// Receives a batch and feeds the link; how many frames came, `None` if the link failed.
 pub(super) type Poll = Box<dyn Fn() -> Option<usize> + Send + Sync>;
@@ -40,6 +51,12 @@ pub(super) struct Lead {
     holder: AtomicU32,
     /// How often a caller has held the link.
     turns: AtomicU64,
+    /// The next caller's turn, a multiple of [`TURN`]; wraps.
+    next_turn: AtomicU32,
+    /// Counts what callers that hold the link do: signs of life.
+    rounds: AtomicU64,
+    /// Naps of the driver in which there was none.
+    stuck_naps: AtomicU32,
     /// The driver naps for a tick at most; it looks again by itself.
     ticking: AtomicBool,
     /// The driver's thread naps on it.
@@ -53,6 +70,9 @@ impl Lead {
             poll,
             holder: AtomicU32::new(DRIVER),
             turns: AtomicU64::new(0),
+            next_turn: AtomicU32::new(0),
+            rounds: AtomicU64::new(0),
+            stuck_naps: AtomicU32::new(0),
             ticking: AtomicBool::new(true),
             nap: AtomicU32::new(0),
         }
@@ -62,14 +82,19 @@ impl Lead {
     pub(super) fn wait(&self, signal: &Signal, left: impl Fn() -> Option<Duration>) -> bool {
         signal.join(&self.crowd);
         loop {
-            if self.take(CALLER) {
-                if let Some(set) = self.lead(signal, &left) {
-                    self.leave();
-                    return set;
+            if let Some(own) = self.take_as_caller() {
+                match self.lead(own, signal, &left) {
+                    Led::Done { set } => {
+                        self.leave(own);
+                        return set;
+                    }
+                    Led::Lost => {}
+                    Led::Failed => {
+                        // The driver meets the error too, reports it, and keeps the link.
+                        self.turn_over(own, DRIVER);
+                        self.wake_driver();
+                    }
                 }
-                // The driver meets the error too, reports it, and keeps the link.
-                self.holder.store(DRIVER, Ordering::SeqCst);
-                self.wake_driver();
             }
             // Whoever leaves the link looks for blocked callers after; we look for a link that
             // was left after we are counted among them.
@@ -104,15 +129,25 @@ impl Lead {
     /// sleeps on the link all along; then takes the link over if nobody wants it.
     pub(super) fn nap(&self, timeout: Duration, word: u32) {
         let turns = self.turns.load(Ordering::SeqCst);
+        let rounds = self.rounds.load(Ordering::Relaxed);
         let longest = if self.ticking.load(Ordering::SeqCst) { TICK } else { LONGEST_SLEEP };
         let timeout = timespec(timeout.min(longest));
         let _ = futex::wait(&self.nap, futex::Flags::PRIVATE, word, Some(&timeout));
         let idle = self.turns.load(Ordering::SeqCst) == turns;
-        match self.holder.load(Ordering::SeqCst) {
+        let holder = self.holder.load(Ordering::SeqCst);
+        match holder & WHO {
             FREE if idle || self.blocked() > 0 => drop(self.take(DRIVER)),
-            CALLER if idle => self.stop_ticking(turns),
+            ASLEEP if idle => return self.stop_ticking(turns),
+            CALLER if idle && self.rounds.load(Ordering::Relaxed) == rounds => {
+                self.ticking.store(true, Ordering::SeqCst);
+                if self.stuck_naps.fetch_add(1, Ordering::Relaxed) >= LEASE_TICKS {
+                    self.turn_over(holder, DRIVER);
+                }
+                return;
+            }
             _ => self.ticking.store(true, Ordering::SeqCst),
         }
+        self.stuck_naps.store(0, Ordering::Relaxed);
     }
 
     /// The word that [`nap`](Self::nap) is to be given: read it before looking for work.
@@ -128,7 +163,21 @@ impl Lead {
 
     /// Takes a link that nobody holds. If another was faster it holds the link, and all is well.
     fn take(&self, who: u32) -> bool {
-        self.holder.compare_exchange(FREE, who, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        self.turn_over(FREE, who)
+    }
+
+    /// Takes the link for a caller; what says so, of this turn alone.
+    fn take_as_caller(&self) -> Option<u32> {
+        if self.holder.load(Ordering::SeqCst) != FREE {
+            return None;
+        }
+        let own = self.next_turn.fetch_add(TURN, Ordering::Relaxed) | CALLER;
+        self.take(own).then_some(own)
+    }
+
+    /// Changes the holder, if it is still `from`.
+    fn turn_over(&self, from: u32, to: u32) -> bool {
+        self.holder.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
     /// The caller on the link sleeps: no need to look again until it leaves. It looks at
@@ -136,37 +185,50 @@ impl Lead {
     fn stop_ticking(&self, turns: u64) {
         self.ticking.store(false, Ordering::SeqCst);
         let same = self.turns.load(Ordering::SeqCst) == turns;
-        if !same || self.holder.load(Ordering::SeqCst) != CALLER {
+        if !same || self.holder.load(Ordering::SeqCst) & WHO != ASLEEP {
             self.ticking.store(true, Ordering::SeqCst);
         }
     }
 
-    fn leave(&self) {
+    fn leave(&self, own: u32) {
         self.turns.fetch_add(1, Ordering::SeqCst);
-        self.holder.store(FREE, Ordering::SeqCst);
+        if !self.turn_over(own, FREE) {
+            return;
+        }
         if self.blocked() > 0 || !self.ticking.load(Ordering::SeqCst) {
             self.wake_driver();
         }
     }
 
-    /// Holds the link until the signal is set or the time is up: whether it was set. `None` if the
-    /// link failed.
-    fn lead(&self, signal: &Signal, left: &impl Fn() -> Option<Duration>) -> Option<bool> {
+    /// Holds the link until the signal is set, the time is up, or the link is taken away.
+    fn lead(&self, own: u32, signal: &Signal, left: &impl Fn() -> Option<Duration>) -> Led {
         let bell = &self.crowd.bell;
         loop {
             if signal.take() {
-                return Some(true);
+                return Led::Done { set: true };
             }
-            let received = (self.poll)()?;
+            self.rounds.fetch_add(1, Ordering::Relaxed);
+            let Some(received) = (self.poll)() else { return Led::Failed };
             // Looked at in every round: what comes may be for others, and without end.
             let timeout = left().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
             if timeout.is_zero() {
-                return Some(signal.take());
+                return Led::Done { set: signal.take() };
             }
             if received > 0 {
+                if self.holder.load(Ordering::Relaxed) != own {
+                    return Led::Lost;
+                }
                 continue;
             }
-            let Some(armed) = bell.arm() else { continue };
+            // Two that sleep on one doorbell would disarm each other's.
+            let asleep = own & !WHO | ASLEEP;
+            if !self.turn_over(own, asleep) {
+                return Led::Lost;
+            }
+            let Some(armed) = bell.arm() else {
+                self.turn_over(asleep, own);
+                continue;
+            };
             let mut set = false;
             if signal.begin_leading() {
                 let flags =
@@ -176,9 +238,20 @@ impl Lead {
                 set = signal.end_leading();
             }
             bell.disarm();
+            self.turn_over(asleep, own);
             if set {
-                return Some(true);
+                return Led::Done { set: true };
             }
         }
     }
+}
+
+/// How a caller's turn on the link ended.
+enum Led {
+    /// The signal was set, or the time is up.
+    Done { set: bool },
+    /// The driver has taken the link away.
+    Lost,
+    /// The link failed.
+    Failed,
 }

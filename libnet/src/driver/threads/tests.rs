@@ -180,3 +180,49 @@ fn a_wait_with_a_deadline_ends_without_a_signal() {
     assert!(!a.driver.wait(&Signal::new(), Some(deadline)).unwrap());
     assert!(a.driver.now() >= deadline);
 }
+
+/// A waker that blocks the first time it is fired on `victim`, until it is let go.
+struct Blocks {
+    victim: std::thread::ThreadId,
+    blocked: AtomicBool,
+    gate: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl std::task::Wake for Blocks {
+    fn wake(self: Arc<Self>) {
+        if std::thread::current().id() == self.victim && !self.blocked.swap(true, Ordering::SeqCst)
+        {
+            let gate = self.gate.lock().unwrap();
+            let _ = gate.recv_timeout(Duration::from_secs(60));
+        }
+    }
+}
+
+#[test]
+fn a_caller_stuck_in_a_foreign_waker_loses_the_link() {
+    let (a, b) = ends();
+    std::thread::scope(|scope| {
+        let (let_go, gate) = std::sync::mpsc::channel();
+        let (told, ids) = std::sync::mpsc::channel();
+        let (a, b) = (&a, &b);
+        scope.spawn(move || {
+            told.send(std::thread::current().id()).unwrap();
+            // Until it has been the one on the link and got stuck; and once more.
+            while a.recv() != "end" {
+                b.send(b"next");
+            }
+        });
+        let victim = ids.recv().unwrap();
+        let blocks =
+            Arc::new(Blocks { victim, blocked: AtomicBool::new(false), gate: Mutex::new(gate) });
+        let _registration = a.waiting.register(Ready::READABLE, &Waker::from(Arc::clone(&blocks)));
+        b.send(b"next");
+        while !blocks.blocked.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        b.send(b"two");
+        a.wait_for(|core| core.inbox.iter().position(|text| text == "two"));
+        let_go.send(()).unwrap();
+        b.send(b"end");
+    });
+}
