@@ -19,6 +19,7 @@ mod datagrams;
 pub(crate) mod histogram;
 mod plan;
 mod report;
+mod results;
 pub(crate) mod rounds;
 mod server;
 mod streams;
@@ -40,8 +41,8 @@ const MAX_STREAMS: u16 = 128;
 #[derive(Args, Debug)]
 #[command(override_usage = "rumpnet perf [OPTIONS] -s\n       rumpnet perf [OPTIONS] -c HOST")]
 #[command(after_help = "\
-Sizes take K, M and G for 1,024s; rates take them for 1,000s. Output and JSON keys are iperf3's; the
-protocol between the two sides is not, so both must be rumpnet.")]
+Sizes take K, M and G for 1,024s; rates take them for 1,000s. Protocol, output and JSON keys are
+iperf3's, so that iperf3 may be the other side; only --rr and --crr need rumpnet perf there.")]
 pub struct PerfArgs {
     #[command(flatten)]
     interfaces: Interfaces,
@@ -61,6 +62,9 @@ pub struct PerfArgs {
     /// Seconds to measure
     #[arg(short, long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     time: Duration,
+    /// Seconds at the beginning that do not count
+    #[arg(short = 'O', long, value_name = "SECONDS", default_value = "0", value_parser = parse_seconds)]
+    omit: Duration,
     /// Bytes to send, instead of a time
     #[arg(short = 'n', long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with_all = ["rr", "crr"])]
     bytes: Option<u64>,
@@ -89,6 +93,9 @@ pub struct PerfArgs {
     /// Connect, request, response, close, again and again
     #[arg(long)]
     crr: bool,
+    /// Send small segments at once (TCP_NODELAY)
+    #[arg(short = 'N', long)]
+    no_delay: bool,
     /// Hand buffers over without copying them
     #[arg(short = 'Z', long)]
     zerocopy: bool,
@@ -138,11 +145,13 @@ fn plan(args: &PerfArgs) -> Result<Plan, Failure> {
         mode,
         streams: args.parallel,
         reverse: args.reverse,
-        duration: args.time,
+        omit: args.omit,
         bytes: args.bytes,
         block_bytes: args.length.unwrap_or(block),
         bits_per_second: args.bitrate.unwrap_or(rate),
         zero_copy: args.zerocopy,
+        no_delay: args.no_delay,
+        ..Plan::new(args.time)
     };
     plan.check().map_err(|error| Failure::usage(error.to_string()))?;
     Ok(plan)

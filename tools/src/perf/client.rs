@@ -1,18 +1,20 @@
 //! The client's side of a measurement.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use libnet::Family;
 use libnet::net::{TcpStream, UdpSocket};
 use rumpnet::Stack;
 
-use super::control::Control;
-use super::counters::{Counters, Figures, Pace};
-use super::cpu::{Load, Meter};
+use super::control::{self, Control, Cookie, State};
+use super::counters::{Baseline, Counters, Figures, Pace};
+use super::cpu::Meter;
 use super::plan::{Mode, Plan};
 use super::report::{Ended, Report};
+use super::results::Results;
 use super::{datagrams, rounds, streams};
 use crate::cli::Global;
 use crate::fail::{Failure, Outcome, Status};
@@ -44,35 +46,27 @@ pub(super) fn run(
     let control = host::connect(stack, None, server, Some(CONNECT_WITHIN), interrupts);
     let control = control.map_err(unreachable)?;
     let control = Control::new(control).map_err(unreachable)?;
-    let port = control.propose(&plan)?;
-    let to = SocketAddr::new(server.ip(), port);
-    let paths = open(stack, to, &plan)
+    let cookie = control::cookie().map_err(|error| Failure::doing("no entropy", &error))?;
+    let to = propose(&control, &cookie, server, &plan)?;
+    let paths = open(stack, to, &plan, &cookie)
         .map_err(|error| host::peer_failure("cannot open a stream to", to, &error))?;
     let ends = paths.iter().map(|path| ends(path, to)).collect();
-    let mut report = Report::new(&plan, server, ends, global.json);
+    let mut report = Report::new(&plan, plan.client_role(), server, ends, global.json);
+    control.expect(State::TestStart)?;
     report.begin()?;
-    control.say("start")?;
-    control.wait_for("started")?;
+    control.expect(State::TestRunning)?;
 
     let interval = if interval.is_zero() { interval } else { interval.max(MIN_INTERVAL) };
     let test = Test { stack, plan: &plan, control: &control, interrupts, to };
     let measured = test.run(&paths, interval, &mut report)?;
     if !plan.reverse {
-        control.say("end")?;
+        control.say(State::TestEnd)?;
     }
-    let remote = control.take()?;
-    let theirs =
-        remote["streams"].as_array().map(|all| all.iter().map(Figures::from_json).collect());
-    report.end(&Ended {
-        seconds: measured.seconds,
-        remote_seconds: remote["seconds"].as_f64().unwrap_or(measured.seconds),
-        ours: measured.counters.iter().map(|counters| counters.read()).collect(),
-        theirs: theirs.unwrap_or_default(),
-        counters: &measured.counters,
-        host: measured.load,
-        remote: Load::from_json(&remote["cpu"]),
-    })?;
-    if let Some(error) = measured.error.or_else(|| remote["error"].as_str().map(str::to_owned)) {
+    let remote = exchange(&control, &plan, &measured.results)?;
+    drop(paths);
+    report.end(&Ended { ours: measured.results, theirs: remote, counters: &measured.counters })?;
+    control.say(State::IperfDone)?;
+    if let Some(error) = measured.error {
         return Err(Failure::new(error));
     }
     if interrupts.is_stopped() {
@@ -81,22 +75,59 @@ pub(super) fn run(
     Ok(Status::DONE)
 }
 
-fn open(stack: &Stack, to: SocketAddr, plan: &Plan) -> io::Result<Vec<Path>> {
-    (0..u32::from(plan.streams))
-        .map(|stream| match plan.mode {
+/// Asks for the test; where its streams go.
+fn propose(
+    control: &Control,
+    cookie: &Cookie,
+    server: SocketAddr,
+    plan: &Plan,
+) -> Result<SocketAddr, Failure> {
+    control.send_cookie(cookie)?;
+    control.expect(State::ParamExchange)?;
+    control.give(&plan.to_json())?;
+    if !plan.mode.is_rounds() {
+        control.expect(State::CreateStreams)?;
+        return Ok(server);
+    }
+    match control.next()? {
+        State::Extension => {}
+        State::CreateStreams => {
+            control.say(State::ClientTerminate)?;
+            return Err(Failure::new(
+                "the server is iperf3, which has no --rr and --crr; start rumpnet perf -s there",
+            ));
+        }
+        state => return Err(control.unexpected(state)),
+    }
+    let port = control.take()?["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+    let port = port.ok_or_else(|| Failure::new("the server named no port"))?;
+    control.expect(State::CreateStreams)?;
+    Ok(SocketAddr::new(server.ip(), port))
+}
+
+fn exchange(control: &Control, plan: &Plan, ours: &Results) -> Result<Results, Failure> {
+    control.expect(State::ExchangeResults)?;
+    control.give(&ours.to_json(plan, plan.client_role()))?;
+    let theirs = Results::from_json(&control.take()?, plan, plan.server_role());
+    control.expect(State::DisplayResults)?;
+    Ok(theirs)
+}
+
+fn open(stack: &Stack, to: SocketAddr, plan: &Plan, cookie: &Cookie) -> io::Result<Vec<Path>> {
+    (0..plan.streams)
+        .map(|_| match plan.mode {
             Mode::Tcp | Mode::RequestResponse => {
-                stack.tcp_connect_timeout(&to, CONNECT_WITHIN).map(Path::Tcp)
+                let stream = stack.tcp_connect_timeout(&to, CONNECT_WITHIN)?;
+                stream.set_nodelay(plan.no_delay)?;
+                (&stream).write_all(cookie)?;
+                Ok(Path::Tcp(stream))
             }
             Mode::ConnectClose => Ok(Path::Fresh),
             Mode::Udp => {
-                let any = if to.is_ipv4() {
-                    Ipv4Addr::UNSPECIFIED.into()
-                } else {
-                    Ipv6Addr::UNSPECIFIED.into()
-                };
+                let any = Family::of(&to.ip()).unspecified();
                 let socket = stack.udp_bind(SocketAddr::new(any, 0))?;
                 socket.connect(to)?;
-                datagrams::greet(&socket, stream)?;
+                datagrams::greet(&socket)?;
                 Ok(Path::Udp(socket))
             }
         })
@@ -123,8 +154,8 @@ struct Test<'a> {
 
 struct Measured {
     counters: Vec<Arc<Counters>>,
-    seconds: f64,
-    load: Load,
+    /// Of what counts.
+    results: Results,
     error: Option<String>,
 }
 
@@ -141,16 +172,17 @@ impl Test<'_> {
             let threads: Vec<_> = paths
                 .iter()
                 .zip(&counters)
-                .enumerate()
-                .map(|(at, (path, counters))| {
+                .map(|(path, counters)| {
                     let pace = &pace;
-                    scope.spawn(move || self.stream(at as u32, path, counters, pace))
+                    scope.spawn(move || self.stream(path, counters, pace))
                 })
                 .collect();
             let is_over = || threads.iter().all(std::thread::ScopedJoinHandle::is_finished);
             let watched = self.watch(&pace, interval, &counters, is_over, report);
             pace.stop();
-            let ended = if self.plan.reverse { self.control.say("end") } else { Ok(()) };
+            let seconds = pace.started().elapsed().as_secs_f64();
+            // What is under way still comes, and a sender that goes on learns that it is enough.
+            let ended = if self.plan.reverse { self.control.say(State::TestEnd) } else { Ok(()) };
             let mut error = None;
             for thread in threads {
                 match thread.join() {
@@ -159,13 +191,15 @@ impl Test<'_> {
                     Err(_) => error = Some("stream: its thread panicked".to_owned()),
                 }
             }
-            let (seconds, load) = (pace.started().elapsed().as_secs_f64(), meter.read());
-            watched.and(ended)?;
-            Ok(Measured { counters: counters.clone(), seconds, load, error })
+            let load = meter.read();
+            let omitted = watched?;
+            ended?;
+            let results = omitted.results(&counters, seconds, load);
+            Ok(Measured { counters: counters.clone(), results, error })
         })
     }
 
-    /// Reports until it is over.
+    /// Reports until it is over; what does not count.
     fn watch(
         &self,
         pace: &Pace,
@@ -173,38 +207,53 @@ impl Test<'_> {
         counters: &[Arc<Counters>],
         is_over: impl Fn() -> bool,
         report: &mut Report,
-    ) -> Result<(), Failure> {
+    ) -> Result<Baseline, Failure> {
         let started = pace.started();
-        let end = self.plan.bytes.is_none().then(|| started + self.plan.duration);
+        let counts_from = started + self.plan.omit;
+        let end = self.plan.bytes.is_none().then(|| counts_from + self.plan.duration);
         let mut next = (!interval.is_zero()).then(|| started + interval);
+        let mut omitting = (!self.plan.omit.is_zero()).then_some(counts_from);
+        let mut baseline = Baseline::none(counters.len());
         loop {
             let now = Instant::now();
-            let until = [end, next].into_iter().flatten().min();
+            let until = [end, next, omitting].into_iter().flatten().min();
             let rest = until.map_or(streams::PATIENCE, |at| at.saturating_duration_since(now));
             if !rest.is_zero() {
-                self.interrupts.sleep(rest.min(streams::PATIENCE));
+                self.interrupts.sleep(rest.min(self.look_every()));
+            }
+            if self.control.has_news() {
+                let state = self.control.next()?;
+                return Err(self.control.unexpected(state));
             }
             let now = Instant::now();
-            let done =
-                end.is_some_and(|end| now >= end) || is_over() || self.interrupts.is_stopped();
-            if let Some(at) = next.filter(|at| now >= *at || done) {
-                let figures: Vec<Figures> = counters.iter().map(|one| one.read()).collect();
+            let figures: Vec<Figures> = counters.iter().map(|one| one.read()).collect();
+            let has_all = self.plan.bytes.is_some_and(|bytes| baseline.bytes(&figures) >= bytes);
+            let done = end.is_some_and(|end| now >= end)
+                || is_over()
+                || (has_all && omitting.is_none())
+                || self.interrupts.is_stopped();
+            if omitting.is_some_and(|at| now >= at) {
+                omitting = None;
+                report.omitted(now.duration_since(started), &figures)?;
+                counters.iter().for_each(|one| one.latency.clear());
+                baseline = Baseline::new(now.duration_since(started), figures);
+                next = next.map(|_| now + interval);
+            } else if let Some(at) = next.filter(|at| now >= *at || done) {
                 report.interval(now.duration_since(started), &figures)?;
                 next = Some(at + interval);
             }
             if done {
-                return Ok(());
+                return Ok(baseline);
             }
         }
     }
 
-    fn stream(
-        &self,
-        at: u32,
-        path: &Path,
-        counters: &Arc<Counters>,
-        pace: &Pace,
-    ) -> io::Result<()> {
+    /// A number of bytes that come from elsewhere is soon passed.
+    fn look_every(&self) -> Duration {
+        if self.plan.bytes.is_some() { Duration::from_millis(10) } else { streams::PATIENCE }
+    }
+
+    fn stream(&self, path: &Path, counters: &Arc<Counters>, pace: &Pace) -> io::Result<()> {
         let bytes = self.plan.block_bytes as usize;
         let done = || {
             use std::sync::atomic::Ordering::Relaxed;
@@ -219,9 +268,11 @@ impl Test<'_> {
             (Path::Tcp(stream), _, false) => streams::send(stream, self.plan, counters, pace),
             (Path::Tcp(stream), _, true) => streams::receive(stream, self.plan, counters, pace),
             (Path::Udp(socket), _, false) => {
-                datagrams::send(socket, self.to, at, self.plan, counters, pace)
+                datagrams::send(socket, self.to, self.plan, counters, pace)
             }
-            (Path::Udp(socket), _, true) => datagrams::receive_one(socket, at, counters, pace),
+            (Path::Udp(socket), _, true) => {
+                datagrams::receive(socket, &[self.to], self.plan, &[counters], pace)
+            }
             (Path::Fresh, _, _) => rounds::connect_and_ask(
                 self.stack,
                 self.to,

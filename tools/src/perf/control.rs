@@ -1,35 +1,101 @@
-//! The control connection: JSON messages, each behind its length. Another protocol between client
-//! and server would take the place of this file.
+//! The control connection, as iperf3 speaks it: a cookie, state bytes, and JSON behind its length.
 //!
 //! ```text
 //! client                                server
-//!   {version, plan}            ──>
-//!                              <──        {port} or {error}
-//!   … opens its streams to port …
-//!   {event: "start"}           ──>
-//!                              <──        {event: "started"}
+//!   cookie, 37 bytes           ──>
+//!                              <──        PARAM_EXCHANGE, or ACCESS_DENIED
+//!   parameters, JSON           ──>
+//!                              <──        CREATE_STREAMS
+//!   … a connection per stream to the same port, which begins with the cookie; UDP: a hello …
+//!                              <──        TEST_START, TEST_RUNNING
 //!   … the traffic …
-//!   {event: "end"}             ──>        (reverse: stops sending)
-//!                              <──        {results}
+//!   TEST_END                   ──>
+//!                              <──        EXCHANGE_RESULTS
+//!   results, JSON              ──>
+//!                              <──        results, JSON; DISPLAY_RESULTS
+//!   IPERF_DONE                 ──>
 //! ```
+//! Request and response are not iperf3's. A client asks for them by the parameter `rumpnet`, which
+//! iperf3 overlooks; a server that knows it says EXTENSION and where (`{"port": …}`) before
+//! CREATE_STREAMS, so that a client learns which of the two it is.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
+use libnet::Ready;
 use libnet::net::TcpStream;
 use libnet::socket::SocketOption;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::plan::Plan;
 use crate::fail::Failure;
 use crate::host;
 
-/// Grows with every change that the other side must know of.
-const VERSION: u64 = 1;
 /// Bytes of a message at most.
 const MAX_MESSAGE_BYTES: u32 = 1 << 20;
 /// How long the other side may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of a cookie with the zero behind it.
+pub(super) const COOKIE_BYTES: usize = 37;
+
+/// What tells a client's connections from others': 36 letters and digits, and a zero.
+pub(super) type Cookie = [u8; COOKIE_BYTES];
+
+/// A state, in one byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    TestStart = 1,
+    TestRunning = 2,
+    TestEnd = 4,
+    ParamExchange = 9,
+    CreateStreams = 10,
+    ServerTerminate = 11,
+    ClientTerminate = 12,
+    ExchangeResults = 13,
+    DisplayResults = 14,
+    IperfDone = 16,
+    /// Ours: the parameter `rumpnet` was understood.
+    Extension = 100,
+    /// -2: two numbers follow, iperf3's and the system's.
+    ServerError = 254,
+    /// -1.
+    AccessDenied = 255,
+}
+
+impl State {
+    const ALL: [State; 13] = [
+        State::TestStart,
+        State::TestRunning,
+        State::TestEnd,
+        State::ParamExchange,
+        State::CreateStreams,
+        State::ServerTerminate,
+        State::ClientTerminate,
+        State::ExchangeResults,
+        State::DisplayResults,
+        State::IperfDone,
+        State::Extension,
+        State::ServerError,
+        State::AccessDenied,
+    ];
+
+    fn from_byte(byte: u8) -> Option<State> {
+        State::ALL.into_iter().find(|state| *state as u8 == byte)
+    }
+}
+
+/// A new cookie.
+///
+/// # Errors
+/// The machine has no entropy.
+pub(super) fn cookie() -> io::Result<Cookie> {
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut cookie = [0; COOKIE_BYTES];
+    getrandom::fill(&mut cookie[..COOKIE_BYTES - 1]).map_err(io::Error::other)?;
+    for byte in &mut cookie[..COOKIE_BYTES - 1] {
+        *byte = LETTERS[usize::from(*byte) % LETTERS.len()];
+    }
+    Ok(cookie)
+}
 
 /// One end of a control connection.
 pub(super) struct Control(TcpStream);
@@ -51,85 +117,90 @@ impl Control {
         Ok(Control(stream))
     }
 
-    /// The client's first message, and the server's answer to it: the port for the streams.
-    pub(super) fn propose(&self, plan: &Plan) -> Result<u16, Failure> {
-        self.send(&json!({"version": VERSION, "plan": plan.to_json()})).map_err(lost)?;
-        let answer = self.receive().map_err(lost)?;
-        if let Some(error) = answer["error"].as_str() {
-            return Err(Failure::new(format!("the server refused: {error}")));
-        }
-        let port = answer["port"].as_u64().and_then(|port| u16::try_from(port).ok());
-        port.ok_or_else(|| Failure::new("the server answered something that makes no sense"))
+    pub(super) fn send_cookie(&self, cookie: &Cookie) -> Result<(), Failure> {
+        (&self.0).write_all(cookie).map_err(lost)
     }
 
-    /// The server's side of it.
-    pub(super) fn take_proposal(&self) -> Result<Plan, Failure> {
-        let message = self.receive().map_err(lost)?;
-        if message["version"].as_u64() != Some(VERSION) {
-            self.refuse("another version of rumpnet perf; both sides need the same")?;
-            return Err(Failure::new("a client of another version"));
+    pub(super) fn take_cookie(&self) -> Result<Cookie, Failure> {
+        let mut cookie = [0; COOKIE_BYTES];
+        (&self.0).read_exact(&mut cookie).map_err(lost)?;
+        Ok(cookie)
+    }
+
+    pub(super) fn say(&self, state: State) -> Result<(), Failure> {
+        (&self.0).write_all(&[state as u8]).map_err(lost)
+    }
+
+    /// Tells a client that it cannot be, in iperf3's way: its own number and the system's.
+    pub(super) fn refuse(&self, why: Refusal) {
+        let mut message = vec![State::ServerError as u8];
+        message.extend((why as u32).to_be_bytes());
+        message.extend(0_u32.to_be_bytes());
+        // It may have gone already.
+        let _ = (&self.0).write_all(&message);
+    }
+
+    /// The next state, which is to be `wanted`.
+    pub(super) fn expect(&self, wanted: State) -> Result<(), Failure> {
+        match self.next()? {
+            state if state == wanted => Ok(()),
+            state => Err(self.unexpected(state)),
         }
-        match Plan::from_json(&message["plan"]) {
-            Ok(plan) => Ok(plan),
-            Err(error) => {
-                self.refuse(&error.to_string())?;
-                Err(Failure::new(error.to_string()))
+    }
+
+    /// The next state.
+    pub(super) fn next(&self) -> Result<State, Failure> {
+        let mut byte = [0; 1];
+        (&self.0).read_exact(&mut byte).map_err(lost)?;
+        State::from_byte(byte[0]).ok_or_else(|| lost(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// Waits for the next state as long as `goes_on` says.
+    pub(super) fn next_while(&self, goes_on: impl Fn() -> bool) -> Result<State, Failure> {
+        const LOOK_EVERY: Duration = Duration::from_millis(200);
+        let interest = Ready::READABLE | Ready::HANGUP;
+        while goes_on() {
+            let ready = self.0.socket().wait_ready(interest, Some(LOOK_EVERY)).map_err(lost)?;
+            if ready.intersects(interest) {
+                return self.next();
             }
         }
+        Err(Failure::new("interrupted"))
     }
 
-    pub(super) fn refuse(&self, why: &str) -> Result<(), Failure> {
-        self.send(&json!({"error": why})).map_err(lost)
+    /// Has the other side said something, or gone?
+    pub(super) fn has_news(&self) -> bool {
+        self.0.socket().ready().is_ok_and(|r| r.intersects(Ready::READABLE | Ready::HANGUP))
     }
 
-    pub(super) fn accept(&self, port: u16) -> Result<(), Failure> {
-        self.send(&json!({"port": port})).map_err(lost)
-    }
-
-    pub(super) fn say(&self, event: &str) -> Result<(), Failure> {
-        self.send(&json!({"event": event})).map_err(lost)
-    }
-
-    pub(super) fn wait_for(&self, event: &str) -> Result<(), Failure> {
-        let message = self.receive().map_err(lost)?;
-        if message["event"].as_str() == Some(event) {
-            return Ok(());
-        }
-        let error = message["error"].as_str().unwrap_or("it said something else");
-        Err(Failure::new(format!("waiting for \"{event}\" from the other side: {error}")))
-    }
-
-    /// Waits for an event as long as `goes_on` says.
-    pub(super) fn wait_while(&self, goes_on: impl Fn() -> bool) -> Result<Value, Failure> {
-        self.0.set_read_timeout(Some(Duration::from_millis(200))).map_err(lost)?;
-        let mut first = [0; 1];
-        let waited = loop {
-            match self.0.peek(&mut first) {
-                Ok(0) => break Err(lost(io::ErrorKind::UnexpectedEof.into())),
-                Ok(_) => break Ok(()),
-                Err(error) if is_timeout(&error) && goes_on() => {}
-                Err(error) => break Err(lost(error)),
+    /// What a state means that was not expected now.
+    pub(super) fn unexpected(&self, state: State) -> Failure {
+        Failure::new(match state {
+            State::AccessDenied => "the server is busy running a test; try again later".to_owned(),
+            State::ServerTerminate => "the server has terminated".to_owned(),
+            State::ClientTerminate => "the client has terminated".to_owned(),
+            State::ServerError => {
+                let mut numbers = [0; 8];
+                let number = match (&self.0).read_exact(&mut numbers) {
+                    Ok(()) => u32::from_be_bytes([numbers[0], numbers[1], numbers[2], numbers[3]]),
+                    Err(_) => 0,
+                };
+                format!("the server refused: {}", Refusal::text(number))
             }
-        };
-        self.0.set_read_timeout(Some(PATIENCE)).map_err(lost)?;
-        waited?;
-        self.receive().map_err(lost)
+            state => format!("the other side said {state:?} at a wrong time"),
+        })
     }
 
-    pub(super) fn give(&self, results: &Value) -> Result<(), Failure> {
-        self.send(results).map_err(lost)
-    }
-
-    pub(super) fn take(&self) -> Result<Value, Failure> {
-        self.receive().map_err(lost)
-    }
-
-    fn send(&self, message: &Value) -> io::Result<()> {
+    pub(super) fn give(&self, message: &Value) -> Result<(), Failure> {
         let text = message.to_string();
         let mut bytes = Vec::with_capacity(text.len() + 4);
         bytes.extend((text.len() as u32).to_be_bytes());
         bytes.extend(text.as_bytes());
-        (&self.0).write_all(&bytes)
+        (&self.0).write_all(&bytes).map_err(lost)
+    }
+
+    pub(super) fn take(&self) -> Result<Value, Failure> {
+        self.receive().map_err(lost)
     }
 
     fn receive(&self) -> io::Result<Value> {
@@ -145,10 +216,42 @@ impl Control {
     }
 }
 
+/// Why a server takes no test, in iperf3's numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
+    /// `IENUMSTREAMS`.
+    Streams = 6,
+    /// `IEBLOCKSIZE`.
+    Block = 7,
+    /// `IEDURATION`.
+    Duration = 5,
+    /// `IEUNIMP`.
+    Unimplemented = 13,
+    /// `IERECVPARAMS`.
+    Parameters = 114,
+    /// `IESTREAMACCEPT`: a stream did not come.
+    Accept = 204,
+}
+
+impl Refusal {
+    /// What iperf3 means by a number.
+    fn text(number: u32) -> String {
+        match number {
+            6 => format!("too many streams; {} do", super::MAX_STREAMS),
+            7 => "such a block size does not do".to_owned(),
+            5 => "such a duration does not do".to_owned(),
+            13 => "it has no such test".to_owned(),
+            114 => "it does not understand the parameters".to_owned(),
+            204 => "a stream did not come".to_owned(),
+            number => format!("iperf3's error {number}"),
+        }
+    }
+}
+
 fn lost(error: io::Error) -> Failure {
     let text = match error.kind() {
         io::ErrorKind::UnexpectedEof => "the other side closed the control connection".to_owned(),
-        io::ErrorKind::InvalidData => "the other side is no rumpnet perf".to_owned(),
+        io::ErrorKind::InvalidData => "the other side is no iperf3".to_owned(),
         io::ErrorKind::WouldBlock => "the other side does not answer".to_owned(),
         _ => format!("control connection: {}", host::plain(&error)),
     };
@@ -158,4 +261,27 @@ fn lost(error: io::Error) -> Failure {
 /// Did the socket's own time-out pass? The connection's is another error.
 pub(super) fn is_timeout(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_iperf3s_bytes() {
+        for state in State::ALL {
+            assert_eq!(State::from_byte(state as u8), Some(state));
+        }
+        assert_eq!(State::AccessDenied as u8, (-1_i8) as u8);
+        assert_eq!(State::ServerError as u8, (-2_i8) as u8);
+        assert_eq!(State::from_byte(3), None);
+    }
+
+    #[test]
+    fn cookies_are_36_letters_and_a_zero_and_never_the_same() {
+        let (one, other) = (cookie().unwrap(), cookie().unwrap());
+        assert!(one[..36].iter().all(u8::is_ascii_alphanumeric));
+        assert_eq!(one[36], 0);
+        assert_ne!(one, other);
+    }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
+use super::cpu::Load;
 use super::histogram::Histogram;
+use super::results::Results;
 
 /// One stream's figures.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Counters {
     pub(super) out_of_order: AtomicU64,
     /// Of UDP: RFC 3550 §6.4.1 interarrival jitter, in nanoseconds.
     pub(super) jitter_ns: AtomicU64,
+    /// When the last of it came, in nanoseconds since the start.
+    pub(super) last_ns: AtomicU64,
     /// Of request/response: how long each took.
     pub(super) latency: Histogram,
 }
@@ -36,6 +38,12 @@ pub(super) struct Figures {
 }
 
 impl Counters {
+    /// Something came now.
+    pub(super) fn note(&self, pace: &Pace) {
+        let ns = u64::try_from(pace.started().elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.last_ns.store(ns, Relaxed);
+    }
+
     pub(super) fn read(&self) -> Figures {
         Figures {
             bytes: self.bytes.load(Relaxed),
@@ -72,24 +80,41 @@ impl Figures {
         sum.jitter_ns /= (all.len() as u64).max(1);
         sum
     }
+}
 
-    pub(super) fn to_json(self) -> Value {
-        json!({
-            "bytes": self.bytes, "packets": self.packets, "lost": self.lost,
-            "out_of_order": self.out_of_order, "jitter_ns": self.jitter_ns,
-        })
+/// What had been counted when counting began in earnest.
+#[derive(Debug)]
+pub(super) struct Baseline {
+    at: Duration,
+    figures: Vec<Figures>,
+}
+
+impl Baseline {
+    /// Everything counts.
+    pub(super) fn none(streams: usize) -> Self {
+        Baseline { at: Duration::ZERO, figures: vec![Figures::default(); streams] }
     }
 
-    /// Of the other side; what is missing is 0.
-    pub(super) fn from_json(value: &Value) -> Figures {
-        let number = |key: &str| value[key].as_u64().unwrap_or(0);
-        Figures {
-            bytes: number("bytes"),
-            packets: number("packets"),
-            lost: number("lost"),
-            out_of_order: number("out_of_order"),
-            jitter_ns: number("jitter_ns"),
-        }
+    pub(super) fn new(at: Duration, figures: Vec<Figures>) -> Self {
+        Baseline { at, figures }
+    }
+
+    /// Bytes that count.
+    pub(super) fn bytes(&self, now: &[Figures]) -> u64 {
+        Figures::sum(&self.since(now)).bytes
+    }
+
+    fn since(&self, now: &[Figures]) -> Vec<Figures> {
+        now.iter().zip(&self.figures).map(|(now, before)| now.since(*before)).collect()
+    }
+
+    /// What counts, of a measurement that was stopped `seconds` after its start, or when the last of it
+    /// came in.
+    pub(super) fn results(&self, counters: &[Arc<Counters>], seconds: f64, load: Load) -> Results {
+        let figures: Vec<Figures> = counters.iter().map(|one| one.read()).collect();
+        let last_ns = counters.iter().map(|one| one.last_ns.load(Relaxed)).max().unwrap_or(0);
+        let seconds = seconds.max(last_ns as f64 / 1e9) - self.at.as_secs_f64();
+        Results { seconds, streams: self.since(&figures), load }
     }
 }
 

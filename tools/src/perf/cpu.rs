@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
-use serde_json::{Value, json};
 
 /// Processor time in percent of the time that passed.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -16,15 +15,6 @@ pub(super) struct Load {
 impl Load {
     pub(super) fn total(self) -> f64 {
         self.user + self.system
-    }
-
-    pub(super) fn to_json(self) -> Value {
-        json!({"user": self.user, "system": self.system})
-    }
-
-    pub(super) fn from_json(value: &Value) -> Self {
-        let number = |key: &str| value[key].as_f64().unwrap_or(0.0);
-        Load { user: number("user"), system: number("system") }
     }
 }
 

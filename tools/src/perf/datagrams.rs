@@ -1,19 +1,18 @@
-//! UDP: numbered datagrams, so that the receiver can count what is missing.
+//! UDP in iperf3's form: numbered datagrams, so that the receiver can count what is missing.
 //!
 //! ```text
-//! 0      4       8                16               24
-//! +------+-------+----------------+----------------+---------
-//! |magic | stream| number, from 1 | sent, ns       | filler
-//! +------+-------+----------------+----------------+---------
+//! 0         4         8            12 or 16
+//! +---------+---------+-------------+--------
+//! | seconds |   µs    | number      | filler       big-endian; number from 1, 32 or 64 bits
+//! +---------+---------+-------------+--------
 //! ```
-//! Number 0 says hello: it tells the server where the stream comes from, and is sent back.
+//! Before, the client sends a hello of four bytes, which is answered: so the server learns where the
+//! stream comes from.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libnet::net::UdpSocket;
 
@@ -22,55 +21,69 @@ use super::counters::{Counters, Pace};
 use super::plan::Plan;
 use super::streams::{PATIENCE, throttle};
 
-pub(super) const HEADER_BYTES: usize = 24;
-
-const MAGIC: u32 = 0x7275_6d70;
-/// How often a hello is repeated.
-const HELLO_EVERY: Duration = Duration::from_millis(100);
-const HELLO_TRIES: usize = 50;
+/// How often a hello is repeated. iperf3 takes a second one for data, so that it comes late.
+const HELLO_EVERY: Duration = Duration::from_secs(1);
+const HELLO_TRIES: usize = 10;
 /// How long a receiver waits for stragglers after the end.
 const LINGER: Duration = Duration::from_millis(200);
+/// How long it takes what still comes.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+
+/// Hellos and their answers, of today's iperf3 and of the one before 3.10, in the machine's order.
+const HELLOS: [(u32, u32); 2] = [(0x3637_3839, 0x3938_3736), (123_456_789, 987_654_321)];
 
 /// A datagram's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Header {
-    pub(super) stream: u32,
-    pub(super) number: u64,
-    sent_ns: u64,
+struct Header {
+    /// Since 1970, of the sender's clock.
+    sent: Duration,
+    number: u64,
 }
 
 impl Header {
-    fn write(self, datagram: &mut [u8]) {
-        datagram[..4].copy_from_slice(&MAGIC.to_be_bytes());
-        datagram[4..8].copy_from_slice(&self.stream.to_be_bytes());
-        datagram[8..16].copy_from_slice(&self.number.to_be_bytes());
-        datagram[16..24].copy_from_slice(&self.sent_ns.to_be_bytes());
+    fn write(self, wide: bool, datagram: &mut [u8]) {
+        // As iperf3: what does not fit wraps.
+        datagram[..4].copy_from_slice(&(self.sent.as_secs() as u32).to_be_bytes());
+        datagram[4..8].copy_from_slice(&self.sent.subsec_micros().to_be_bytes());
+        if wide {
+            datagram[8..16].copy_from_slice(&self.number.to_be_bytes());
+        } else {
+            datagram[8..12].copy_from_slice(&(self.number as u32).to_be_bytes());
+        }
     }
 
-    pub(super) fn read(datagram: &[u8]) -> Option<Self> {
-        let (magic, rest) = datagram.split_first_chunk::<4>()?;
-        let (stream, rest) = rest.split_first_chunk::<4>()?;
-        let (number, rest) = rest.split_first_chunk::<8>()?;
-        let (sent, _) = rest.split_first_chunk::<8>()?;
-        (u32::from_be_bytes(*magic) == MAGIC).then(|| Header {
-            stream: u32::from_be_bytes(*stream),
-            number: u64::from_be_bytes(*number),
-            sent_ns: u64::from_be_bytes(*sent),
-        })
+    fn read(wide: bool, datagram: &[u8]) -> Option<Self> {
+        let (seconds, rest) = datagram.split_first_chunk::<4>()?;
+        let (micros, rest) = rest.split_first_chunk::<4>()?;
+        let number = match wide {
+            true => u64::from_be_bytes(*rest.first_chunk::<8>()?),
+            false => u32::from_be_bytes(*rest.first_chunk::<4>()?).into(),
+        };
+        let sent = Duration::from_secs(u32::from_be_bytes(*seconds).into())
+            + Duration::from_micros(u32::from_be_bytes(*micros).into());
+        (number > 0).then_some(Header { sent, number })
     }
 }
 
-/// Says hello until it comes back.
-pub(super) fn greet(socket: &UdpSocket, stream: u32) -> io::Result<()> {
-    let mut hello = [0; HEADER_BYTES];
-    Header { stream, number: 0, sent_ns: 0 }.write(&mut hello);
+/// What a hello is answered with.
+fn answer_to(datagram: &[u8]) -> Option<[u8; 4]> {
+    let hello = u32::from_ne_bytes(datagram.try_into().ok()?);
+    HELLOS.iter().find(|(known, _)| *known == hello).map(|(_, answer)| answer.to_ne_bytes())
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Says hello until it is answered.
+pub(super) fn greet(socket: &UdpSocket) -> io::Result<()> {
     socket.set_read_timeout(Some(HELLO_EVERY))?;
-    let mut buffer = [0; HEADER_BYTES];
+    let mut buffer = [0; 64];
     for _ in 0..HELLO_TRIES {
-        socket.send(&hello)?;
+        socket.send(&HELLOS[0].0.to_ne_bytes())?;
         match socket.recv(&mut buffer) {
-            Ok(_) if buffer == hello => return Ok(()),
-            Ok(_) => {}
+            // Data is an answer too: it says that ours was lost.
+            Ok(_) => return Ok(()),
             Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error),
         }
@@ -78,63 +91,63 @@ pub(super) fn greet(socket: &UdpSocket, stream: u32) -> io::Result<()> {
     Err(io::ErrorKind::TimedOut.into())
 }
 
-/// Waits for every stream's hello and sends it back; where each comes from.
+/// Waits for every stream's hello and answers it; where each comes from, in their order.
 pub(super) fn meet(socket: &UdpSocket, streams: u16) -> io::Result<Vec<SocketAddr>> {
-    socket.set_read_timeout(Some(HELLO_EVERY))?;
-    let mut peers = vec![None; usize::from(streams)];
-    let mut buffer = [0; HEADER_BYTES];
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut peers = Vec::new();
+    let mut buffer = [0; 64];
     let began = Instant::now();
-    while peers.contains(&None) {
+    while peers.len() < usize::from(streams) {
         match socket.recv_from(&mut buffer) {
             Ok((bytes, from)) => {
-                let hello = Header::read(&buffer[..bytes]).filter(|header| header.number == 0);
-                let Some(hello) = hello else { continue };
-                if let Some(peer) = peers.get_mut(hello.stream as usize) {
-                    *peer = Some(from);
-                    socket.send_to(&buffer[..bytes], from)?;
+                let Some(answer) = answer_to(&buffer[..bytes]) else { continue };
+                if !peers.contains(&from) {
+                    peers.push(from);
                 }
+                socket.send_to(&answer, from)?;
             }
-            Err(error) if is_timeout(&error) => {}
+            Err(error) if is_timeout(&error) || is_refused(&error) => {}
             Err(error) => return Err(error),
         }
         if began.elapsed() > HELLO_EVERY * HELLO_TRIES as u32 {
             return Err(io::ErrorKind::TimedOut.into());
         }
     }
-    Ok(peers.into_iter().flatten().collect())
+    Ok(peers)
 }
 
-/// Goes on sending hellos back until it is over: the answer to the last one may have been lost.
+/// Goes on answering hellos while the server sends: the answer to the last one may have been lost.
 pub(super) fn answer_hellos(
     socket: &UdpSocket,
-    streams: u16,
-    is_over: &AtomicBool,
+    peers: &[SocketAddr],
+    pace: &Pace,
 ) -> io::Result<()> {
-    /// How long the start may have to wait for us.
-    const PATIENCE: Duration = Duration::from_millis(10);
     socket.set_read_timeout(Some(PATIENCE))?;
-    let mut buffer = [0; HEADER_BYTES];
-    while !is_over.load(Acquire) {
+    let mut buffer = [0; 64];
+    while pace.goes_on() {
         match socket.recv_from(&mut buffer) {
             Ok((bytes, from)) => {
-                let hello = Header::read(&buffer[..bytes]).filter(|header| header.number == 0);
-                if hello.is_some_and(|hello| hello.stream < u32::from(streams)) {
-                    socket.send_to(&buffer[..bytes], from)?;
+                if let Some(answer) = answer_to(&buffer[..bytes]).filter(|_| peers.contains(&from))
+                {
+                    socket.send_to(&answer, from)?;
                 }
             }
-            Err(error) if is_timeout(&error) => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) if is_timeout(&error) || is_refused(&error) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
+/// Is it news about an earlier datagram?
+fn is_refused(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
+}
+
 /// Sends numbered datagrams at the plan's rate until told to stop.
 pub(super) fn send(
     socket: &UdpSocket,
     to: SocketAddr,
-    stream: u32,
     plan: &Plan,
     counters: &Counters,
     pace: &Pace,
@@ -146,8 +159,7 @@ pub(super) fn send(
     while pace.goes_on() && left > 0 {
         throttle(plan, counters, pace);
         number += 1;
-        let sent_ns = u64::try_from(pace.started().elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Header { stream, number, sent_ns }.write(&mut datagram);
+        Header { sent: now(), number }.write(plan.wide_counters, &mut datagram);
         match socket.send_to(&datagram, to) {
             Ok(bytes) => {
                 counters.bytes.fetch_add(bytes as u64, Relaxed);
@@ -155,10 +167,51 @@ pub(super) fn send(
                 left = left.saturating_sub(bytes as u64);
             }
             Err(error) if is_timeout(&error) => number -= 1,
+            // The other side has closed: it was enough.
+            Err(_) if !pace.goes_on() => return Ok(()),
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Receives the datagrams of all `peers`, each into its counters, until told to stop.
+pub(super) fn receive<C: AsRef<Counters>>(
+    socket: &UdpSocket,
+    peers: &[SocketAddr],
+    plan: &Plan,
+    counters: &[C],
+    pace: &Pace,
+) -> io::Result<()> {
+    let mut seen: Vec<Seen> = peers.iter().map(|_| Seen::default()).collect();
+    let mut buffer = vec![0; 65_536];
+    let (mut quiet_since, mut stopped_at) = (Instant::now(), None);
+    socket.set_read_timeout(Some(PATIENCE))?;
+    loop {
+        if !pace.goes_on() {
+            let stopped_at: &mut Instant = stopped_at.get_or_insert_with(Instant::now);
+            if quiet_since.elapsed() > LINGER || stopped_at.elapsed() > LINGER_MAX {
+                return Ok(());
+            }
+        }
+        let (bytes, from) = match socket.recv_from(&mut buffer) {
+            Ok(received) => received,
+            Err(error) if is_timeout(&error) || is_refused(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        let Some(at) = peers.iter().position(|peer| *peer == from) else { continue };
+        if let Some(answer) = answer_to(&buffer[..bytes]) {
+            socket.send_to(&answer, from)?;
+            continue;
+        }
+        let Some(header) = Header::read(plan.wide_counters, &buffer[..bytes]) else { continue };
+        quiet_since = Instant::now();
+        let counters = counters[at].as_ref();
+        seen[at].take(header, now(), counters);
+        counters.bytes.fetch_add(bytes as u64, Relaxed);
+        counters.packets.fetch_add(1, Relaxed);
+        counters.note(pace);
+    }
 }
 
 /// What a receiver remembers of one stream.
@@ -169,54 +222,8 @@ struct Seen {
     transit_ns: Option<i64>,
 }
 
-/// Receives the datagrams of one stream until told to stop.
-pub(super) fn receive_one(
-    socket: &UdpSocket,
-    stream: u32,
-    counters: &Arc<Counters>,
-    pace: &Pace,
-) -> io::Result<()> {
-    // Its own is the only one that counts; the others' places stay empty.
-    let mut all: Vec<Arc<Counters>> = (0..stream).map(|_| Arc::default()).collect();
-    all.push(Arc::clone(counters));
-    receive(socket, &all, pace)
-}
-
-/// Receives the datagrams of all streams, each into its counters, until told to stop.
-pub(super) fn receive(
-    socket: &UdpSocket,
-    counters: &[Arc<Counters>],
-    pace: &Pace,
-) -> io::Result<()> {
-    let mut seen: Vec<Seen> = counters.iter().map(|_| Seen::default()).collect();
-    let mut buffer = vec![0; 65_536];
-    let mut quiet_since = Instant::now();
-    socket.set_read_timeout(Some(PATIENCE))?;
-    while pace.goes_on() || quiet_since.elapsed() < LINGER {
-        let bytes = match socket.recv_from(&mut buffer) {
-            Ok((bytes, _)) => bytes,
-            Err(error) if is_timeout(&error) => continue,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
-            Err(error) => return Err(error),
-        };
-        quiet_since = Instant::now();
-        let Some(header) = Header::read(&buffer[..bytes]).filter(|header| header.number > 0) else {
-            continue;
-        };
-        let stream = header.stream as usize;
-        let (Some(seen), Some(counters)) = (seen.get_mut(stream), counters.get(stream)) else {
-            continue;
-        };
-        let arrived_ns = u64::try_from(pace.started().elapsed().as_nanos()).unwrap_or(u64::MAX);
-        seen.take(header, arrived_ns, counters);
-        counters.bytes.fetch_add(bytes as u64, Relaxed);
-        counters.packets.fetch_add(1, Relaxed);
-    }
-    Ok(())
-}
-
 impl Seen {
-    fn take(&mut self, header: Header, arrived_ns: u64, counters: &Counters) {
+    fn take(&mut self, header: Header, arrived: Duration, counters: &Counters) {
         if header.number > self.highest {
             counters.lost.fetch_add(header.number - self.highest - 1, Relaxed);
             self.highest = header.number;
@@ -225,7 +232,8 @@ impl Seen {
             counters.out_of_order.fetch_add(1, Relaxed);
             let _ = counters.lost.fetch_update(Relaxed, Relaxed, |lost| lost.checked_sub(1));
         }
-        let transit = arrived_ns.wrapping_sub(header.sent_ns).cast_signed();
+        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        let transit = nanos(arrived).wrapping_sub(nanos(header.sent));
         if let Some(before) = self.transit_ns.replace(transit) {
             // RFC 3550 §6.4.1: J += (|D| - J) / 16.
             let change = transit.wrapping_sub(before).unsigned_abs() as f64;
@@ -243,7 +251,7 @@ mod tests {
         let counters = Counters::default();
         let mut seen = Seen::default();
         for &number in numbers {
-            seen.take(Header { stream: 0, number, sent_ns: 0 }, 0, &counters);
+            seen.take(Header { sent: Duration::ZERO, number }, Duration::ZERO, &counters);
         }
         counters
     }
@@ -256,13 +264,25 @@ mod tests {
     }
 
     #[test]
-    fn headers_round_trip_and_others_are_refused() {
-        let header = Header { stream: 3, number: 7, sent_ns: 99 };
-        let mut bytes = [0; HEADER_BYTES];
-        header.write(&mut bytes);
-        assert_eq!(Header::read(&bytes), Some(header));
-        assert_eq!(Header::read(&bytes[..23]), None);
-        bytes[0] ^= 1;
-        assert_eq!(Header::read(&bytes), None);
+    fn headers_are_iperf3s() {
+        let header = Header { sent: Duration::from_micros(1_234_567_890_123_456), number: 7 };
+        let mut bytes = [0; 16];
+        for wide in [true, false] {
+            header.write(wide, &mut bytes);
+            assert_eq!(Header::read(wide, &bytes), Some(header));
+        }
+        let narrow = Header { sent: Duration::new(1, 2_000), number: 3 };
+        narrow.write(false, &mut bytes);
+        assert_eq!(bytes[..12], [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3]);
+        assert_eq!(Header::read(true, &bytes[..15]), None);
+        assert_eq!(Header::read(false, &bytes[..11]), None);
+        assert_eq!(Header::read(false, &[0; 12]), None, "numbers begin with 1");
+    }
+
+    #[test]
+    fn hellos_have_answers_and_nothing_else_has() {
+        assert_eq!(answer_to(&0x3637_3839_u32.to_ne_bytes()), Some(0x3938_3736_u32.to_ne_bytes()));
+        assert_eq!(answer_to(&987_654_321_u32.to_ne_bytes()), None);
+        assert_eq!(answer_to(&[0; 16]), None);
     }
 }

@@ -28,6 +28,14 @@ impl Histogram {
         self.max_ns.fetch_max(nanos, Relaxed);
     }
 
+    /// Forgets what was counted; one that is recorded meanwhile may be lost or stay.
+    pub(crate) fn clear(&self) {
+        self.buckets.iter().for_each(|bucket| bucket.store(0, Relaxed));
+        self.sum_ns.store(0, Relaxed);
+        self.min_ns.store(u64::MAX, Relaxed);
+        self.max_ns.store(0, Relaxed);
+    }
+
     /// Adds another's counts.
     pub(crate) fn merge(&self, other: &Histogram) {
         for (ours, theirs) in self.buckets.iter().zip(&other.buckets) {

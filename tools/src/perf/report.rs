@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::counters::{Counters, Figures};
-use super::cpu::Load;
 use super::histogram::Histogram;
 use super::plan::{Mode, Plan};
+use super::results::{Results, Role};
 use crate::fail::Failure;
 use crate::output::Output;
 use crate::units;
@@ -17,45 +17,42 @@ use crate::units;
 /// Prints while a measurement runs, and at its end.
 pub(super) struct Report {
     plan: Plan,
-    server: SocketAddr,
+    role: Role,
+    peer: SocketAddr,
     /// Each stream's local and remote address.
     ends: Vec<(Option<SocketAddr>, SocketAddr)>,
     json: bool,
     output: Output,
     intervals: Vec<Value>,
     last: (Duration, Vec<Figures>),
+    /// What does not count is still passing.
+    omitting: bool,
+    /// When counting began.
+    zero: Duration,
     began: Duration,
 }
 
 /// What there is to say at the end.
 pub(super) struct Ended<'a> {
-    pub(super) seconds: f64,
-    pub(super) remote_seconds: f64,
-    pub(super) ours: Vec<Figures>,
-    pub(super) theirs: Vec<Figures>,
+    pub(super) ours: Results,
+    pub(super) theirs: Results,
     pub(super) counters: &'a [Arc<Counters>],
-    pub(super) host: Load,
-    pub(super) remote: Load,
-}
-
-/// Which end of a stream figures are of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Sender,
-    Receiver,
 }
 
 impl Report {
     pub(super) fn new(
         plan: &Plan,
-        server: SocketAddr,
+        role: Role,
+        peer: SocketAddr,
         ends: Vec<(Option<SocketAddr>, SocketAddr)>,
         json: bool,
     ) -> Self {
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let last = (Duration::ZERO, vec![Figures::default(); ends.len()]);
         let (plan, output, intervals) = (plan.clone(), Output::new(), Vec::new());
-        Report { plan, server, ends, json, output, intervals, last, began }
+        let omitting = !plan.omit.is_zero();
+        let zero = Duration::ZERO;
+        Report { plan, role, peer, ends, json, output, intervals, last, omitting, zero, began }
     }
 
     pub(super) fn begin(&mut self) -> Result<(), Failure> {
@@ -64,12 +61,11 @@ impl Report {
         }
         self.output.line(format!(
             "Connecting to host {}, port {}",
-            self.server.ip(),
-            self.server.port()
+            self.peer.ip(),
+            self.peer.port()
         ))?;
         if self.plan.reverse {
-            self.output
-                .line(format!("Reverse mode, remote host {} is sending", self.server.ip()))?;
+            self.output.line(format!("Reverse mode, remote host {} is sending", self.peer.ip()))?;
         }
         for (at, (local, remote)) in self.ends.iter().enumerate() {
             if let Some(local) = local {
@@ -83,36 +79,49 @@ impl Report {
                 ))?;
             }
         }
-        self.output.line(heading(self.plan.mode, self.local_role()))?;
+        self.output.line(heading(self.plan.mode, self.role))?;
         self.output.flush()
+    }
+
+    /// The figures at `now`, from which on it counts.
+    pub(super) fn omitted(&mut self, now: Duration, figures: &[Figures]) -> Result<(), Failure> {
+        self.interval(now, figures)?;
+        self.last = (now, figures.to_vec());
+        (self.omitting, self.zero) = (false, now);
+        Ok(())
     }
 
     /// The figures up to `now` since the start.
     pub(super) fn interval(&mut self, now: Duration, figures: &[Figures]) -> Result<(), Failure> {
         let (before, earlier) = std::mem::replace(&mut self.last, (now, figures.to_vec()));
-        let span = Span { from: before.as_secs_f64(), to: now.as_secs_f64() };
+        let since_zero = |time: Duration| time.saturating_sub(self.zero).as_secs_f64();
+        let span = Span { from: since_zero(before), to: since_zero(now) };
+        let tail = if self.omitting { "  (omitted)" } else { "" };
         if span.seconds() < 0.001 {
             return Ok(());
         }
         let steps: Vec<Figures> =
             figures.iter().zip(earlier).map(|(now, earlier)| now.since(earlier)).collect();
         let sum = Figures::sum(&steps);
-        let role = self.local_role();
+        let role = self.role;
         if self.json {
-            let streams: Vec<Value> = steps
+            let mut streams: Vec<Value> = steps
                 .iter()
                 .enumerate()
                 .map(|(at, step)| self.stream_json(Some(at), span, *step, role))
                 .collect();
-            let sum = self.stream_json(None, span, sum, role);
+            let mut sum = self.stream_json(None, span, sum, role);
+            for one in streams.iter_mut().chain([&mut sum]) {
+                one["omitted"] = self.omitting.into();
+            }
             self.intervals.push(json!({"streams": streams, "sum": sum}));
             return Ok(());
         }
         for (at, step) in steps.iter().enumerate() {
-            self.output.line(line(self.plan.mode, Some(at), span, *step, role, ""))?;
+            self.output.line(line(self.plan.mode, Some(at), span, *step, role, tail))?;
         }
         if steps.len() > 1 {
-            self.output.line(line(self.plan.mode, None, span, sum, role, ""))?;
+            self.output.line(line(self.plan.mode, None, span, sum, role, tail))?;
             self.output.line(RULE)?;
         }
         self.output.flush()
@@ -125,7 +134,7 @@ impl Report {
             return self.output.flush();
         }
         let mode = self.plan.mode;
-        if matches!(mode, Mode::RequestResponse | Mode::ConnectClose) {
+        if mode.is_rounds() {
             self.end_of_rounds(ended)?;
             return self.output.flush();
         }
@@ -163,15 +172,15 @@ impl Report {
 
     fn end_of_rounds(&mut self, ended: &Ended<'_>) -> Result<(), Failure> {
         let all = merged(ended.counters);
-        let sum = Figures::sum(&ended.ours);
+        let sum = Figures::sum(&ended.ours.streams);
         let what =
             if self.plan.mode == Mode::ConnectClose { "connections" } else { "transactions" };
         self.output.line(RULE)?;
         self.output.line(format!(
             "{} {what} in {:.2} s: {:.0}/s",
             sum.packets,
-            ended.seconds,
-            sum.packets as f64 / ended.seconds
+            ended.ours.seconds,
+            sum.packets as f64 / ended.ours.seconds
         ))?;
         self.output.line(format!(
             "latency min {} mean {} p50 {} p90 {} p99 {} max {}",
@@ -185,15 +194,11 @@ impl Report {
         self.output.line("\nrumpnet perf done.")
     }
 
-    const fn local_role(&self) -> Role {
-        if self.plan.reverse { Role::Receiver } else { Role::Sender }
-    }
-
     /// What was sent and what was received, each with its time.
     fn sides(&self, ended: &Ended<'_>) -> ((Vec<Figures>, Span), (Vec<Figures>, Span)) {
-        let ours = (ended.ours.clone(), Span { from: 0.0, to: ended.seconds });
-        let theirs = (ended.theirs.clone(), Span { from: 0.0, to: ended.remote_seconds });
-        if self.plan.reverse { (theirs, ours) } else { (ours, theirs) }
+        let side = |of: &Results| (of.streams.clone(), Span { from: 0.0, to: of.seconds });
+        let (ours, theirs) = (side(&ended.ours), side(&ended.theirs));
+        if self.role == Role::Receiver { (theirs, ours) } else { (ours, theirs) }
     }
 
     fn document(&self, ended: &Ended<'_>) -> Value {
@@ -217,15 +222,15 @@ impl Report {
             "sum_received":
                 self.stream_json(None, received.1, Figures::sum(&received.0), Role::Receiver),
             "cpu_utilization_percent": {
-                "host_total": ended.host.total(), "host_user": ended.host.user,
-                "host_system": ended.host.system, "remote_total": ended.remote.total(),
-                "remote_user": ended.remote.user, "remote_system": ended.remote.system,
+                "host_total": ended.ours.load.total(), "host_user": ended.ours.load.user,
+                "host_system": ended.ours.load.system, "remote_total": ended.theirs.load.total(),
+                "remote_user": ended.theirs.load.user, "remote_system": ended.theirs.load.system,
             },
         });
         if self.plan.mode == Mode::Udp {
             end["sum"] = end["sum_received"].clone();
         }
-        if matches!(self.plan.mode, Mode::RequestResponse | Mode::ConnectClose) {
+        if self.plan.mode.is_rounds() {
             end["latency"] = rounds_json(ended);
         }
         json!({"start": self.start_json(), "intervals": self.intervals, "end": end})
@@ -250,10 +255,10 @@ impl Report {
             "version": concat!("rumpnet ", env!("CARGO_PKG_VERSION")),
             "system_info": std::env::consts::OS,
             "timestamp": {"timesecs": self.began.as_secs()},
-            "connecting_to": {"host": self.server.ip().to_string(), "port": self.server.port()},
+            "connecting_to": {"host": self.peer.ip().to_string(), "port": self.peer.port()},
             "test_start": {
                 "protocol": self.plan.mode.name(), "num_streams": self.plan.streams,
-                "blksize": self.plan.block_bytes, "omit": 0,
+                "blksize": self.plan.block_bytes, "omit": self.plan.omit.as_secs_f64(),
                 "duration": self.plan.duration.as_secs_f64(),
                 "bytes": self.plan.bytes.unwrap_or(0), "blocks": 0,
                 "reverse": u8::from(self.plan.reverse), "tos": 0,
@@ -294,11 +299,11 @@ impl Report {
 
 fn rounds_json(ended: &Ended<'_>) -> Value {
     let all = merged(ended.counters);
-    let sum = Figures::sum(&ended.ours);
+    let sum = Figures::sum(&ended.ours.streams);
     let micros = |duration: Duration| duration.as_nanos() as f64 / 1000.0;
     json!({
         "transactions": sum.packets,
-        "transactions_per_second": sum.packets as f64 / ended.seconds.max(1e-9),
+        "transactions_per_second": sum.packets as f64 / ended.ours.seconds.max(1e-9),
         "min_us": micros(all.min()), "mean_us": micros(all.mean()),
         "p50_us": micros(all.percentile(50.0)), "p90_us": micros(all.percentile(90.0)),
         "p99_us": micros(all.percentile(99.0)), "max_us": micros(all.max()),
@@ -312,21 +317,19 @@ fn merged(counters: &[Arc<Counters>]) -> Histogram {
 }
 
 /// The lines of a server's report about one client.
-pub(super) fn server_lines(plan: &Plan, results: &Value) -> Vec<String> {
-    if matches!(plan.mode, Mode::RequestResponse | Mode::ConnectClose) {
+pub(super) fn server_lines(plan: &Plan, ours: &Results) -> Vec<String> {
+    if plan.mode.is_rounds() {
         return vec![format!("{} test done", plan.mode.name())];
     }
-    let role = if plan.reverse { Role::Sender } else { Role::Receiver };
-    let span = Span { from: 0.0, to: results["seconds"].as_f64().unwrap_or(0.0) };
-    let tail = if plan.reverse { "  sender" } else { "  receiver" };
-    let all = results["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let figures: Vec<Figures> = all.iter().map(Figures::from_json).collect();
+    let role = plan.server_role();
+    let span = Span { from: 0.0, to: ours.seconds };
+    let tail = if role == Role::Sender { "  sender" } else { "  receiver" };
     let mut lines = vec![heading(plan.mode, role).to_owned()];
-    for (at, one) in figures.iter().enumerate() {
+    for (at, one) in ours.streams.iter().enumerate() {
         lines.push(line(plan.mode, Some(at), span, *one, role, tail));
     }
-    if figures.len() > 1 {
-        lines.push(line(plan.mode, None, span, Figures::sum(&figures), role, tail));
+    if ours.streams.len() > 1 {
+        lines.push(line(plan.mode, None, span, Figures::sum(&ours.streams), role, tail));
     }
     lines
 }

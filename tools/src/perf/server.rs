@@ -1,19 +1,22 @@
 //! The server's side: one client after the other, the rest are told to come back.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use libnet::net::{TcpListener, TcpStream, UdpSocket};
 use rumpnet::Stack;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::control::{Control, is_timeout};
-use super::counters::{Counters, Pace};
+use super::control::{COOKIE_BYTES, Control, Cookie, Refusal, State, is_timeout};
+use super::counters::{Baseline, Counters, Pace};
 use super::cpu::Meter;
 use super::plan::{Mode, Plan};
+use super::report::{Ended, Report};
+use super::results::Results;
 use super::streams::PATIENCE;
 use super::{datagrams, report, rounds, streams};
 use crate::cli::Global;
@@ -24,6 +27,8 @@ use crate::signals::Interrupts;
 
 /// How long a client may take to open its streams.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection may take to say whose it is.
+const COOKIE_WITHIN: Duration = Duration::from_millis(500);
 
 pub(super) fn run(
     stack: &Stack,
@@ -53,9 +58,9 @@ pub(super) fn run(
             output.line(format!("Accepted connection from {}, port {}", peer.ip(), peer.port()))?;
             output.flush()?;
         }
-        let test = Test { stack, interrupts, listener: &listener, busy: &busy };
+        let test = Test { stack, interrupts, local, listener: &listener, busy: &busy };
         match test.serve(&control) {
-            Ok((plan, results)) => show(global, &plan, &results, &mut output)?,
+            Ok(done) => done.show(peer, global, &mut output)?,
             Err(failure) => failure.report(),
         }
         output.flush()?;
@@ -84,25 +89,34 @@ fn next_client(
     Ok(None)
 }
 
-fn show(global: &Global, plan: &Plan, results: &Value, output: &mut Output) -> Result<(), Failure> {
-    if global.json {
-        return output.json(results);
+/// A measurement that was made.
+struct Done {
+    plan: Plan,
+    ours: Results,
+    theirs: Results,
+    ends: Vec<(Option<SocketAddr>, SocketAddr)>,
+    counters: Vec<Arc<Counters>>,
+}
+
+impl Done {
+    fn show(self, peer: SocketAddr, global: &Global, output: &mut Output) -> Result<(), Failure> {
+        if !global.json {
+            let lines = report::server_lines(&self.plan, &self.ours);
+            return lines.iter().try_for_each(|line| output.line(line));
+        }
+        output.flush()?;
+        let mut report = Report::new(&self.plan, self.plan.server_role(), peer, self.ends, true);
+        report.end(&Ended { ours: self.ours, theirs: self.theirs, counters: &self.counters })
     }
-    report::server_lines(plan, results).iter().try_for_each(|line| output.line(line))
 }
 
 /// One measurement.
 struct Test<'a> {
     stack: &'a Stack,
     interrupts: &'a Interrupts,
+    local: SocketAddr,
     listener: &'a TcpListener,
     busy: &'a AtomicBool,
-}
-
-/// What the client's streams come in by.
-enum Door {
-    Tcp(TcpListener),
-    Udp(UdpSocket),
 }
 
 /// Streams that are open.
@@ -114,139 +128,224 @@ enum Open {
 }
 
 impl Test<'_> {
-    fn serve(&self, control: &Control) -> Result<(Plan, Value), Failure> {
-        let wrong = |error: io::Error| Failure::doing("stream", &host::plain(&error));
-        let plan = control.take_proposal()?;
-        let (door, port) = self.open(&plan).map_err(wrong)?;
-        control.accept(port)?;
-        let open = self.wait_for_streams(door, &plan).map_err(wrong)?;
-        wait_for_start(control, &plan, &open)?;
+    fn serve(&self, control: &Control) -> Result<Done, Failure> {
+        let cookie = control.take_cookie()?;
+        control.say(State::ParamExchange)?;
+        let plan = Plan::from_json(&control.take()?).map_err(|error| {
+            control.refuse(error.refusal());
+            Failure::new(error.to_string())
+        })?;
+        let open = self.open(control, &plan, &cookie)?;
+        control.say(State::TestStart)?;
         self.busy.store(true, Ordering::Release);
-        let results = std::thread::scope(|scope| {
+        let done = std::thread::scope(|scope| {
             // Others are told that we are busy, so that they need not wait to find out.
             scope.spawn(|| self.turn_away());
-            let results = self.measure(control, &plan, &open);
+            let done = self.measure(control, &plan, &open);
             self.busy.store(false, Ordering::Release);
-            results
-        })?;
-        control.give(&results)?;
+            done
+        });
+        let (ours, counters) = match done {
+            Ok(done) => done,
+            Err(failure) => {
+                if self.interrupts.is_stopped() {
+                    // It may have gone already.
+                    let _ = control.say(State::ServerTerminate);
+                }
+                return Err(failure);
+            }
+        };
+        let ends = open.ends(self.local);
+        // iperf3 waits for what it sent to be taken; ours has closed already.
+        drop(open);
+        control.say(State::ExchangeResults)?;
+        let theirs = Results::from_json(&control.take()?, &plan, plan.client_role());
+        control.give(&ours.to_json(&plan, plan.server_role()))?;
+        control.say(State::DisplayResults)?;
         // The client closes first, and so keeps the TIME-WAIT.
-        let _ = control.wait_while(|| !self.interrupts.is_stopped());
-        Ok((plan, results))
+        let _ = control.next_while(|| !self.interrupts.is_stopped());
+        Ok(Done { plan, ours, theirs, ends, counters })
     }
 
     fn turn_away(&self) {
         while self.busy.load(Ordering::Acquire) {
-            let Ok((stream, _)) = self.listener.accept() else { continue };
-            if let Ok(control) = Control::new(stream) {
-                // It may have gone already.
-                let _ = control.refuse("the server is busy; try again later");
+            if let Ok((stream, _)) = self.listener.accept() {
+                turn_away(&stream);
             }
         }
     }
 
-    fn open(&self, plan: &Plan) -> io::Result<(Door, u16)> {
-        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        if plan.mode == Mode::Udp {
-            let socket = self.stack.udp_bind(any)?;
-            let port = socket.local_addr()?.port();
-            return Ok((Door::Udp(socket), port));
-        }
-        let listener = self.stack.tcp_listen(any)?;
-        listener.socket().set_read_timeout(Some(PATIENCE))?;
-        let port = listener.local_addr()?.port();
-        Ok((Door::Tcp(listener), port))
-    }
-
-    fn wait_for_streams(&self, door: Door, plan: &Plan) -> io::Result<Open> {
-        let listener = match door {
-            Door::Udp(socket) => {
-                let peers = datagrams::meet(&socket, plan.streams)?;
+    /// Lets the client open its streams.
+    fn open(&self, control: &Control, plan: &Plan, cookie: &Cookie) -> Result<Open, Failure> {
+        let wrong = |error: io::Error| {
+            control.refuse(Refusal::Accept);
+            Failure::doing("stream", &host::plain(&error))
+        };
+        match plan.mode {
+            Mode::Udp => {
+                let socket = self.stack.udp_bind(self.local).map_err(wrong)?;
+                control.say(State::CreateStreams)?;
+                let peers = datagrams::meet(&socket, plan.streams).map_err(wrong)?;
                 return Ok(Open::Datagrams(socket, peers));
             }
-            Door::Tcp(listener) if plan.mode == Mode::ConnectClose => {
+            Mode::ConnectClose => {
+                let any = SocketAddr::new(self.local.ip(), 0);
+                let listener = self.stack.tcp_listen(any).map_err(wrong)?;
+                let port = listener.local_addr().map_err(wrong)?.port();
+                control.say(State::Extension)?;
+                control.give(&json!({"port": port}))?;
+                control.say(State::CreateStreams)?;
                 return Ok(Open::Listener(listener));
             }
-            Door::Tcp(listener) => listener,
-        };
+            Mode::RequestResponse => {
+                control.say(State::Extension)?;
+                control.give(&json!({"port": self.local.port()}))?;
+            }
+            Mode::Tcp => {}
+        }
+        control.say(State::CreateStreams)?;
+        self.accept_streams(plan, cookie).map(Open::Streams).map_err(wrong)
+    }
+
+    fn accept_streams(&self, plan: &Plan, cookie: &Cookie) -> io::Result<Vec<TcpStream>> {
         let began = Instant::now();
         let mut open = Vec::new();
         while open.len() < usize::from(plan.streams) {
-            match listener.accept() {
-                Ok((stream, _)) => open.push(stream),
-                Err(error) if is_timeout(&error) && began.elapsed() < OPEN_WITHIN => {}
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if is_timeout(&error) && began.elapsed() < OPEN_WITHIN => continue,
                 Err(error) => return Err(error),
+            };
+            stream.set_read_timeout(Some(COOKIE_WITHIN))?;
+            let mut theirs = [0; COOKIE_BYTES];
+            if (&stream).read_exact(&mut theirs).is_ok() && theirs == *cookie {
+                stream.set_nodelay(plan.no_delay)?;
+                open.push(stream);
+            } else {
+                turn_away(&stream);
             }
         }
-        Ok(Open::Streams(open))
+        Ok(open)
     }
 
-    /// Runs the streams from the client's start to its end.
-    fn measure(&self, control: &Control, plan: &Plan, open: &Open) -> Result<Value, Failure> {
+    /// Runs the streams from the start to the client's end.
+    fn measure(
+        &self,
+        control: &Control,
+        plan: &Plan,
+        open: &Open,
+    ) -> Result<(Results, Vec<Arc<Counters>>), Failure> {
         let counters: Vec<Arc<Counters>> = (0..plan.streams).map(|_| Arc::default()).collect();
         let (pace, meter) = (Pace::start(), Meter::start());
+        control.say(State::TestRunning)?;
         std::thread::scope(|scope| {
-            let (pace, counters) = (&pace, &counters[..]);
-            let mut threads = Vec::new();
-            match open {
-                Open::Streams(streams) => {
-                    for (stream, counters) in streams.iter().zip(counters) {
-                        threads
-                            .push(scope.spawn(move || serve_stream(stream, plan, counters, pace)));
-                    }
-                }
-                Open::Datagrams(socket, peers) if plan.reverse => {
-                    for (at, (peer, counters)) in peers.iter().zip(counters).enumerate() {
-                        threads.push(scope.spawn(move || {
-                            datagrams::send(socket, *peer, at as u32, plan, counters, pace)
-                        }));
-                    }
-                }
-                Open::Datagrams(socket, _) => {
-                    threads.push(scope.spawn(move || datagrams::receive(socket, counters, pace)));
-                }
-                Open::Listener(listener) => {
-                    for _ in 0..plan.streams {
-                        threads.push(scope.spawn(move || {
-                            let bytes = plan.block_bytes as usize;
-                            rounds::accept_and_answer(listener, bytes, || pace.goes_on())
-                        }));
-                    }
-                }
-            }
-            let started = control.say("started");
-            let ended = started.and_then(|()| control.wait_while(|| !self.interrupts.is_stopped()));
+            let (pace, shared) = (&pace, &counters[..]);
+            let threads = start(scope, open, plan, shared, pace);
+            let (waited, baseline) = self.wait_for_end(control, plan, shared, pace);
             pace.stop();
-            let mut error = ended.as_ref().err().map(ToString::to_string);
+            let seconds = pace.started().elapsed().as_secs_f64();
+            let mut failed = None;
             for thread in threads {
                 match thread.join() {
                     Ok(Ok(())) => {}
-                    Ok(Err(failed)) => error = Some(format!("server: {}", host::plain(&failed))),
-                    Err(_) => error = Some("server: a thread panicked".to_owned()),
+                    Ok(Err(error)) => failed = Some(Failure::doing("stream", &host::plain(&error))),
+                    Err(_) => failed = Some(Failure::new("a stream's thread panicked")),
                 }
             }
-            ended?;
-            let all: Vec<Value> = counters.iter().map(|one| one.read().to_json()).collect();
-            Ok(json!({
-                "seconds": pace.started().elapsed().as_secs_f64(), "streams": all,
-                "cpu": meter.read().to_json(), "error": error,
-            }))
+            match (waited?, failed) {
+                (State::TestEnd, None) => {}
+                (State::TestEnd, Some(failure)) => return Err(failure),
+                (state, _) => return Err(control.unexpected(state)),
+            }
+            Ok((baseline.results(shared, seconds, meter.read()), counters.clone()))
         })
+    }
+
+    /// Waits for the client to say that it is enough; what it said, and what does not count.
+    fn wait_for_end(
+        &self,
+        control: &Control,
+        plan: &Plan,
+        counters: &[Arc<Counters>],
+        pace: &Pace,
+    ) -> (Result<State, Failure>, Baseline) {
+        let mut baseline = Baseline::none(counters.len());
+        if !plan.omit.is_zero() {
+            let counts_from = pace.started() + plan.omit;
+            while Instant::now() < counts_from
+                && !control.has_news()
+                && !self.interrupts.is_stopped()
+            {
+                let rest = counts_from.saturating_duration_since(Instant::now());
+                self.interrupts.sleep(rest.min(PATIENCE));
+            }
+            let figures = counters.iter().map(|one| one.read()).collect();
+            baseline = Baseline::new(pace.started().elapsed(), figures);
+        }
+        (control.next_while(|| !self.interrupts.is_stopped()), baseline)
     }
 }
 
-/// Waits for the client's start. Until then it may say hello again.
-fn wait_for_start(control: &Control, plan: &Plan, open: &Open) -> Result<(), Failure> {
-    let Open::Datagrams(socket, _) = open else { return control.wait_for("start") };
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let answering = scope.spawn(|| datagrams::answer_hellos(socket, plan.streams, &is_over));
-        let started = control.wait_for("start");
-        is_over.store(true, Ordering::Release);
-        let answered = answering.join().unwrap_or_else(|_| Err(io::Error::other("panicked")));
-        started?;
-        answered.map_err(|error| Failure::doing("stream", &host::plain(&error)))
-    })
+impl Open {
+    fn ends(&self, local: SocketAddr) -> Vec<(Option<SocketAddr>, SocketAddr)> {
+        match self {
+            Open::Streams(streams) => streams
+                .iter()
+                .filter_map(|stream| Some((stream.local_addr().ok(), stream.peer_addr().ok()?)))
+                .collect(),
+            Open::Datagrams(_, peers) => peers.iter().map(|peer| (Some(local), *peer)).collect(),
+            Open::Listener(_) => Vec::new(),
+        }
+    }
+}
+
+/// Tells one that it cannot be served now.
+fn turn_away(stream: &TcpStream) {
+    // It may have gone already. What it sent is taken, lest closing resets what we say.
+    let mut cookie = [0; COOKIE_BYTES];
+    let _ = stream
+        .set_read_timeout(Some(COOKIE_WITHIN))
+        .and_then(|()| stream.set_write_timeout(Some(COOKIE_WITHIN)))
+        .and_then(|()| (&*stream).write_all(&[State::AccessDenied as u8]))
+        .and_then(|()| (&*stream).read_exact(&mut cookie));
+}
+
+type Thread<'scope> = ScopedJoinHandle<'scope, io::Result<()>>;
+
+/// Starts the streams' threads.
+fn start<'scope, 'env>(
+    scope: &'scope Scope<'scope, 'env>,
+    open: &'env Open,
+    plan: &'env Plan,
+    counters: &'scope [Arc<Counters>],
+    pace: &'scope Pace,
+) -> Vec<Thread<'scope>> {
+    match open {
+        Open::Streams(streams) => streams
+            .iter()
+            .zip(counters)
+            .map(|(stream, counters)| {
+                scope.spawn(move || serve_stream(stream, plan, counters, pace))
+            })
+            .collect(),
+        Open::Datagrams(socket, peers) if plan.reverse => {
+            let send = |(peer, counters): (&'env SocketAddr, &'scope Arc<Counters>)| {
+                scope.spawn(move || datagrams::send(socket, *peer, plan, counters, pace))
+            };
+            let mut threads: Vec<Thread<'scope>> = peers.iter().zip(counters).map(send).collect();
+            threads.push(scope.spawn(move || datagrams::answer_hellos(socket, peers, pace)));
+            threads
+        }
+        Open::Datagrams(socket, peers) => {
+            vec![scope.spawn(move || datagrams::receive(socket, peers, plan, counters, pace))]
+        }
+        Open::Listener(listener) => (0..plan.streams)
+            .map(|_| {
+                let bytes = plan.block_bytes as usize;
+                scope.spawn(move || rounds::accept_and_answer(listener, bytes, || pace.goes_on()))
+            })
+            .collect(),
+    }
 }
 
 fn serve_stream(

@@ -41,13 +41,19 @@ pub(super) fn send(
                 left -= bytes as u64;
             }
             Err(error) if is_timeout(&error) => {}
+            // The other side has closed: it was enough.
+            Err(_) if !pace.goes_on() => return Ok(()),
             Err(error) => return Err(error),
         }
     }
-    stream.shutdown(Shutdown::Write)
+    match stream.shutdown(Shutdown::Write) {
+        Err(_) if !pace.goes_on() => Ok(()),
+        done => done,
+    }
 }
 
-/// Receives to the stream's end.
+/// Receives until told to stop, and then what is still under way: to the stream's end, or until
+/// nothing comes from one who does not end it.
 pub(super) fn receive(
     stream: &TcpStream,
     plan: &Plan,
@@ -64,16 +70,25 @@ pub(super) fn receive(
             false => (&*stream).read(&mut buffer),
         };
         chunks.clear();
+        let is_over = !pace.goes_on();
         match received {
             Ok(0) => return Ok(()),
             Ok(bytes) => {
                 counters.bytes.fetch_add(bytes as u64, Relaxed);
+                counters.note(pace);
             }
-            Err(error) if is_timeout(&error) => {}
+            Err(error) if is_timeout(&error) => {
+                if is_over && !plan.closes_first {
+                    return Ok(());
+                }
+            }
+            // It is how iperf3 closes what it did not read.
+            Err(_) if is_over => return Ok(()),
             Err(error) => return Err(error),
         }
-        if !pace.goes_on() && stopped_at.get_or_insert_with(Instant::now).elapsed() > LINGER {
-            return Err(io::ErrorKind::TimedOut.into());
+        if is_over && stopped_at.get_or_insert_with(Instant::now).elapsed() > LINGER {
+            // A sender that goes on regardless; the figures are of the time until now.
+            return Ok(());
         }
     }
 }

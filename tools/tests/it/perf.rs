@@ -71,6 +71,47 @@ fn rounds_have_percentiles() {
 }
 
 #[test]
+fn what_is_omitted_does_not_count() {
+    let place = Place::new();
+    let _server = server(&place);
+    for more in [&["-t", "1", "-O", "1"][..], &["-t", "1", "-O", "1", "-R", "-u", "-b", "5M"]] {
+        let report = measure(&place, more);
+        let intervals = report["intervals"].as_array().unwrap();
+        let omitted = |interval: &Value| interval["sum"]["omitted"] == true;
+        assert!(omitted(&intervals[0]) && !omitted(intervals.last().unwrap()), "{report}");
+        for side in ["sum_sent", "sum_received"] {
+            let seconds = report["end"][side]["seconds"].as_f64().unwrap();
+            assert!((0.9..1.9).contains(&seconds), "{side}: {seconds}");
+        }
+    }
+}
+
+#[test]
+fn a_second_client_is_told_that_the_server_is_busy() {
+    let place = Place::new();
+    let _server = server(&place);
+    let interface = place.interface(2);
+    let first = Process::start(&["perf", &interface, "-c", "10.0.0.1", "-t", "60", "-b", "1M"]);
+    first.wait_for("[ ID]");
+    let second = place.run(&["perf", &place.interface(3), "-c", "10.0.0.1", "-t", "1"]);
+    assert_eq!(second.status, Some(1));
+    assert!(second.err.contains("busy running a test"), "{}", second.err);
+    assert_eq!(first.stop(Signal::SIGINT).status, Some(1));
+}
+
+#[test]
+fn a_server_that_ends_tells_its_client() {
+    let place = Place::new();
+    let server = server(&place);
+    let client = Process::start(&["perf", &place.interface(2), "-c", "10.0.0.1", "-t", "60"]);
+    client.wait_for("[ ID]");
+    assert!(server.stop(Signal::SIGINT).err.contains("interrupted"));
+    let ended = client.finish();
+    assert_eq!(ended.status, Some(1));
+    assert!(ended.err.contains("the server has terminated"), "{}", ended.err);
+}
+
+#[test]
 fn text_is_iperf3s() {
     let place = Place::new();
     let server = server(&place);
@@ -95,5 +136,5 @@ fn without_a_server_it_says_so() {
     assert!(ended.err.contains("Connection refused: nothing listens there"), "{}", ended.err);
     let ended = place.run(&["perf", &place.interface(2), "-c", "10.0.0.1", "-u", "-l", "10"]);
     assert_eq!(ended.status, Some(2));
-    assert!(ended.err.contains("24 to 65507 bytes do"), "{}", ended.err);
+    assert!(ended.err.contains("16 to 65507 bytes do"), "{}", ended.err);
 }
