@@ -2,6 +2,7 @@
 
 mod demo;
 mod dump;
+mod iperf3;
 mod nc;
 mod node;
 mod perf;
