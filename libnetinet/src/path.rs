@@ -165,7 +165,12 @@ fn first_hop(wide: &Wide, view: &View, wanted: Wanted) -> Result<Hop, NoPath> {
     };
     // RFC 1122 §3.3.1.1: to the destination itself if it is on the link, else to the gateway.
     let next_hop = route.gateway.filter(|_| reach == Reach::Unicast).unwrap_or(dst);
-    let src = if reach == Reach::Local { Some(dst) } else { route.preferred_source };
+    let src = match (reach, dst) {
+        // As on Linux: all of 127/8 is ours, and called from its first address.
+        (Reach::Local, IpAddr::V4(v4)) if v4.is_loopback() => Some(Ipv4Addr::LOCALHOST.into()),
+        (Reach::Local, _) => Some(dst),
+        _ => route.preferred_source,
+    };
     let iface = if reach == Reach::Local { IfIndex::LOOPBACK } else { route.iface };
     Ok(Hop { iface, next_hop, src, mtu: route.mtu, reach })
 }

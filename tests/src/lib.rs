@@ -1,9 +1,11 @@
 //! What tests share: frames built by hand, frames read by the RFCs' diagrams, a station that speaks
-//! them to a stack, and the parsers under fuzz.
+//! them to a stack, the parsers under fuzz, and the
+//! cases of the semantics suite.
 
 pub mod frames;
 pub mod lab;
 pub mod parsers;
 pub mod peer;
+pub mod semantics;
 pub mod station;
 pub mod wire;

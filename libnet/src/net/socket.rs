@@ -71,15 +71,22 @@ impl Socket {
         let deadline = self.deadline(&self.read_timeout);
         let (id, peer) =
             self.block_on(Ready::READABLE, deadline, || self.domain.accept(self.id))?;
-        Ok((Socket::new(self.layer.clone(), Arc::clone(&self.domain), id), peer))
+        let socket = Socket::new(self.layer.clone(), Arc::clone(&self.domain), id);
+        // As on Linux, which hands both down.
+        socket.read_timeout.copy(&self.read_timeout);
+        socket.write_timeout.copy(&self.write_timeout);
+        Ok((socket, peer))
     }
 
     /// Connects; waits until it is done if blocking.
     ///
     /// # Errors
-    /// As [`Domain::connect`].
+    /// As [`Domain::connect`]; `EINPROGRESS` when the write time-out has passed.
     pub fn connect(&self, addr: SocketAddr) -> io::Result<()> {
-        self.connect_until(addr, self.deadline(&self.write_timeout))
+        match self.connect_until(addr, self.deadline(&self.write_timeout)) {
+            Err(error) if errno::is_would_block(&error) => Err(errno::in_progress()),
+            done => done,
+        }
     }
 
     /// Connects, waiting at most until `deadline`.
@@ -387,6 +394,10 @@ impl Timeout {
         let nanos = timeout.map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
         self.0.store(nanos, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn copy(&self, other: &Timeout) {
+        self.0.store(other.0.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     fn get(&self) -> Option<Duration> {

@@ -257,7 +257,8 @@ impl DatagramSocket {
             ready |= Ready::WRITABLE;
         }
         if state.error.is_some() {
-            ready |= Ready::ERROR | Ready::READABLE | Ready::WRITABLE;
+            // As on Linux: an error makes nothing readable.
+            ready |= Ready::ERROR | Ready::WRITABLE;
         }
         if state.read_closed {
             ready |= Ready::READ_CLOSED;

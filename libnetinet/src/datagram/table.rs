@@ -75,12 +75,14 @@ impl PortTable {
     ) -> Result<u16, InUse> {
         let count = u64::from(last.saturating_sub(first)) + 1;
         // Reuse is for ports that were asked for: one that is given out is nobody else's.
-        (binding.reuse_addr, binding.reuse_port) = (false, false);
+        let mut alone = binding.clone();
+        (alone.reuse_addr, alone.reuse_port) = (false, false);
         let mut inner = self.write();
         for step in 0..count {
             let port = first + ((random.wrapping_add(step)) % count) as u16;
-            binding.local.set_port(port);
-            if !inner.conflicts(&binding) {
+            alone.local.set_port(port);
+            if !inner.conflicts(&alone) {
+                binding.local.set_port(port);
                 inner.insert(binding);
                 return Ok(port);
             }

@@ -167,7 +167,8 @@ impl Inet {
         } else {
             remote
         };
-        if self.wide().view().is_broadcast(remote.ip()) {
+        // RFC 9293 §3.9.2.3 (MUST-46): TCP has one peer.
+        if self.wide().view().is_broadcast(remote.ip()) || remote.ip().is_multicast() {
             return Err(errno::net_unreachable());
         }
         let (options, bound) = {

@@ -15,6 +15,8 @@ const KEEP_SECONDS: std::ops::RangeInclusive<u64> = 1..=32_767;
 const KEEP_PROBES: std::ops::RangeInclusive<u32> = 1..=127;
 /// The smallest `TCP_MAXSEG` that Linux takes, and the largest.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u32> = 88..=32_767;
+/// The bits of the traffic class that ECN uses.
+const ECN_BITS: u8 = 0b11;
 /// Bytes of the smallest buffer.
 const BUFFER_BYTES_MIN: u32 = 2_304;
 
@@ -141,7 +143,10 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
             check(ttl > 0)?;
             conn.ttl = ttl;
         }
-        SocketOption::Tos(tos) => conn.tos = tos,
+        // As on Linux: RFC 3168 §5 gives these two bits to the protocol.
+        SocketOption::Tos(tos) => conn.tos = tos & !ECN_BITS,
+        // As on Linux: a stream has one peer.
+        SocketOption::MulticastTtl(_) => return Err(errno::invalid()),
         SocketOption::BindToDevice(name) => {
             if !name.is_empty() && wide.iface_by_name(&name).is_none() {
                 return Err(errno::no_device());

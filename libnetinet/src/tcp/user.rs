@@ -186,7 +186,11 @@ impl Connection {
         if self.error.is_some() {
             ready |= Ready::ERROR;
         }
-        if closed || matches!(self.state, State::Closing | State::LastAck | State::TimeWait) {
+        let both_shut = read_end && self.mode.fin_queued;
+        if closed
+            || both_shut
+            || matches!(self.state, State::Closing | State::LastAck | State::TimeWait)
+        {
             ready |= Ready::HANGUP;
         }
         ready

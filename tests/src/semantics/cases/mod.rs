@@ -1,0 +1,41 @@
+//! The cases, a table for each theme.
+
+use super::Case;
+
+mod bind;
+mod close;
+mod connect;
+mod errors;
+mod listen;
+mod options;
+mod readiness;
+mod stream;
+mod timeouts;
+mod udp;
+
+/// The tables by theme.
+pub const TABLES: &[(&str, &[Case])] = &[
+    ("bind", bind::CASES),
+    ("close", close::CASES),
+    ("connect", connect::CASES),
+    ("errors", errors::CASES),
+    ("listen", listen::CASES),
+    ("options", options::CASES),
+    ("readiness", readiness::CASES),
+    ("stream", stream::CASES),
+    ("timeouts", timeouts::CASES),
+    ("udp", udp::CASES),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_case_has_a_name_of_its_own() {
+        let names: Vec<_> = TABLES.iter().flat_map(|(_, cases)| *cases).map(|c| c.name).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    }
+}

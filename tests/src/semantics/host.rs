@@ -1,0 +1,295 @@
+//! The host kernel's own sockets, in a network namespace of their own where one may be made.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::time::Duration;
+
+use libnet::socket::{OptionKey, SockType, SocketOption};
+use libnet::{Ready, errno};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt as nixopt};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use super::net::{Got, How, Net, Side, Sock, Watch};
+
+/// The host, on its loopback.
+#[derive(Debug)]
+pub struct Host {
+    isolated: bool,
+}
+
+impl Host {
+    /// The host as the calling thread has it.
+    pub fn plain() -> Self {
+        Host { isolated: false }
+    }
+
+    /// Moves the calling thread, and those it will start, into a fresh network namespace with a
+    /// loopback alone.
+    ///
+    /// # Errors
+    /// `EPERM` where that is not allowed; what `ip` says.
+    pub fn isolated() -> io::Result<Self> {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
+        if !up.success() {
+            return Err(io::Error::other("`ip link set lo up` failed in a new namespace"));
+        }
+        Ok(Host { isolated: true })
+    }
+
+    /// Is it in a namespace of its own?
+    pub fn is_isolated(&self) -> bool {
+        self.isolated
+    }
+}
+
+impl Net for Host {
+    fn name(&self) -> &'static str {
+        "host"
+    }
+
+    fn addr(&self, side: Side) -> IpAddr {
+        let last = if side == Side::A { 1 } else { 2 };
+        IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
+    }
+
+    fn socket(&self, _: Side, ty: SockType) -> io::Result<Box<dyn Sock>> {
+        let ty = match ty {
+            SockType::Stream => SocketType::STREAM,
+            SockType::Datagram => SocketType::DGRAM,
+            _ => SocketType::RAW,
+        };
+        let fd = net::socket_with(AddressFamily::INET, ty, SocketFlags::CLOEXEC, None)?;
+        Ok(Box::new(HostSock(fd)))
+    }
+}
+
+/// A descriptor.
+struct HostSock(OwnedFd);
+
+impl HostSock {
+    fn send_flags(how: How) -> SendFlags {
+        match how {
+            How::Urgent => SendFlags::NOSIGNAL | SendFlags::OOB,
+            _ => SendFlags::NOSIGNAL,
+        }
+    }
+
+    fn set_timeout(&self, which: Timeout, timeout: Option<Duration>) -> io::Result<()> {
+        Ok(sockopt::set_socket_timeout(&self.0, which, timeout)?)
+    }
+}
+
+fn std_addr(addr: net::SocketAddrAny) -> io::Result<SocketAddr> {
+    SocketAddr::try_from(addr).map_err(|_| errno::family_not_supported())
+}
+
+impl Sock for HostSock {
+    fn bind(&self, addr: SocketAddr) -> io::Result<()> {
+        Ok(net::bind(&self.0, &addr)?)
+    }
+
+    fn listen(&self, backlog: u32) -> io::Result<()> {
+        Ok(net::listen(&self.0, backlog as i32)?)
+    }
+
+    fn accept(&self) -> io::Result<(Box<dyn Sock>, SocketAddr)> {
+        let (fd, peer) = net::acceptfrom_with(&self.0, SocketFlags::CLOEXEC)?;
+        let peer = peer.ok_or_else(errno::not_connected)?;
+        Ok((Box::new(HostSock(fd)), std_addr(peer)?))
+    }
+
+    fn connect(&self, addr: SocketAddr) -> io::Result<()> {
+        Ok(net::connect(&self.0, &addr)?)
+    }
+
+    fn send(&self, data: &[u8], how: How) -> io::Result<usize> {
+        Ok(net::send(&self.0, data, Self::send_flags(how))?)
+    }
+
+    fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
+        Ok(net::sendto(&self.0, data, SendFlags::NOSIGNAL, &addr)?)
+    }
+
+    fn recv(&self, buf: &mut [u8], how: How) -> io::Result<Got> {
+        // MSG_TRUNC on a stream would throw data away.
+        let datagram = sockopt::socket_type(&self.0)? != SocketType::STREAM;
+        let mut flags = if datagram { RecvFlags::TRUNC } else { RecvFlags::empty() };
+        match how {
+            How::Plain => {}
+            How::Peek => flags |= RecvFlags::PEEK,
+            How::Urgent => flags |= RecvFlags::OOB,
+        }
+        let (bytes, message_bytes, from) = net::recvfrom(&self.0, buf, flags)?;
+        let from = from.map(std_addr).transpose()?;
+        Ok(Got { bytes, message_bytes, from })
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let how = match how {
+            Shutdown::Read => net::Shutdown::Read,
+            Shutdown::Write => net::Shutdown::Write,
+            Shutdown::Both => net::Shutdown::Both,
+        };
+        Ok(net::shutdown(&self.0, how)?)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        std_addr(net::getsockname(&self.0)?)
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        std_addr(net::getpeername(&self.0)?.ok_or_else(errno::not_connected)?)
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(sockopt::socket_error(&self.0)?.err().map(io::Error::from))
+    }
+
+    fn ready(&self) -> io::Result<Ready> {
+        let all = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP;
+        let mut fds = [PollFd::new(&self.0, all)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        let got = fds[0].revents();
+        let mut ready = Ready::NONE;
+        for (flag, meaning) in [
+            (PollFlags::IN, Ready::READABLE),
+            (PollFlags::OUT, Ready::WRITABLE),
+            (PollFlags::ERR, Ready::ERROR),
+            (PollFlags::HUP, Ready::HANGUP),
+            (PollFlags::RDHUP, Ready::READ_CLOSED),
+        ] {
+            if got.contains(flag) {
+                ready |= meaning;
+            }
+        }
+        Ok(ready)
+    }
+
+    fn set(&self, option: SocketOption) -> io::Result<()> {
+        let fd = &self.0;
+        match option {
+            SocketOption::ReuseAddr(on) => sockopt::set_socket_reuseaddr(fd, on)?,
+            SocketOption::ReusePort(on) => sockopt::set_socket_reuseport(fd, on)?,
+            SocketOption::Broadcast(on) => sockopt::set_socket_broadcast(fd, on)?,
+            SocketOption::KeepAlive(on) => sockopt::set_socket_keepalive(fd, on)?,
+            SocketOption::SendBufferBytes(n) => {
+                sockopt::set_socket_send_buffer_size(fd, n as usize)?;
+            }
+            SocketOption::ReceiveBufferBytes(n) => {
+                sockopt::set_socket_recv_buffer_size(fd, n as usize)?;
+            }
+            SocketOption::Linger(time) => sockopt::set_socket_linger(fd, time)?,
+            SocketOption::NoDelay(on) => sockopt::set_tcp_nodelay(fd, on)?,
+            SocketOption::KeepIdle(time) => sockopt::set_tcp_keepidle(fd, time)?,
+            SocketOption::KeepInterval(time) => sockopt::set_tcp_keepintvl(fd, time)?,
+            SocketOption::KeepCount(n) => sockopt::set_tcp_keepcnt(fd, n)?,
+            SocketOption::UserTimeout(time) => {
+                sockopt::set_tcp_user_timeout(fd, time.as_millis() as u32)?;
+            }
+            SocketOption::MaxSegmentBytes(n) => setsockopt(fd, nixopt::TcpMaxSeg, &n)?,
+            SocketOption::Ttl(ttl) => sockopt::set_ip_ttl(fd, ttl.into())?,
+            SocketOption::Tos(tos) => sockopt::set_ip_tos(fd, tos)?,
+            SocketOption::MulticastTtl(ttl) => sockopt::set_ip_multicast_ttl(fd, ttl.into())?,
+            SocketOption::MulticastLoop(on) => sockopt::set_ip_multicast_loop(fd, on)?,
+            SocketOption::ReceiveErrors(on) => setsockopt(fd, nixopt::Ipv4RecvErr, &on)?,
+            SocketOption::BindToDevice(name) => {
+                setsockopt(fd, nixopt::BindToDevice, &name.into())?;
+            }
+            _ => return Err(errno::no_such_option()),
+        }
+        Ok(())
+    }
+
+    fn get(&self, key: OptionKey) -> io::Result<SocketOption> {
+        let fd = &self.0;
+        Ok(match key {
+            OptionKey::ReuseAddr => SocketOption::ReuseAddr(sockopt::socket_reuseaddr(fd)?),
+            OptionKey::ReusePort => SocketOption::ReusePort(sockopt::socket_reuseport(fd)?),
+            OptionKey::Broadcast => SocketOption::Broadcast(sockopt::socket_broadcast(fd)?),
+            OptionKey::KeepAlive => SocketOption::KeepAlive(sockopt::socket_keepalive(fd)?),
+            OptionKey::SendBufferBytes => {
+                SocketOption::SendBufferBytes(sockopt::socket_send_buffer_size(fd)? as u32)
+            }
+            OptionKey::ReceiveBufferBytes => {
+                SocketOption::ReceiveBufferBytes(sockopt::socket_recv_buffer_size(fd)? as u32)
+            }
+            OptionKey::Linger => SocketOption::Linger(sockopt::socket_linger(fd)?),
+            OptionKey::NoDelay => SocketOption::NoDelay(sockopt::tcp_nodelay(fd)?),
+            OptionKey::KeepIdle => SocketOption::KeepIdle(sockopt::tcp_keepidle(fd)?),
+            OptionKey::KeepInterval => SocketOption::KeepInterval(sockopt::tcp_keepintvl(fd)?),
+            OptionKey::KeepCount => SocketOption::KeepCount(sockopt::tcp_keepcnt(fd)?),
+            OptionKey::UserTimeout => {
+                let millis = sockopt::tcp_user_timeout(fd)?;
+                SocketOption::UserTimeout(Duration::from_millis(millis.into()))
+            }
+            OptionKey::MaxSegmentBytes => {
+                SocketOption::MaxSegmentBytes(getsockopt(fd, nixopt::TcpMaxSeg)?)
+            }
+            OptionKey::Ttl => SocketOption::Ttl(sockopt::ip_ttl(fd)? as u8),
+            OptionKey::Tos => SocketOption::Tos(sockopt::ip_tos(fd)?),
+            OptionKey::MulticastTtl => {
+                SocketOption::MulticastTtl(sockopt::ip_multicast_ttl(fd)? as u8)
+            }
+            OptionKey::MulticastLoop => {
+                SocketOption::MulticastLoop(sockopt::ip_multicast_loop(fd)?)
+            }
+            OptionKey::ReceiveErrors => {
+                SocketOption::ReceiveErrors(getsockopt(fd, nixopt::Ipv4RecvErr)?)
+            }
+            _ => return Err(errno::no_such_option()),
+        })
+    }
+
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        let mut flags = fcntl_getfl(&self.0)?;
+        flags.set(OFlags::NONBLOCK, nonblocking);
+        Ok(fcntl_setfl(&self.0, flags)?)
+    }
+
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.set_timeout(Timeout::Recv, timeout)
+    }
+
+    fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.set_timeout(Timeout::Send, timeout)
+    }
+
+    fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(sockopt::socket_timeout(&self.0, Timeout::Recv)?)
+    }
+
+    fn watch(&self, interest: Ready) -> io::Result<Box<dyn Watch + '_>> {
+        let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let mut flags = epoll::EventFlags::ET;
+        for (meaning, flag) in [
+            (Ready::READABLE, epoll::EventFlags::IN),
+            (Ready::WRITABLE, epoll::EventFlags::OUT),
+            (Ready::READ_CLOSED, epoll::EventFlags::RDHUP),
+        ] {
+            flags.set(flag, interest.contains(meaning));
+        }
+        epoll::add(&watch, &self.0, epoll::EventData::new_u64(0), flags)?;
+        let mut watch = HostWatch(watch);
+        // What is ready already is no edge.
+        watch.next(Duration::ZERO)?;
+        Ok(Box::new(watch))
+    }
+}
+
+struct HostWatch(OwnedFd);
+
+impl Watch for HostWatch {
+    fn next(&mut self, patience: Duration) -> io::Result<bool> {
+        let mut events = Vec::with_capacity(4);
+        let wait =
+            Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+        epoll::wait(&self.0, rustix::buffer::spare_capacity(&mut events), Some(&wait))?;
+        Ok(!events.is_empty())
+    }
+}

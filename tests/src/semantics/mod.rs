@@ -1,0 +1,45 @@
+//! The semantics suite: one source of socket cases, run over the host's sockets and over ours.
+//!
+//! A [`Case`] is a named scenario over two sides of a [`Net`]; what it sees becomes a transcript.
+//! The host's transcript is the oracle that every other subject's is held against.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub mod cases;
+pub mod difference;
+pub mod host;
+pub mod net;
+pub mod node;
+pub mod run;
+
+pub use net::{Net, Side};
+pub use run::Run;
+
+/// One scenario.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// What it is about, as a sentence.
+    pub name: &'static str,
+    run: fn(&mut Run<'_>),
+}
+
+/// The last line of a case that could not go on.
+pub const BROKEN: &str = "the case could not go on";
+
+/// A case for a table.
+const fn case(name: &'static str, run: fn(&mut Run<'_>)) -> Case {
+    Case { name, run }
+}
+
+impl Case {
+    /// Runs it over `net`; the lines of what was seen. With the lines that are expected, what
+    /// takes its time to come is waited for.
+    pub fn transcript(&self, net: &dyn Net, expected: Option<&[String]>) -> Vec<String> {
+        let mut run = Run::new(net, expected);
+        let ended = catch_unwind(AssertUnwindSafe(|| (self.run)(&mut run)));
+        if ended.is_err() {
+            run.note(BROKEN);
+        }
+        run.finish()
+    }
+}
