@@ -30,7 +30,7 @@ use libnet::driver::threads::{ThreadDriver, Threads};
 use libnet::driver::{Driver, Signal};
 use libnet::iface::Interface;
 use libnet::net::SocketLayer;
-use libnet::socket::{Family, Protocol, SockType};
+use libnet::socket::{Domain, Family, Protocol, SockType};
 use libnet::world::HostDriver;
 
 pub use libnet;
@@ -53,9 +53,9 @@ pub struct Stack {
 }
 
 /// Builds a [`Stack`]. Made by [`Stack::builder`].
-#[derive(Debug)]
 #[must_use]
 pub struct Builder {
+    domains: Vec<Arc<dyn Domain>>,
     interfaces: Vec<InterfaceSpec>,
     config: InetConfig,
     shards: usize,
@@ -67,6 +67,7 @@ impl Stack {
     /// A builder without interfaces but `lo0`, with one shard and the default bounds.
     pub fn builder() -> Builder {
         Builder {
+            domains: Vec::new(),
             interfaces: Vec::new(),
             config: InetConfig::default(),
             shards: 1,
@@ -80,7 +81,8 @@ impl Stack {
         &self.layer
     }
 
-    /// The Internet protocols under it: addresses, routes, neighbours, counters.
+    /// The Internet protocols under it: addresses, routes, neighbours, counters. Idle, with `lo0`
+    /// alone, where [`Builder::domain`] gave the families another provider.
     pub fn inet(&self) -> &Arc<Inet> {
         &self.inet
     }
@@ -137,6 +139,13 @@ impl Builder {
         self
     }
 
+    /// Lets `domain` serve its families in place of our own Internet protocols, which then serve
+    /// none: the host's sockets, by `sockin::Sockin`.
+    pub fn domain(mut self, domain: impl Domain + 'static) -> Self {
+        self.domains.push(Arc::new(domain));
+        self
+    }
+
     /// Sets bounds and times.
     pub fn config(mut self, config: InetConfig) -> Self {
         self.config = config;
@@ -166,9 +175,13 @@ impl Builder {
     ///
     /// # Errors
     /// What an interface was given and cannot be understood; a link's, a thread's, and the
-    /// entropy source's own errors.
-    pub fn start(self) -> io::Result<Stack> {
+    /// entropy source's own errors. `InvalidInput` for interfaces beside a domain; `EADDRINUSE`
+    /// for two domains of one family.
+    pub fn start(mut self) -> io::Result<Stack> {
         let driver = ThreadDriver::new();
+        if !self.domains.is_empty() {
+            return self.start_over_domains(driver);
+        }
         let linger = self.linger;
         let inet = self.build(driver.clone())?;
         let threads = Threads::start(driver.clone(), inet.engine())?;
@@ -184,11 +197,28 @@ impl Builder {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_in(mut self, host: &Arc<HostDriver>) -> io::Result<Stack> {
+        if !self.domains.is_empty() {
+            return Err(invalid(
+                "a stack in a world has no other domain: it would not keep its time",
+            ));
+        }
         self.seed.get_or_insert(host.seed());
         let inet = self.build(host.clone())?;
         host.attach(inet.engine())?;
         let inhabitant = Inhabitant { inet: Arc::clone(&inet), host: Arc::clone(host) };
         let layer = SocketLayer::new(vec![inet.clone()], host.clone(), Box::new(inhabitant))?;
+        Ok(Stack { layer, inet })
+    }
+
+    fn start_over_domains(&mut self, driver: Arc<ThreadDriver>) -> io::Result<Stack> {
+        if !self.interfaces.is_empty() {
+            return Err(invalid(
+                "interfaces and another domain serve the same families: give the one or the other",
+            ));
+        }
+        let idle = Builder { config: self.config.clone(), ..Stack::builder() };
+        let inet = idle.build(driver.clone())?;
+        let layer = SocketLayer::new(std::mem::take(&mut self.domains), driver, Box::new(()))?;
         Ok(Stack { layer, inet })
     }
 
@@ -204,6 +234,20 @@ impl Builder {
         }
         Ok(inet)
     }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let families: Vec<_> = self.domains.iter().flat_map(|domain| domain.families()).collect();
+        f.debug_struct("Builder")
+            .field("other_families", &families)
+            .field("interfaces", &self.interfaces)
+            .finish_non_exhaustive()
+    }
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 /// What lives as long as any handle or socket of the stack.

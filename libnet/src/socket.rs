@@ -319,4 +319,19 @@ pub trait Domain: Send + Sync {
     /// is dropped. Many per socket. A spurious wake is fine, a lost one is a bug; the caller
     /// tries once more after registering.
     fn register(&self, id: SocketId, interest: Ready, waker: &Waker) -> Registration;
+
+    /// Puts the calling thread to sleep until the socket may be ready for any of `interest`, at
+    /// most `timeout`, where the domain can do that itself, without a waker; it may return early.
+    /// `None`, the default: it cannot.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    fn wait(
+        &self,
+        _id: SocketId,
+        _interest: Ready,
+        _timeout: Option<Duration>,
+    ) -> Option<io::Result<()>> {
+        None
+    }
 }

@@ -342,6 +342,9 @@ impl Socket {
         deadline: Option<Instant>,
         mut op: impl FnMut() -> io::Result<T>,
     ) -> io::Result<T> {
+        if let Some(done) = self.wait_in_domain(interest, deadline, &mut op) {
+            return done;
+        }
         let signal = Signal::new();
         let _registration = self.domain.register(self.id, interest, &signal.waker());
         loop {
@@ -355,6 +358,28 @@ impl Socket {
             {
                 // One last look: it may have become ready as the time ran out.
                 return op();
+            }
+        }
+    }
+
+    /// As [`wait_until`](Self::wait_until), asleep in the domain; `None` if it does not do that.
+    fn wait_in_domain<T>(
+        &self,
+        interest: Ready,
+        deadline: Option<Instant>,
+        op: &mut impl FnMut() -> io::Result<T>,
+    ) -> Option<io::Result<T>> {
+        loop {
+            let left = deadline.map(|deadline| deadline.since(self.layer.driver().now()));
+            if let Err(error) = self.domain.wait(self.id, interest, left)? {
+                return Some(Err(error));
+            }
+            match op() {
+                Err(error) if errno::is_would_block(&error) => {}
+                done => return Some(done),
+            }
+            if left == Some(Duration::ZERO) {
+                return Some(Err(errno::would_block()));
             }
         }
     }

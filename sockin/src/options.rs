@@ -1,0 +1,147 @@
+//! Socket options, each passed through to the host's of the same name.
+
+use std::ffi::OsString;
+use std::io;
+use std::time::Duration;
+
+use libnet::errno;
+use libnet::socket::{Family, OptionKey, SocketOption as Opt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt as nixopt};
+use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
+
+use crate::table::Entry;
+
+/// Sets an option; the host's own error if it refuses, `ENOPROTOOPT` for what it does not have.
+pub(crate) fn set(entry: &Entry, option: Opt) -> io::Result<()> {
+    let fd = &entry.fd;
+    match option {
+        Opt::ReuseAddr(on) => sockopt::set_socket_reuseaddr(fd, on)?,
+        Opt::ReusePort(on) => sockopt::set_socket_reuseport(fd, on)?,
+        Opt::Broadcast(on) => sockopt::set_socket_broadcast(fd, on)?,
+        Opt::KeepAlive(on) => sockopt::set_socket_keepalive(fd, on)?,
+        Opt::SendBufferBytes(bytes) => sockopt::set_socket_send_buffer_size(fd, bytes as usize)?,
+        Opt::ReceiveBufferBytes(bytes) => sockopt::set_socket_recv_buffer_size(fd, bytes as usize)?,
+        Opt::Linger(time) => sockopt::set_socket_linger(fd, time)?,
+        Opt::NoDelay(on) => sockopt::set_tcp_nodelay(fd, on)?,
+        Opt::KeepIdle(time) => sockopt::set_tcp_keepidle(fd, time)?,
+        Opt::KeepInterval(time) => sockopt::set_tcp_keepintvl(fd, time)?,
+        Opt::KeepCount(probes) => sockopt::set_tcp_keepcnt(fd, probes)?,
+        Opt::UserTimeout(time) => {
+            let millis = u32::try_from(time.as_millis()).map_err(|_| errno::invalid())?;
+            sockopt::set_tcp_user_timeout(fd, millis)?;
+        }
+        Opt::MaxSegmentBytes(bytes) => setsockopt(fd, nixopt::TcpMaxSeg, &bytes)?,
+        Opt::ReceiveErrors(on) if is_v6(entry) => setsockopt(fd, nixopt::Ipv6RecvErr, &on)?,
+        Opt::ReceiveErrors(on) => setsockopt(fd, nixopt::Ipv4RecvErr, &on)?,
+        Opt::V6Only(on) => sockopt::set_ipv6_v6only(fd, on)?,
+        Opt::BindToDevice(name) => setsockopt(fd, nixopt::BindToDevice, &OsString::from(name))?,
+        other if is_v6(entry) => set_v6(entry, &other)?,
+        other => set_v4(entry, &other)?,
+    }
+    Ok(())
+}
+
+fn set_v4(entry: &Entry, option: &Opt) -> io::Result<()> {
+    let fd = &entry.fd;
+    match *option {
+        Opt::Ttl(hops) => sockopt::set_ip_ttl(fd, hops.into())?,
+        Opt::Tos(octet) => sockopt::set_ip_tos(fd, octet)?,
+        Opt::MulticastTtl(hops) => sockopt::set_ip_multicast_ttl(fd, hops.into())?,
+        Opt::MulticastLoop(on) => sockopt::set_ip_multicast_loop(fd, on)?,
+        Opt::DontFragment(true) => sockopt::set_ip_mtu_discover(fd, Ipv4PathMtuDiscovery::DO)?,
+        Opt::DontFragment(false) => sockopt::set_ip_mtu_discover(fd, Ipv4PathMtuDiscovery::DONT)?,
+        _ => return Err(errno::no_such_option()),
+    }
+    Ok(())
+}
+
+fn set_v6(entry: &Entry, option: &Opt) -> io::Result<()> {
+    let fd = &entry.fd;
+    match *option {
+        Opt::Ttl(hops) => sockopt::set_ipv6_unicast_hops(fd, Some(hops))?,
+        Opt::Tos(octet) => sockopt::set_ipv6_tclass(fd, octet.into())?,
+        Opt::MulticastTtl(hops) => sockopt::set_ipv6_multicast_hops(fd, hops.into())?,
+        Opt::MulticastLoop(on) => sockopt::set_ipv6_multicast_loop(fd, on)?,
+        Opt::DontFragment(true) => sockopt::set_ipv6_mtu_discover(fd, Ipv6PathMtuDiscovery::DO)?,
+        Opt::DontFragment(false) => sockopt::set_ipv6_mtu_discover(fd, Ipv6PathMtuDiscovery::DONT)?,
+        _ => return Err(errno::no_such_option()),
+    }
+    Ok(())
+}
+
+/// Reads an option, as [`set`] writes it.
+pub(crate) fn get(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
+    let fd = &entry.fd;
+    Ok(match key {
+        OptionKey::ReuseAddr => Opt::ReuseAddr(sockopt::socket_reuseaddr(fd)?),
+        OptionKey::ReusePort => Opt::ReusePort(sockopt::socket_reuseport(fd)?),
+        OptionKey::Broadcast => Opt::Broadcast(sockopt::socket_broadcast(fd)?),
+        OptionKey::KeepAlive => Opt::KeepAlive(sockopt::socket_keepalive(fd)?),
+        OptionKey::SendBufferBytes => {
+            Opt::SendBufferBytes(narrow(sockopt::socket_send_buffer_size(fd)?))
+        }
+        OptionKey::ReceiveBufferBytes => {
+            Opt::ReceiveBufferBytes(narrow(sockopt::socket_recv_buffer_size(fd)?))
+        }
+        OptionKey::Linger => Opt::Linger(sockopt::socket_linger(fd)?),
+        OptionKey::NoDelay => Opt::NoDelay(sockopt::tcp_nodelay(fd)?),
+        OptionKey::KeepIdle => Opt::KeepIdle(sockopt::tcp_keepidle(fd)?),
+        OptionKey::KeepInterval => Opt::KeepInterval(sockopt::tcp_keepintvl(fd)?),
+        OptionKey::KeepCount => Opt::KeepCount(sockopt::tcp_keepcnt(fd)?),
+        OptionKey::UserTimeout => {
+            Opt::UserTimeout(Duration::from_millis(sockopt::tcp_user_timeout(fd)?.into()))
+        }
+        OptionKey::MaxSegmentBytes => Opt::MaxSegmentBytes(getsockopt(fd, nixopt::TcpMaxSeg)?),
+        OptionKey::ReceiveErrors if is_v6(entry) => {
+            Opt::ReceiveErrors(getsockopt(fd, nixopt::Ipv6RecvErr)?)
+        }
+        OptionKey::ReceiveErrors => Opt::ReceiveErrors(getsockopt(fd, nixopt::Ipv4RecvErr)?),
+        OptionKey::V6Only => Opt::V6Only(sockopt::ipv6_v6only(fd)?),
+        OptionKey::BindToDevice => {
+            let name = getsockopt(fd, nixopt::BindToDevice)?;
+            Opt::BindToDevice(name.to_string_lossy().into_owned())
+        }
+        other if is_v6(entry) => get_v6(entry, other)?,
+        other => get_v4(entry, other)?,
+    })
+}
+
+fn get_v4(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
+    let fd = &entry.fd;
+    Ok(match key {
+        OptionKey::Ttl => Opt::Ttl(octet(sockopt::ip_ttl(fd)?)),
+        OptionKey::Tos => Opt::Tos(sockopt::ip_tos(fd)?),
+        OptionKey::MulticastTtl => Opt::MulticastTtl(octet(sockopt::ip_multicast_ttl(fd)?)),
+        OptionKey::MulticastLoop => Opt::MulticastLoop(sockopt::ip_multicast_loop(fd)?),
+        OptionKey::DontFragment => {
+            Opt::DontFragment(sockopt::ip_mtu_discover(fd)? == Ipv4PathMtuDiscovery::DO)
+        }
+        _ => return Err(errno::no_such_option()),
+    })
+}
+
+fn get_v6(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
+    let fd = &entry.fd;
+    Ok(match key {
+        OptionKey::Ttl => Opt::Ttl(sockopt::ipv6_unicast_hops(fd)?),
+        OptionKey::Tos => Opt::Tos(octet(sockopt::ipv6_tclass(fd)?)),
+        OptionKey::MulticastTtl => Opt::MulticastTtl(octet(sockopt::ipv6_multicast_hops(fd)?)),
+        OptionKey::MulticastLoop => Opt::MulticastLoop(sockopt::ipv6_multicast_loop(fd)?),
+        OptionKey::DontFragment => {
+            Opt::DontFragment(sockopt::ipv6_mtu_discover(fd)? == Ipv6PathMtuDiscovery::DO)
+        }
+        _ => return Err(errno::no_such_option()),
+    })
+}
+
+fn is_v6(entry: &Entry) -> bool {
+    entry.family == Family::Inet6
+}
+
+fn octet(value: u32) -> u8 {
+    u8::try_from(value).unwrap_or(u8::MAX)
+}
+
+fn narrow(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
