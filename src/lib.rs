@@ -49,7 +49,7 @@ pub use virtif;
 #[derive(Clone, Debug)]
 pub struct Stack {
     layer: SocketLayer,
-    inet: Arc<Inet>,
+    inet: Option<Arc<Inet>>,
 }
 
 /// Builds a [`Stack`]. Made by [`Stack::builder`].
@@ -81,10 +81,10 @@ impl Stack {
         &self.layer
     }
 
-    /// The Internet protocols under it: addresses, routes, neighbours, counters. Idle, with `lo0`
-    /// alone, where [`Builder::domain`] gave the families another provider.
-    pub fn inet(&self) -> &Arc<Inet> {
-        &self.inet
+    /// The Internet protocols under it: addresses, routes, neighbours, counters. `None` where
+    /// [`Builder::domain`] gave the families another provider.
+    pub fn inet(&self) -> Option<&Arc<Inet>> {
+        self.inet.as_ref()
     }
 
     /// Connects a TCP stream; see [`SocketLayer::tcp_connect`].
@@ -175,9 +175,9 @@ impl Builder {
     ///
     /// # Errors
     /// What an interface was given and cannot be understood; a link's, a thread's, and the
-    /// entropy source's own errors. `InvalidInput` for interfaces beside a domain; `EADDRINUSE`
+    /// entropy source's own errors. `InvalidInput`, saying so, for interfaces beside a domain and
     /// for two domains of one family.
-    pub fn start(mut self) -> io::Result<Stack> {
+    pub fn start(self) -> io::Result<Stack> {
         let driver = ThreadDriver::new();
         if !self.domains.is_empty() {
             return self.start_over_domains(driver);
@@ -188,7 +188,7 @@ impl Builder {
         let machine = Machine { inet: Arc::clone(&inet), driver: driver.clone(), threads, linger };
         let running = Running(Some(machine));
         let layer = SocketLayer::new(vec![inet.clone()], driver, Box::new(running))?;
-        Ok(Stack { layer, inet })
+        Ok(Stack { layer, inet: Some(inet) })
     }
 
     /// Starts the stack as a host of a world, in virtual time, without threads. Its seed is the
@@ -207,19 +207,18 @@ impl Builder {
         host.attach(inet.engine())?;
         let inhabitant = Inhabitant { inet: Arc::clone(&inet), host: Arc::clone(host) };
         let layer = SocketLayer::new(vec![inet.clone()], host.clone(), Box::new(inhabitant))?;
-        Ok(Stack { layer, inet })
+        Ok(Stack { layer, inet: Some(inet) })
     }
 
-    fn start_over_domains(&mut self, driver: Arc<ThreadDriver>) -> io::Result<Stack> {
+    fn start_over_domains(self, driver: Arc<ThreadDriver>) -> io::Result<Stack> {
         if !self.interfaces.is_empty() {
             return Err(invalid(
-                "interfaces and another domain serve the same families: give the one or the other",
+                "interfaces and another domain (the host's sockets) would serve the same families: \
+                 give the builder the one or the other",
             ));
         }
-        let idle = Builder { config: self.config.clone(), ..Stack::builder() };
-        let inet = idle.build(driver.clone())?;
-        let layer = SocketLayer::new(std::mem::take(&mut self.domains), driver, Box::new(()))?;
-        Ok(Stack { layer, inet })
+        let layer = SocketLayer::new(self.domains, driver, Box::new(()))?;
+        Ok(Stack { layer, inet: None })
     }
 
     fn build(self, driver: Arc<dyn Driver>) -> io::Result<Arc<Inet>> {

@@ -42,7 +42,7 @@ impl SocketLayer {
     /// A layer over `domains`; `keep` is dropped with the last handle or socket.
     ///
     /// # Errors
-    /// `EADDRINUSE` if two domains serve one family.
+    /// `InvalidInput` if two domains serve one family; the message names it.
     pub fn new(
         domains: Vec<Arc<dyn Domain>>,
         driver: Arc<dyn Driver>,
@@ -51,7 +51,8 @@ impl SocketLayer {
         let mut served: Vec<Family> = Vec::new();
         for family in domains.iter().flat_map(|domain| domain.families()) {
             if served.contains(family) {
-                return Err(errno::addr_in_use());
+                let why = format!("two domains serve {family}: give the layer one of them");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
             }
             served.push(*family);
         }

@@ -1,5 +1,6 @@
 //! The socket layer's vocabulary and the `Domain` that every address family's provider fills.
 
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
@@ -36,6 +37,15 @@ impl Family {
             Family::Inet => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
             Family::Inet6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
         }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Inet => "PF_INET",
+            Family::Inet6 => "PF_INET6",
+        })
     }
 }
 

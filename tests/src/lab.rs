@@ -188,6 +188,6 @@ impl Lab {
 
     /// The stack's counter for a reason.
     pub fn drops(&self, reason: DropReason) -> u64 {
-        self.stack.inet().engine().drops().get(reason)
+        self.stack.inet().unwrap().engine().drops().get(reason)
     }
 }

@@ -195,7 +195,7 @@ fn both_close_at_once_and_both_see_the_end() {
     assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
     drop((client, server));
     pair.world.run_for(MINUTE * 5);
-    assert!(pair.a.inet().sockets().is_empty(), "{:?}", pair.a.inet().sockets());
+    assert!(pair.a.inet().unwrap().sockets().is_empty(), "{:?}", pair.a.inet().unwrap().sockets());
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn a_neighbour_that_acknowledges_is_not_asked_again() {
             stream.write_all(&buf[..n]).unwrap();
         }
     });
-    let inet = std::sync::Arc::clone(here.inet());
+    let inet = std::sync::Arc::clone(here.inet().unwrap());
     let asked = move || inet.counters().arp_out.load(std::sync::atomic::Ordering::Relaxed);
     let before = asked.clone();
     let clock = world.handle();

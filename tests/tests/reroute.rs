@@ -25,7 +25,7 @@ fn a_request_leaves_by_the_new_interface_at_once() {
     let (here, there) = (build("here", 1), build("there", 2));
     let service = "10.9.9.9/32".parse().unwrap();
     let slow = Route::via(service, IfIndex(2), "10.0.1.2".parse().unwrap()).with_metric(10);
-    here.inet().add_route(slow).unwrap();
+    here.inet().unwrap().add_route(slow).unwrap();
 
     let listener = there.tcp_listen("10.9.9.9:9000").unwrap();
     let clock = world.handle();
@@ -42,7 +42,7 @@ fn a_request_leaves_by_the_new_interface_at_once() {
         // Longer than any timer that the first request leaves behind.
         clock.sleep(Duration::from_secs(100)).unwrap();
         let fast = Route::via(service, IfIndex(3), "10.0.2.2".parse().unwrap());
-        here.inet().add_route(fast).unwrap();
+        here.inet().unwrap().add_route(fast).unwrap();
         let before = clock.now();
         stream.write_all(b"pong").unwrap();
         // Nobody calls into the stack meanwhile.

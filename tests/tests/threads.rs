@@ -78,8 +78,9 @@ fn a_wire_with_room_for_few_frames_carries_four_connections_both_ways() {
         // Two threads that send at once must not give their segments times out of order: the
         // later ones would look old, and be dropped.
         for stack in [&a, &b] {
-            assert_eq!(stack.inet().drops().get(DropReason::TcpPaws), 0);
-            let resent = stack.inet().tcp_counters().into_iter().map(|c| c.fast_retransmits);
+            assert_eq!(stack.inet().unwrap().drops().get(DropReason::TcpPaws), 0);
+            let resent =
+                stack.inet().unwrap().tcp_counters().into_iter().map(|c| c.fast_retransmits);
             assert_eq!(resent.sum::<u64>(), 0, "{shards} shards, {queue_frames} frames");
         }
     }

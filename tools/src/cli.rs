@@ -74,6 +74,17 @@ pub struct Interfaces {
     pub interfaces: Vec<IfSpec>,
 }
 
+/// How a subcommand that opens sockets gets its stack.
+#[derive(Args, Clone, Debug)]
+pub struct Sockets {
+    /// A stack of our own, over these.
+    #[command(flatten)]
+    pub interfaces: Interfaces,
+    /// Use the host's own sockets, and so the kernel's TCP/IP, instead of a stack of our own
+    #[arg(long, conflicts_with = "interfaces")]
+    pub sockin: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -83,5 +94,14 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn interfaces_and_the_hosts_sockets_exclude_each_other() {
+        for command in ["nc", "perf", "ping"] {
+            let args = ["rumpnet", command, "--sockin", "--if=shmif:my.bus", "10.0.0.1", "7"];
+            let error = Cli::try_parse_from(args).unwrap_err().to_string();
+            assert!(error.contains("'--sockin' cannot be used with '--if"), "{error}");
+        }
     }
 }

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use libnet::net::TcpStream;
 use libnet::{Family, InterfaceSpec, Protocol, Ready, SockType, errno};
+use rumpnet::sockin::Sockin;
 use rumpnet::{Shmif, Stack};
 use shmif::{AttachError, BusConfig};
 
+use crate::cli::Sockets;
 use crate::fail::{Failure, Status};
 use crate::ifspec::{IfKind, IfSpec};
 use crate::signals::Interrupts;
@@ -35,6 +37,20 @@ pub fn start(interfaces: &[IfSpec], create: Create, name: &str) -> Result<Stack,
         builder = builder.interface(interface);
     }
     builder.start().map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// As [`start`], or over the host's own sockets if that was asked for.
+///
+/// # Errors
+/// As [`start`]; those of the host for its sockets.
+pub fn start_sockets(sockets: &Sockets, create: Create, name: &str) -> Result<Stack, Failure> {
+    if !sockets.sockin {
+        return start(&sockets.interfaces.interfaces, create, name);
+    }
+    let stack = Sockin::new().and_then(|domain| Stack::builder().domain(domain).start());
+    stack.map_err(|error| {
+        Failure::doing("cannot use the host's sockets", &error).with_status(Status::USAGE)
+    })
 }
 
 fn attach(spec: &IfSpec, create: Create, name: &str) -> Result<InterfaceSpec, AttachError> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use rumpnet::Stack;
 
-use crate::cli::{Global, Interfaces};
+use crate::cli::{Global, Sockets};
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create};
 use crate::signals::Interrupts;
@@ -25,7 +25,7 @@ mod stream;
 The end of standard input closes our sending side, and nc goes on until the other side closes too.")]
 pub struct NcArgs {
     #[command(flatten)]
-    interfaces: Interfaces,
+    sockets: Sockets,
     /// Wait for a connection, instead of making one
     #[arg(short)]
     listen: bool,
@@ -66,7 +66,7 @@ pub fn run(args: &NcArgs, global: &Global) -> Outcome {
     let address = address(args)?;
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
-    let stack = host::start(&args.interfaces.interfaces, Create::IfAsked, "nc")?;
+    let stack = host::start_sockets(&args.sockets, Create::IfAsked, "nc")?;
     let session = Session { args, verbose: global.verbose > 0, stack, interrupts, address };
     match (args.udp, args.listen) {
         (false, false) => stream::connect(&session),

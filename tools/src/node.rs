@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use libnet::DropReason;
-use rumpnet::Stack;
+use rumpnet::Inet;
 use serde_json::{Value, json};
 
 use crate::cli::{Global, Interfaces};
@@ -46,12 +46,13 @@ pub fn run(args: &NodeArgs, global: &Global) -> Outcome {
     });
     let echo = echo.transpose()?;
     let mut output = Output::new();
-    introduce(args, global, &stack, &mut output)?;
+    let inet = stack.inet().ok_or_else(|| Failure::usage("a node has a stack of its own"))?;
+    introduce(args, global, inet, &mut output)?;
     while let Ok(asked) = interrupts.channel().recv() {
         if asked == Asked::Stop {
             break;
         }
-        report(global, &stack, &mut output)?;
+        report(global, inet, &mut output)?;
     }
     drop(echo);
     drop(stack);
@@ -66,10 +67,10 @@ pub fn run(args: &NodeArgs, global: &Global) -> Outcome {
 fn introduce(
     args: &NodeArgs,
     global: &Global,
-    stack: &Stack,
+    inet: &Inet,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let interfaces: Vec<_> = stack.inet().engine().interfaces().cloned().collect();
+    let interfaces: Vec<_> = inet.engine().interfaces().cloned().collect();
     if global.json {
         let all: Vec<Value> = interfaces
             .iter()
@@ -110,9 +111,9 @@ fn introduce(
 }
 
 /// What passed the interfaces, and what was dropped.
-fn report(global: &Global, stack: &Stack, output: &mut Output) -> Result<(), Failure> {
+fn report(global: &Global, inet: &Inet, output: &mut Output) -> Result<(), Failure> {
     use std::sync::atomic::Ordering::Relaxed;
-    let engine = stack.inet().engine();
+    let engine = inet.engine();
     let drops: Vec<(DropReason, u64)> = engine.drops().nonzero();
     let counters: Vec<(String, [u64; 4])> = engine
         .interfaces()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::{Global, Interfaces};
+use crate::cli::{Global, Sockets};
 use crate::fail::{Failure, Outcome};
 use crate::host::{self, Create};
 use crate::signals::Interrupts;
@@ -45,7 +45,7 @@ Sizes take K, M and G for 1,024s; rates take them for 1,000s. Protocol, output a
 iperf3's, so that iperf3 may be the other side; only --rr and --crr need rumpnet perf there.")]
 pub struct PerfArgs {
     #[command(flatten)]
-    interfaces: Interfaces,
+    sockets: Sockets,
     /// Serve: wait for clients and measure with them, one after the other
     #[arg(short, conflicts_with = "client")]
     server: bool,
@@ -56,6 +56,9 @@ pub struct PerfArgs {
     #[arg(short, long, value_name = "PORT", default_value_t = DEFAULT_PORT,
         value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
+    /// Serve at this address of ours, or measure from it [default: any]
+    #[arg(short = 'B', long, value_name = "ADDRESS", value_parser = host::parse_ip)]
+    bind: Option<IpAddr>,
     /// Serve one client, then end
     #[arg(short = '1', long, requires = "server")]
     one_off: bool,
@@ -109,21 +112,17 @@ pub fn run(args: &PerfArgs, global: &Global) -> Outcome {
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
     let name = if args.server { "perf-server" } else { "perf" };
-    let stack = host::start(&args.interfaces.interfaces, Create::IfAsked, name)?;
+    let stack = host::start_sockets(&args.sockets, Create::IfAsked, name)?;
     match args.client {
         Some(server) => {
             let plan = plan(args)?;
-            client::run(
-                &stack,
-                SocketAddr::new(server, args.port),
-                plan,
-                args.interval,
-                global,
-                &interrupts,
-            )
+            let server = SocketAddr::new(server, args.port);
+            let ends = client::Ends { server, from: args.bind.map(|ip| SocketAddr::new(ip, 0)) };
+            client::run(&stack, ends, plan, args.interval, global, &interrupts)
         }
         None => {
-            let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, args.port));
+            let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            let local = SocketAddr::new(args.bind.unwrap_or(any), args.port);
             server::run(&stack, local, args.one_off, global, &interrupts)
         }
     }

@@ -12,7 +12,7 @@ use rumpnet::Stack;
 use rustix::io::Errno;
 use serde_json::json;
 
-use crate::cli::{Global, Interfaces};
+use crate::cli::{Global, Sockets};
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create};
 use crate::output::Output;
@@ -37,7 +37,7 @@ const MAX_PAYLOAD_BYTES: u32 = 65_507;
 Exit status: 0 answered; 1 no answer, or with -c and -w fewer than asked for; 2 anything else.")]
 pub struct PingArgs {
     #[command(flatten)]
-    interfaces: Interfaces,
+    sockets: Sockets,
     /// Whom to ask: an IP address
     #[arg(value_parser = host::parse_ip)]
     destination: IpAddr,
@@ -128,7 +128,7 @@ pub fn run(args: &PingArgs, global: &Global) -> Outcome {
 }
 
 fn ping(args: &PingArgs, global: &Global) -> Outcome {
-    let stack = host::start(&args.interfaces.interfaces, Create::IfAsked, "ping")?;
+    let stack = host::start_sockets(&args.sockets, Create::IfAsked, "ping")?;
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
     let mut run = Run::new(args, global, &stack, interrupts)?;
@@ -317,7 +317,8 @@ impl<'a> Run<'a> {
 
     fn cannot_send(&self, error: &io::Error) -> Failure {
         let to = self.args.destination;
-        if self.args.interfaces.interfaces.is_empty() {
+        let sockets = &self.args.sockets;
+        if sockets.interfaces.interfaces.is_empty() && !sockets.sockin {
             return Failure::usage(format!(
                 "cannot send to {to}: there is no interface but lo0: \
                  add --if shmif:BUS,addr=ADDRESS/BITS"
@@ -377,7 +378,7 @@ impl<'a> Run<'a> {
     /// Our address in the destination's network, else any that we have.
     fn local_addr(&self) -> IpAddr {
         let mut ours = Vec::new();
-        for iface in self.stack.inet().engine().interfaces() {
+        for iface in self.stack.inet().iter().flat_map(|inet| inet.engine().interfaces()) {
             ours.extend(iface.config().addrs.iter().copied());
         }
         let near = ours.iter().find(|cidr| cidr.contains(self.args.destination));

@@ -23,7 +23,7 @@ pub(crate) const IFACE: IfIndex = IfIndex(2);
 
 pub(crate) fn iface_down() -> u64 {
     let lab = Lab::new().unwrap();
-    let iface = lab.stack.inet().engine().interface(IFACE).unwrap();
+    let iface = lab.stack.inet().unwrap().engine().interface(IFACE).unwrap();
     iface.reconfigure(|config| config.up = false);
     lab.send(EtherType::IPV4, &[0; 20]);
     lab.drops(DropReason::IfaceDown)
@@ -39,7 +39,7 @@ pub(crate) fn not_for_us() -> u64 {
     let lab = Lab::new().unwrap();
     let mut filter = RxFilter::default();
     filter.promiscuous = true;
-    lab.stack.inet().engine().set_filter(IFACE, &filter).unwrap();
+    lab.stack.inet().unwrap().engine().set_filter(IFACE, &filter).unwrap();
     let other = MacAddr([2, 0, 0, 0, 7, 7]);
     lab.send_frame(ethernet(other, PEER_MAC, EtherType::IPV4, &[0; 40]));
     lab.drops(DropReason::NotForUs)
@@ -61,7 +61,7 @@ pub(crate) fn frame_too_long() -> u64 {
     let lab = Lab::new().unwrap();
     lab.introduce();
     // Somebody gives the interface a larger MTU than its link has.
-    let iface = lab.stack.inet().engine().interface(IFACE).unwrap();
+    let iface = lab.stack.inet().unwrap().engine().interface(IFACE).unwrap();
     iface.reconfigure(|config| config.mtu = 3_000);
     refresh(&lab);
     let socket = lab.stack.udp_bind("10.0.0.1:1000").unwrap();
@@ -72,7 +72,7 @@ pub(crate) fn frame_too_long() -> u64 {
 
 /// A new address makes the stack look at its interfaces again.
 pub(crate) fn refresh(lab: &Lab) {
-    lab.stack.inet().add_address(IFACE, "10.9.9.9/24".parse().unwrap()).unwrap();
+    lab.stack.inet().unwrap().add_address(IFACE, "10.9.9.9/24".parse().unwrap()).unwrap();
 }
 
 pub(crate) fn reply_queue_full() -> u64 {
@@ -141,7 +141,7 @@ pub(crate) fn link_failed() -> u64 {
     let socket = stack.udp_bind("10.0.0.1:0").unwrap();
     let _ = socket.send_to(b"x", "10.0.0.2:1");
     world.run_for(Duration::from_secs(10));
-    stack.inet().engine().drops().get(DropReason::LinkFailed)
+    stack.inet().unwrap().engine().drops().get(DropReason::LinkFailed)
 }
 
 pub(crate) fn bad_offload() -> u64 {

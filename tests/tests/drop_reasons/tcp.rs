@@ -177,7 +177,7 @@ pub(crate) fn too_big() -> u64 {
     let lab = Lab::new().unwrap();
     let mut route = Route::connected("10.0.0.9/32".parse().unwrap(), link::IFACE);
     route.mtu = Some(40);
-    lab.stack.inet().add_route(route).unwrap();
+    lab.stack.inet().unwrap().add_route(route).unwrap();
     let second = Duration::from_secs(1);
     let refused = lab.stack.tcp_connect_timeout(&"10.0.0.9:80".parse().unwrap(), second);
     assert!(refused.is_err());

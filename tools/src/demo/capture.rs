@@ -34,7 +34,8 @@ pub(super) fn record(stack: &Stack, path: &Path) -> io::Result<Recording> {
     let anchor = ClockAnchor::default();
     let writer = PcapngWriter::new(BufWriter::new(File::create(path)?), "rumpnet demo")?;
     let recording = CaptureFile::new(writer, anchor, config);
-    let engine = stack.inet().engine();
+    let Some(inet) = stack.inet() else { return Ok(recording) };
+    let engine = inet.engine();
     for iface in engine.interfaces().filter(|iface| !iface.link.loopback) {
         let tap = recording.tap(&iface.name, &iface.link)?;
         if let Some(taps) = engine.taps(iface.index) {

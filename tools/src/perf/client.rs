@@ -29,6 +29,13 @@ enum Path {
     Fresh,
 }
 
+/// Whom to measure with, and from which address of ours if that is given.
+#[derive(Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) server: SocketAddr,
+    pub(super) from: Option<SocketAddr>,
+}
+
 /// How long the server may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// The shortest time between two reports, as iperf3.
@@ -36,19 +43,19 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) fn run(
     stack: &Stack,
-    server: SocketAddr,
+    Ends { server, from }: Ends,
     plan: Plan,
     interval: Duration,
     global: &Global,
     interrupts: &Interrupts,
 ) -> Outcome {
     let unreachable = |error: io::Error| host::peer_failure("cannot connect to", server, &error);
-    let control = host::connect(stack, None, server, Some(CONNECT_WITHIN), interrupts);
+    let control = host::connect(stack, from, server, Some(CONNECT_WITHIN), interrupts);
     let control = control.map_err(unreachable)?;
     let control = Control::new(control).map_err(unreachable)?;
     let cookie = control::cookie().map_err(|error| Failure::doing("no entropy", &error))?;
     let to = propose(&control, &cookie, server, &plan)?;
-    let paths = open(stack, to, &plan, &cookie)
+    let paths = open(stack, from, to, &plan, &cookie, interrupts)
         .map_err(|error| host::peer_failure("cannot open a stream to", to, &error))?;
     let ends = paths.iter().map(|path| ends(path, to)).collect();
     let mut report = Report::new(&plan, plan.client_role(), server, ends, global.json);
@@ -113,19 +120,26 @@ fn exchange(control: &Control, plan: &Plan, ours: &Results) -> Result<Results, F
     Ok(theirs)
 }
 
-fn open(stack: &Stack, to: SocketAddr, plan: &Plan, cookie: &Cookie) -> io::Result<Vec<Path>> {
+fn open(
+    stack: &Stack,
+    from: Option<SocketAddr>,
+    to: SocketAddr,
+    plan: &Plan,
+    cookie: &Cookie,
+    interrupts: &Interrupts,
+) -> io::Result<Vec<Path>> {
     (0..plan.streams)
         .map(|_| match plan.mode {
             Mode::Tcp | Mode::RequestResponse => {
-                let stream = stack.tcp_connect_timeout(&to, CONNECT_WITHIN)?;
+                let stream = host::connect(stack, from, to, Some(CONNECT_WITHIN), interrupts)?;
                 stream.set_nodelay(plan.no_delay)?;
                 (&stream).write_all(cookie)?;
                 Ok(Path::Tcp(stream))
             }
             Mode::ConnectClose => Ok(Path::Fresh),
             Mode::Udp => {
-                let any = Family::of(&to.ip()).unspecified();
-                let socket = stack.udp_bind(SocketAddr::new(any, 0))?;
+                let any = SocketAddr::new(Family::of(&to.ip()).unspecified(), 0);
+                let socket = stack.udp_bind(from.unwrap_or(any))?;
                 socket.connect(to)?;
                 datagrams::greet(&socket)?;
                 Ok(Path::Udp(socket))

@@ -8,4 +8,5 @@ mod node;
 mod perf;
 mod ping;
 mod process;
+mod sockin;
 mod usage;

@@ -1,0 +1,70 @@
+//! The subcommands over the host's own sockets.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::process::Process;
+
+/// A port of the host's loopback that nobody has now.
+pub(crate) fn free_port() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
+#[test]
+fn nc_is_a_client_of_the_hosts_sockets() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let mut client = Process::with_input(&["nc", "--sockin", "127.0.0.1", &port], Stdio::piped());
+    client.feed(b"from us\n".to_vec());
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "from us\n");
+    stream.write_all(b"after the end\n").unwrap();
+    drop(stream);
+    let client = client.finish();
+    assert_eq!((client.status, &client.out[..]), (Some(0), "after the end\n"));
+}
+
+#[test]
+fn nc_listens_by_the_hosts_sockets() {
+    let port = free_port();
+    let args = ["nc", "--sockin", "-v", "-s", "127.0.0.1", "-l", &port];
+    let mut server = Process::with_input(&args, Stdio::piped());
+    server.wait_for_error("listening on 127.0.0.1:");
+    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    stream.write_all(b"a line\n").unwrap();
+    assert_eq!(server.wait_for("line"), "a line\n");
+    server.feed(b"an answer\n".to_vec());
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "an answer\n");
+    drop(stream);
+    assert_eq!(server.finish().status, Some(0));
+}
+
+#[test]
+fn perf_measures_the_hosts_sockets() {
+    let port = free_port();
+    let server = Process::start(&["perf", "--sockin", "-s", "-B", "127.0.0.1", "-p", &port]);
+    server.wait_for("Server listening on");
+    for more in [
+        &["-n", "5M"][..],
+        &["-n", "5M", "-R"],
+        &["-t", "0.3", "--rr"],
+        &["-u", "-b", "100M", "-n", "1M"],
+    ] {
+        let mut args = vec!["perf", "--sockin", "--json", "-p", &port, "-c", "127.0.0.1"];
+        args.extend(more);
+        let client = Process::start(&args).finish();
+        assert_eq!(client.status, Some(0), "{more:?}: {client:?}");
+        let report: Value = serde_json::from_str(&client.out).unwrap();
+        assert_eq!(report["error"], Value::Null, "{more:?}: {report:#}");
+    }
+    assert_eq!(server.stop(Signal::SIGINT).status, Some(0));
+}
