@@ -98,9 +98,9 @@ mod tests {
 
     #[test]
     fn interfaces_and_the_hosts_sockets_exclude_each_other() {
-        for command in ["nc", "perf", "ping"] {
-            let args = ["rumpnet", command, "--sockin", "--if=shmif:my.bus", "10.0.0.1", "7"];
-            let error = Cli::try_parse_from(args).unwrap_err().to_string();
+        for command in ["nc 10.0.0.1 7", "perf -c 10.0.0.1", "ping 10.0.0.1"] {
+            let line = format!("rumpnet {command} --sockin --if=shmif:my.bus");
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
             assert!(error.contains("'--sockin' cannot be used with '--if"), "{error}");
         }
     }
