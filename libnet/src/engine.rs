@@ -96,6 +96,8 @@ struct Port {
     taps: CaptureTaps,
     queues: Box<[PortQueue]>,
     control: Mutex<Box<dyn LinkControl>>,
+    /// The link's device is gone for now.
+    lost: AtomicBool,
 }
 
 struct PortQueue {
@@ -201,6 +203,7 @@ impl<C: StackCore> Engine<C> {
             taps: CaptureTaps::new(),
             queues: queues.into_iter().map(PortQueue::new).collect(),
             control: Mutex::new(control),
+            lost: AtomicBool::new(false),
         };
         slot.set(port).map_err(|_| io::ErrorKind::AlreadyExists.into())
     }
@@ -281,10 +284,11 @@ impl<C: StackCore> Engine<C> {
         self.deliver(&port.iface, frames);
     }
 
-    /// Receives a batch from a queue's link; how many frames it held.
+    /// Receives a batch from a queue's link; how many frames it held. A link whose device is gone
+    /// for now has none, and its interface is not running until it is back.
     ///
     /// # Errors
-    /// The link's; the interface is no longer running then.
+    /// The link's, if it is broken for good; the interface is no longer running then.
     pub fn poll_receive(&self, index: IfIndex, queue: usize) -> io::Result<usize> {
         let Some(port) = self.port(index) else { return Ok(0) };
         let now = self.driver.now();
@@ -294,10 +298,20 @@ impl<C: StackCore> Engine<C> {
             let received = rx.link.recv(now, self.config.rx_batch_frames, &mut frames);
             (frames, received)
         };
-        if received.is_err() {
-            port.iface.reconfigure(|config| config.running = false);
-        }
-        let n = received?;
+        let n = match received {
+            Ok(n) => {
+                port.found_link();
+                n
+            }
+            Err(error) if error.kind() == io::ErrorKind::NetworkDown => {
+                port.lost_link(&error);
+                0
+            }
+            Err(error) => {
+                port.iface.reconfigure(|config| config.running = false);
+                return Err(error);
+            }
+        };
         if !frames.is_empty() {
             self.input(now, index, &mut frames);
         }
@@ -529,10 +543,10 @@ impl<C: StackCore> Engine<C> {
                     IfaceCounters::bump(&counters.tx_frames, n as u64);
                     IfaceCounters::bump(&counters.tx_bytes, (before - after) as u64);
                 }
-                Err(_) => {
+                Err(error) => {
                     self.drops.add(DropReason::LinkFailed, tx.pending.len() as u64);
                     tx.pending.clear();
-                    port.iface.reconfigure(|config| config.running = false);
+                    port.lost_link(&error);
                 }
             }
             // Announced first, then asked once more: whoever is woken for the room that this last
@@ -599,6 +613,22 @@ impl<C: StackCore> Engine<C> {
 }
 
 impl Port {
+    /// The link cannot send or receive now: the interface stops.
+    fn lost_link(&self, error: &io::Error) {
+        if !self.lost.swap(true, Ordering::AcqRel) {
+            tracing::warn!(iface = %self.iface.name, %error, "the link is down");
+            self.iface.reconfigure(|config| config.running = false);
+        }
+    }
+
+    /// The link works: a stopped interface goes on.
+    fn found_link(&self) {
+        if self.lost.load(Ordering::Relaxed) && self.lost.swap(false, Ordering::AcqRel) {
+            tracing::warn!(iface = %self.iface.name, "the link is back");
+            self.iface.reconfigure(|config| config.running = true);
+        }
+    }
+
     fn queue_number(&self, shard: usize) -> usize {
         shard % self.queues.len()
     }

@@ -16,6 +16,7 @@ pub mod loopback;
 pub mod net;
 pub mod packet;
 pub mod pair;
+pub mod pool;
 pub mod route;
 pub mod socket;
 pub mod stats;

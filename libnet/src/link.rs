@@ -12,6 +12,9 @@ use crate::ethernet::MacAddr;
 use crate::packet::Packet;
 use crate::time::Instant;
 
+/// The longest frame of any link, bytes: 64 KiB of IP and an Ethernet header.
+pub const MAX_FRAME_BYTES: usize = 65_549;
+
 /// What travels on a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -50,7 +53,7 @@ impl Offload {
         tcp_segmentation: true,
         udp_segmentation: true,
         partial_checksum: true,
-        max_frame_bytes: 65_549,
+        max_frame_bytes: MAX_FRAME_BYTES as u32,
     };
 }
 
@@ -150,7 +153,9 @@ pub trait LinkRx: Send {
     /// Appends up to `budget` received frames to `sink`; how many.
     ///
     /// # Errors
-    /// The link is gone or broken; the interface goes down.
+    /// [`NetworkDown`](io::ErrorKind::NetworkDown): the device is gone for now; the interface is
+    /// down until a later call succeeds, and the [`Readiness`] fires when one may. Anything else:
+    /// the link is broken for good; it is not asked again.
     fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize>;
 
     /// How to wait for the next frame.
@@ -165,7 +170,7 @@ pub trait LinkTx: Send {
     /// A frame that the link can never take (too long, malformed) is removed and counted.
     ///
     /// # Errors
-    /// The link is gone or broken; the interface goes down.
+    /// As [`LinkRx::recv`]; what is in `queue` is lost.
     fn send(&mut self, now: Instant, queue: &mut VecDeque<Packet>) -> io::Result<usize>;
 
     /// How to wait for room.

@@ -28,7 +28,6 @@ mod members;
 mod observer;
 mod pair;
 mod peers;
-mod pool;
 mod pos;
 mod raw;
 mod ring;

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use libnet::ethernet::MacAddr;
 use libnet::link::{LinkRx, Readiness};
 use libnet::packet::Packet;
+use libnet::pool::Pool;
 use libnet::time::Instant;
 
 use crate::bell::take_bits;
@@ -15,7 +16,6 @@ use crate::frame::{Dest, FrameHeader};
 use crate::layout::control;
 use crate::member::{CHORES, Member};
 use crate::pair::entry;
-use crate::pool::Pool;
 use crate::pos::{Pos, split};
 use crate::ring::{RingMemory, Seen, Window, look, take};
 use crate::slot::Filter;

@@ -4,44 +4,62 @@
 //! heap back to the kernel, as glibc's does, then pays 17 page faults per frame, ten times the
 //! cost of the copy.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::frame::MAX_FRAME_BYTES;
-use crate::member::locked;
+use crate::link::MAX_FRAME_BYTES;
+
+/// What a link may have in front of a frame in its buffer, bytes: virtio-net's header takes 12.
+const LINK_HEADER_BYTES: usize = 16;
 
 /// Frames up to this size get a buffer of their own, to the byte.
 const SMALL_BYTES: usize = 16 * 1024;
 /// Capacity of the pooled buffers: none is more than half empty.
-const CLASSES: [usize; 2] = [32 * 1024, MAX_FRAME_BYTES];
+const CLASSES: [usize; 2] = [32 * 1024, MAX_FRAME_BYTES + LINK_HEADER_BYTES];
 /// Free buffers kept per class.
 const KEPT: usize = 32;
 
 /// Lends buffers. The last used is lent first, because it is still in the cache.
-#[derive(Default)]
-pub(crate) struct Pool {
+#[derive(Debug, Default)]
+pub struct Pool {
     shelf: Arc<Shelf>,
     used: bool,
 }
 
 /// Free buffers by class. Rank: taken alone; a buffer may come back on any thread.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Shelf {
     free: Mutex<[Vec<Vec<u8>>; CLASSES.len()]>,
 }
 
+impl Shelf {
+    fn put(&self, mut bytes: Vec<u8>) {
+        let Some(class) = CLASSES.iter().position(|c| *c == bytes.capacity()) else { return };
+        bytes.clear();
+        let mut free = lock(&self.free);
+        if free[class].len() < KEPT {
+            free[class].push(bytes);
+        }
+    }
+}
+
 impl Pool {
     /// An empty buffer with room for `len` bytes.
-    pub(crate) fn take(&mut self, len: usize) -> Vec<u8> {
+    pub fn take(&mut self, len: usize) -> Vec<u8> {
         let Some(class) = class_of(len) else { return Vec::with_capacity(len) };
         self.used = true;
-        let free = locked(&self.shelf.free)[class].pop();
+        let free = lock(&self.shelf.free)[class].pop();
         free.unwrap_or_else(|| Vec::with_capacity(CLASSES[class]))
     }
 
+    /// Takes back a buffer that was not needed after all.
+    pub fn give_back(&self, bytes: Vec<u8>) {
+        self.shelf.put(bytes);
+    }
+
     /// Shares what was written into a buffer; it comes back when nobody needs it any more.
-    pub(crate) fn share(&self, bytes: Vec<u8>) -> Bytes {
+    pub fn share(&self, bytes: Vec<u8>) -> Bytes {
         match CLASSES.iter().position(|capacity| *capacity == bytes.capacity()) {
             None => Bytes::from(bytes),
             Some(_) => Bytes::from_owner(Lent { bytes, shelf: Arc::clone(&self.shelf) }),
@@ -49,11 +67,15 @@ impl Pool {
     }
 
     /// Frees all that nobody uses, if none was needed since the last call.
-    pub(crate) fn shrink(&mut self) {
+    pub fn shrink(&mut self) {
         if !std::mem::take(&mut self.used) {
-            *locked(&self.shelf.free) = Default::default();
+            *lock(&self.shelf.free) = Default::default();
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn class_of(len: usize) -> Option<usize> {
@@ -73,13 +95,7 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let Some(class) = CLASSES.iter().position(|c| *c == bytes.capacity()) else { return };
-        bytes.clear();
-        let mut free = locked(&self.shelf.free);
-        if free[class].len() < KEPT {
-            free[class].push(bytes);
-        }
+        self.shelf.put(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -88,7 +104,7 @@ mod tests {
     use super::*;
 
     fn kept(pool: &Pool) -> Vec<usize> {
-        locked(&pool.shelf.free).iter().map(Vec::len).collect()
+        lock(&pool.shelf.free).iter().map(Vec::len).collect()
     }
 
     #[test]

@@ -1,0 +1,333 @@
+//! One queue of a device: reads and writes frames, and opens the device again when it was gone.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Buf as _;
+use libnet::Instant;
+use libnet::link::{
+    LinkControl, LinkRx, LinkStats, LinkTx, MAX_FRAME_BYTES, Medium, Readiness, RxFilter,
+};
+use libnet::packet::Packet;
+use libnet::pool::Pool;
+use rustix::io::Errno;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+
+use crate::device::Recipe;
+use crate::sys;
+use crate::vnet::{self, LONG_BYTES};
+
+/// How often a device that is gone is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Frames up to this size leave the buffer that they were read into for one of their own size.
+const COPIED_BYTES: usize = 32 * 1024;
+/// Buffers that were not needed for so long are freed.
+const SHRINK_AFTER: Duration = Duration::from_secs(1);
+/// Pieces of a frame that one call takes; more are joined first. `IOV_MAX` is 1,024.
+const MAX_PIECES: usize = 64;
+
+/// Figures of all queues of a device.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    rx_malformed: AtomicU64,
+    tx_refused: AtomicU64,
+    tx_waits: AtomicU64,
+}
+
+/// What the halves of a queue share.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// Its number stays the same whatever it stands for: the device, or a timer while that is gone.
+    fd: Arc<OwnedFd>,
+    name: String,
+    medium: Medium,
+    header_bytes: usize,
+    /// How to open it again; `None`: it was passed to us.
+    recipe: Option<Recipe>,
+    counters: Arc<Counters>,
+    is_lost: AtomicBool,
+    /// Held while `fd` changes what it stands for.
+    changing: Mutex<()>,
+    /// The host's side is down, and that was said.
+    is_down: AtomicBool,
+}
+
+impl Endpoint {
+    pub(crate) fn new(
+        fd: OwnedFd,
+        name: String,
+        medium: Medium,
+        header_bytes: usize,
+        recipe: Option<Recipe>,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        Arc::new(Endpoint {
+            fd: Arc::new(fd),
+            name,
+            medium,
+            header_bytes,
+            recipe,
+            counters,
+            is_lost: AtomicBool::new(false),
+            changing: Mutex::new(()),
+            is_down: AtomicBool::new(false),
+        })
+    }
+
+    fn readiness(&self) -> Readiness {
+        Readiness::Descriptor(Arc::clone(&self.fd))
+    }
+
+    fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+
+    /// The device was taken away: from now on a timer wakes whoever sleeps on the descriptor.
+    fn lose(&self, error: Errno) -> io::Error {
+        let Some(_) = &self.recipe else {
+            return io::Error::new(
+                io::ErrorKind::NotConnected,
+                format!("{} is gone: {}", self.name, io::Error::from(error)),
+            );
+        };
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_lost() {
+            match timer().and_then(|timer| sys::replace(&self.fd, timer)) {
+                Ok(()) => self.is_lost.store(true, Ordering::Release),
+                Err(error) => return error,
+            }
+        }
+        self.gone()
+    }
+
+    fn gone(&self) -> io::Error {
+        let text = format!("{} is gone; it is used again when it is back", self.name);
+        io::Error::new(io::ErrorKind::NetworkDown, text)
+    }
+
+    /// Opens a lost device again if it is back, at most once a tick.
+    fn look_again(&self) -> io::Result<()> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_lost() {
+            return Ok(());
+        }
+        let Some(recipe) = &self.recipe else { return Err(self.gone()) };
+        if rustix::io::read(&*self.fd, &mut [0; 8]).is_err() {
+            return Err(self.gone());
+        }
+        // Not made anew: whoever removed it may have had a reason.
+        if nix::net::if_::if_nametoindex(recipe.name.as_str()).is_err() {
+            return Err(self.gone());
+        }
+        let opened = recipe.open().map_err(|_| self.gone())?;
+        if opened.header_bytes != self.header_bytes {
+            return Err(self.gone());
+        }
+        sys::replace(&self.fd, opened.fd)?;
+        self.is_lost.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Says once per outage that the host's side is down.
+    fn note_down(&self) {
+        if !self.is_down.swap(true, Ordering::Relaxed) {
+            tracing::warn!(device = %self.name, "the host's side is down: `ip link set {} up`", self.name);
+        }
+    }
+}
+
+/// Fires every [`LOOK_AGAIN`].
+fn timer() -> io::Result<OwnedFd> {
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    let tick = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK_AGAIN.subsec_nanos()) };
+    let every = Itimerspec { it_interval: tick, it_value: tick };
+    rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every)?;
+    Ok(timer)
+}
+
+/// Does the error say that the device is not there any more?
+fn is_gone(error: Errno) -> bool {
+    matches!(error, Errno::BADFD | Errno::NODEV | Errno::NXIO)
+}
+
+/// The receiving half.
+pub(crate) struct Receiver {
+    end: Arc<Endpoint>,
+    pool: Pool,
+    /// The buffer for the next frame, empty.
+    buf: Vec<u8>,
+    /// When buffers that nobody needed are given back.
+    next_shrink: Instant,
+}
+
+impl Receiver {
+    pub(crate) fn new(end: Arc<Endpoint>) -> Self {
+        Receiver { end, pool: Pool::default(), buf: Vec::new(), next_shrink: Instant::ZERO }
+    }
+
+    /// What was read becomes a packet, if its header can be true.
+    fn accept(&mut self, now: Instant) -> Option<Packet> {
+        let header_bytes = self.end.header_bytes;
+        let frame_bytes = self.buf.len().checked_sub(header_bytes)?;
+        let meta = match header_bytes {
+            0 => None,
+            _ => Some(vnet::decode(&self.buf, frame_bytes).ok()?),
+        };
+        let frame = if self.buf.len() > COPIED_BYTES {
+            let mut whole = self.pool.share(std::mem::take(&mut self.buf));
+            whole.advance(header_bytes);
+            whole
+        } else {
+            // A small frame must not keep a buffer of 64 KiB.
+            let mut own = self.pool.take(frame_bytes);
+            own.extend_from_slice(&self.buf[header_bytes..]);
+            self.buf.clear();
+            self.pool.share(own)
+        };
+        let mut packet = Packet::received(frame, now);
+        if let Some(meta) = meta {
+            packet.checksum = meta.checksum;
+            packet.gso = meta.gso;
+        }
+        Some(packet)
+    }
+}
+
+impl LinkRx for Receiver {
+    fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
+        if self.end.is_lost() {
+            self.end.look_again()?;
+        }
+        let mut taken = 0;
+        for _ in 0..budget {
+            if self.buf.capacity() == 0 {
+                self.buf = self.pool.take(MAX_FRAME_BYTES + LONG_BYTES);
+            }
+            self.buf.clear();
+            match rustix::io::read(&*self.end.fd, rustix::buffer::spare_capacity(&mut self.buf)) {
+                // A pair whose other end was closed.
+                Ok(0) => return Err(self.end.lose(Errno::PIPE)),
+                Ok(_) => match self.accept(now) {
+                    Some(packet) => {
+                        sink.push(packet);
+                        taken += 1;
+                    }
+                    None => drop(self.end.counters.rx_malformed.fetch_add(1, Ordering::Relaxed)),
+                },
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(error) if is_gone(error) && taken == 0 => return Err(self.end.lose(error)),
+                // What came before is delivered first; the next call meets the error again.
+                Err(_) if taken > 0 => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if taken == 0 && now >= self.next_shrink {
+            self.pool.shrink();
+            self.next_shrink = now + SHRINK_AFTER;
+        }
+        Ok(taken)
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.end.readiness()
+    }
+}
+
+/// The sending half.
+pub(crate) struct Sender {
+    end: Arc<Endpoint>,
+    joined: Vec<u8>,
+}
+
+impl Sender {
+    pub(crate) fn new(end: Arc<Endpoint>) -> Self {
+        Sender { end, joined: Vec::new() }
+    }
+
+    fn write(&mut self, packet: &Packet) -> Result<(), Errno> {
+        let header = vnet::encode(packet, self.end.medium);
+        let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
+        pieces[0] = IoSlice::new(&header[..self.end.header_bytes]);
+        let mut count = 1;
+        for piece in packet.pieces() {
+            if count == MAX_PIECES {
+                return self.write_joined(&header, packet);
+            }
+            pieces[count] = IoSlice::new(piece);
+            count += 1;
+        }
+        let from = usize::from(self.end.header_bytes == 0);
+        rustix::io::writev(&*self.end.fd, &pieces[from..count]).map(drop)
+    }
+
+    fn write_joined(&mut self, header: &[u8], packet: &Packet) -> Result<(), Errno> {
+        self.joined.clear();
+        self.joined.extend_from_slice(&header[..self.end.header_bytes]);
+        packet.pieces().for_each(|piece| self.joined.extend_from_slice(piece));
+        rustix::io::write(&*self.end.fd, &self.joined).map(drop)
+    }
+}
+
+impl LinkTx for Sender {
+    fn send(&mut self, _: Instant, queue: &mut VecDeque<Packet>) -> io::Result<usize> {
+        if self.end.is_lost() {
+            return Err(self.end.gone());
+        }
+        let mut sent = 0;
+        while let Some(packet) = queue.front() {
+            match self.write(packet) {
+                Ok(()) => {
+                    sent += 1;
+                    if self.end.is_down.load(Ordering::Relaxed) {
+                        self.end.is_down.store(false, Ordering::Relaxed);
+                    }
+                }
+                Err(Errno::AGAIN) => {
+                    self.end.counters.tx_waits.fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
+                Err(Errno::INTR) => continue,
+                Err(error) if is_gone(error) => return Err(self.end.lose(error)),
+                Err(error @ (Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED)) => {
+                    return Err(self.end.lose(error));
+                }
+                // Lost on the device, as on a cable that is not plugged in.
+                Err(error) => {
+                    self.end.counters.tx_refused.fetch_add(1, Ordering::Relaxed);
+                    if error == Errno::IO {
+                        self.end.note_down();
+                    }
+                }
+            }
+            queue.pop_front();
+        }
+        Ok(sent)
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.end.readiness()
+    }
+}
+
+/// The kernel delivers every frame of the wire; there is nothing to filter.
+pub(crate) struct Control(pub(crate) Arc<Counters>);
+
+impl LinkControl for Control {
+    fn set_filter(&mut self, _: &RxFilter) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn stats(&self) -> LinkStats {
+        let mut stats = LinkStats::default();
+        stats.rx_malformed = self.0.rx_malformed.load(Ordering::Relaxed);
+        stats.tx_refused = self.0.tx_refused.load(Ordering::Relaxed);
+        stats.tx_waits = self.0.tx_waits.load(Ordering::Relaxed);
+        stats
+    }
+}

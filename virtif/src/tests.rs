@@ -1,0 +1,264 @@
+use std::collections::VecDeque;
+use std::os::fd::AsRawFd;
+
+use bytes::Bytes;
+use libnet::Instant;
+use libnet::link::{LinkRx, Readiness};
+use libnet::packet::Packet;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::*;
+
+/// Moves this thread into a network namespace of its own, where any name is free.
+fn alone() -> bool {
+    let moved = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET);
+    if let Err(error) = moved {
+        eprintln!("skipped: no network namespace of our own: {error}");
+    }
+    moved.is_ok()
+}
+
+/// Opens a device in a namespace of its own, or says why the test is skipped.
+fn open_alone(name: &str, config: &VirtifConfig) -> Option<Virtif> {
+    if !alone() {
+        return None;
+    }
+    match Virtif::open_with(name, config) {
+        Ok(device) => Some(device),
+        Err(error @ (OpenError::NoDevice | OpenError::Permission | OpenError::NotOurs { .. })) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn plain() -> VirtifConfig {
+    VirtifConfig { offloads: Offloads::Off, ..VirtifConfig::default() }
+}
+
+fn start(device: Virtif) -> (LinkQueue, Box<dyn LinkControl>) {
+    let (mut queues, control) = Box::new(device).start().unwrap();
+    (queues.remove(0), control)
+}
+
+fn frame(bytes: &'static [u8]) -> VecDeque<Packet> {
+    VecDeque::from([Packet::from_payload(Bytes::from_static(bytes))])
+}
+
+/// Waits until a descriptor is readable; that it takes ten seconds is a failure.
+fn await_readable(readiness: Readiness) {
+    let Readiness::Descriptor(fd) = readiness else { panic!("a device has a descriptor") };
+    let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).unwrap();
+    assert_eq!(ready, 1, "nothing happened for ten seconds");
+}
+
+/// The frames of the next batch that has any.
+fn next_frames(rx: &mut dyn LinkRx) -> Vec<Packet> {
+    let mut sink = Vec::new();
+    while sink.is_empty() {
+        await_readable(rx.readiness());
+        rx.recv(Instant::ZERO, 64, &mut sink).unwrap();
+    }
+    sink
+}
+
+#[test]
+fn bad_names_are_told_from_missing_rights() {
+    for name in ["", "a-name-of-16-byte", "a/b", "a b", "a:b", "..", "a\nb"] {
+        assert!(matches!(Virtif::open(name), Err(OpenError::Name(_))), "{name:?}");
+    }
+}
+
+#[test]
+fn a_device_does_not_block_and_counts_what_a_dark_wire_loses() {
+    let Some(tap) = open_alone("t%d", &plain()) else { return };
+    assert_eq!((tap.device(), tap.info().mtu, tap.offload()), ("t0", 1_500, Offload::NONE));
+    let (mut queue, control) = start(tap);
+    assert_eq!(queue.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap(), 0);
+    // The host's side is down: the frame is taken and lost.
+    let mut frames = frame(&[0xff; 60]);
+    assert_eq!(queue.tx.send(Instant::ZERO, &mut frames).unwrap(), 0);
+    assert!(frames.is_empty());
+    assert_eq!(control.stats().tx_refused, 1);
+    HostSide::default().apply("t0").unwrap();
+    assert_eq!(queue.tx.send(Instant::ZERO, &mut frame(&[0xff; 60])).unwrap(), 1);
+}
+
+#[test]
+fn the_hosts_side_is_what_it_was_told_to_be() {
+    let Some(tap) = open_alone("wire", &VirtifConfig::default()) else { return };
+    let mac = MacAddr([2, 0, 0, 0, 0, 7]);
+    let side = HostSide {
+        addrs: vec!["10.1.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()],
+        gateways: vec!["10.1.0.9".parse().unwrap()],
+        mtu: Some(9_000),
+        mac: Some(mac),
+    };
+    side.apply(tap.device()).unwrap();
+    side.apply(tap.device()).expect("the same again changes nothing");
+    let link = query("wire").unwrap();
+    assert!(link.is_up);
+    assert_eq!(link.mtu, 9_000);
+    std::net::UdpSocket::bind("10.1.0.1:0").unwrap();
+    std::net::UdpSocket::bind("[fd00::1]:0").unwrap();
+    // The default route leads to the gateway, which the host then asks for by ARP.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.send_to(b"x", "192.0.2.1:9").unwrap();
+    let (mut queue, _) = start(tap);
+    let frames: Vec<Vec<u8>> = std::iter::repeat_with(|| next_frames(&mut *queue.rx))
+        .take(20)
+        .flatten()
+        .map(|packet| packet.to_bytes().to_vec())
+        .take_while(|bytes| bytes[12..14] != [8, 6])
+        .collect();
+    assert!(frames.len() < 20, "no ARP request: {frames:02x?}");
+    let error = HostSide::default().apply("other").unwrap_err().to_string();
+    assert!(error.contains("no interface `other`"), "{error}");
+    assert!(error.contains("`ip link show other`"), "{error}");
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    let Some(tap) = open_alone("one", &plain()) else { return };
+    let two = VirtifConfig { queues: 2, ..VirtifConfig::default() };
+    for (name, config, text) in [
+        ("one", plain(), "in use by another process"),
+        ("lo", plain(), "`lo` is not a tap device"),
+        ("lo", VirtifConfig::default(), "`lo` is not a tap device"),
+    ] {
+        let error = Virtif::open_with(name, &config).unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+    }
+    drop(tap);
+    let both = Virtif::open_with("two", &two).unwrap();
+    assert_eq!(both.ends.len(), 2);
+    drop(both);
+}
+
+#[test]
+fn a_device_that_comes_back_is_used_again() {
+    let Some(tap) = open_alone("gone", &VirtifConfig::default()) else { return };
+    let (mut queue, _) = start(tap);
+    let netlink = |args: &[&str]| {
+        std::process::Command::new("ip").args(args).status().is_ok_and(|status| status.success())
+    };
+    if !netlink(&["link", "del", "gone"]) {
+        return eprintln!("skipped: no `ip` command");
+    }
+    await_readable(queue.rx.readiness());
+    let lost = |queue: &mut LinkQueue| {
+        let error = queue.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NetworkDown);
+        assert!(error.to_string().contains("gone is gone"), "{error}");
+    };
+    lost(&mut queue);
+    let error = queue.tx.send(Instant::ZERO, &mut frame(&[0xff; 60])).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NetworkDown);
+    // Looked for, and not made.
+    await_readable(queue.rx.readiness());
+    lost(&mut queue);
+    assert!(query("gone").is_err());
+    assert!(netlink(&["tuntap", "add", "gone", "mode", "tap"]));
+    HostSide::default().apply("gone").unwrap();
+    let mut looks = 0;
+    while queue.rx.recv(Instant::ZERO, 8, &mut Vec::new()).is_err() {
+        looks += 1;
+        assert!(looks < 20, "it is not found");
+        await_readable(queue.rx.readiness());
+    }
+    assert_eq!(queue.tx.send(Instant::ZERO, &mut frame(&[0xff; 60])).unwrap(), 1);
+}
+
+#[test]
+fn a_passed_tap_tells_what_it_is() {
+    let Some(tap) = open_alone("tun7", &VirtifConfig { medium: Medium::Ip, ..Default::default() })
+    else {
+        return;
+    };
+    let number = match start(tap).0.rx.readiness() {
+        Readiness::Descriptor(fd) => rustix::io::dup(&*fd).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let passed = Virtif::from_fd(number, &FdConfig::default()).unwrap();
+    assert_eq!((passed.device(), passed.info().medium), ("tun7", Medium::Ip));
+    assert!(passed.offload().tcp_segmentation);
+}
+
+#[test]
+fn frames_cross_a_passed_socket_pair_with_and_without_a_header() {
+    for header in [FrameHeader::None, FrameHeader::Virtio10, FrameHeader::Virtio12] {
+        let flags = SocketFlags::CLOEXEC;
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let config = FdConfig { header, mtu: Some(9_000), ..FdConfig::default() };
+        let ends = [a, b].map(|fd| Virtif::from_fd(fd, &config).unwrap());
+        assert_eq!(ends[0].info().mtu, 9_000);
+        assert_eq!(ends[0].offload().partial_checksum, header != FrameHeader::None);
+        let [(mut a, _), (mut b, _)] = ends.map(start);
+        let mut out = frame(&[7; 100]);
+        out[0].checksum = libnet::Checksum::Partial { start: 34, field: 16 };
+        assert_eq!(a.tx.send(Instant::ZERO, &mut out).unwrap(), 1);
+        let got = next_frames(&mut *b.rx);
+        assert_eq!(got[0].to_bytes(), &[7; 100][..]);
+        if header != FrameHeader::None {
+            assert_eq!(got[0].checksum, libnet::Checksum::Partial { start: 34, field: 16 });
+        }
+        drop(a);
+        let error = b.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+    }
+}
+
+#[test]
+fn a_full_pair_pushes_back_and_loses_nothing() {
+    let flags = SocketFlags::CLOEXEC;
+    let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    let [(mut a, control), (mut b, _)] =
+        [a, b].map(|fd| start(Virtif::from_fd(fd, &FdConfig::default()).unwrap()));
+    let mut queue: VecDeque<Packet> = (0..2_000)
+        .map(|n: u16| {
+            Packet::from_payload(Bytes::copy_from_slice(
+                &[&n.to_be_bytes()[..], &[0; 1_000]].concat(),
+            ))
+        })
+        .collect();
+    let mut got = Vec::new();
+    while got.len() < 2_000 {
+        a.tx.send(Instant::ZERO, &mut queue).unwrap();
+        got.append(&mut next_frames(&mut *b.rx));
+    }
+    let numbers =
+        got.iter().map(|packet| packet.to_bytes()).map(|b| u16::from_be_bytes([b[0], b[1]]));
+    assert!(numbers.eq(0..2_000));
+    assert!(control.stats().tx_waits > 0);
+}
+
+#[test]
+fn what_keeps_no_frames_apart_is_refused() {
+    let flags = SocketFlags::CLOEXEC;
+    let (a, _b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+    let error = Virtif::from_fd(a, &FdConfig::default()).unwrap_err().to_string();
+    assert!(error.contains("is a stream, which keeps no frames apart"), "{error}");
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let error = Virtif::from_fd(null.into(), &FdConfig::default()).unwrap_err().to_string();
+    assert!(error.contains("neither a tap nor a socket"), "{error}");
+    let error = Virtif::from_inherited(-1, &FdConfig::default()).unwrap_err();
+    assert!(error.to_string().contains("Bad file descriptor"), "{error}");
+    let closed = std::fs::File::open("/dev/null").unwrap().as_raw_fd() + 4_000;
+    assert!(Virtif::from_inherited(closed, &FdConfig::default()).is_err());
+}
+
+#[test]
+fn a_lying_header_is_counted_and_its_frame_dropped() {
+    let flags = SocketFlags::CLOEXEC;
+    let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    let config = FdConfig { header: FrameHeader::Virtio10, ..FdConfig::default() };
+    let (mut queue, control) = start(Virtif::from_fd(a, &config).unwrap());
+    for bytes in [&[1, 2, 3][..], &[1, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 7, 7, 7]] {
+        rustix::io::write(&b, bytes).unwrap();
+    }
+    assert_eq!(queue.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap(), 0);
+    assert_eq!(control.stats().rx_malformed, 2);
+}
