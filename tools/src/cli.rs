@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::ifspec::IfSpec;
-use crate::{demo, dump, generate, ls, nc, node, perf, ping};
+use crate::{demo, dump, forward, generate, ls, nc, node, perf, ping};
 
 /// TCP/IP stacks in ordinary processes, joined by a bus that is a file.
 #[derive(Parser, Debug)]
@@ -46,6 +46,8 @@ pub enum Command {
     Nc(nc::NcArgs),
     /// Measure throughput and latency between two nodes
     Perf(perf::PerfArgs),
+    /// Relay between ports of a stack and the host's sockets
+    Forward(forward::ForwardArgs),
     /// List the members of a bus
     Ls(ls::LsArgs),
     /// Show the frames on a bus, or those that a capture holds

@@ -1,5 +1,6 @@
 //! The `rumpnet` command, one file per subcommand; `main.rs` only calls [`run`].
 
+pub mod aio;
 pub mod bus;
 pub mod cli;
 pub mod demo;
@@ -8,6 +9,7 @@ pub mod dump;
 pub mod echo;
 pub mod fail;
 pub mod filter;
+pub mod forward;
 pub mod generate;
 pub mod host;
 pub mod ifspec;
@@ -19,6 +21,7 @@ pub mod perf;
 pub mod ping;
 pub mod signals;
 pub mod table;
+pub mod tasks;
 pub mod units;
 
 use std::ffi::OsString;
@@ -62,6 +65,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Demo(args) => demo::run(args, global),
         Command::DemoHost(args) => demo::host::run(args),
         Command::Nc(args) => nc::run(args, global),
+        Command::Forward(args) => forward::run(args, global),
         Command::Ls(args) => ls::run(args, global),
         Command::Dump(args) => dump::run(args, global),
         Command::Completions(args) => generate::completions(args),

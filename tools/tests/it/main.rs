@@ -2,6 +2,7 @@
 
 mod demo;
 mod dump;
+mod forward;
 mod iperf3;
 mod nc;
 mod node;

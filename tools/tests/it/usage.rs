@@ -9,7 +9,7 @@ fn help_and_version_go_to_stdout_with_status_0() {
     let place = Place::new();
     let help = place.run(&["--help"]);
     assert_eq!((help.status, &help.err[..]), (Some(0), ""));
-    for word in ["node", "ping", "ls", "dump", "nc", "perf", "demo", "First steps"] {
+    for word in ["node", "ping", "ls", "dump", "nc", "perf", "forward", "demo", "First steps"] {
         assert!(help.out.contains(word), "{word}: {}", help.out);
     }
     assert!(!help.out.contains("demo-host"), "what is not for users is not shown");
@@ -99,7 +99,9 @@ fn completions_and_man_pages_are_made_of_the_command_line() {
     }
     let man = place.path("man").display().to_string();
     assert_eq!(place.run(&["man", &man]).status, Some(0));
-    for page in ["rumpnet.1", "rumpnet-ping.1", "rumpnet-dump.1", "rumpnet-perf.1"] {
+    for page in
+        ["rumpnet.1", "rumpnet-ping.1", "rumpnet-dump.1", "rumpnet-perf.1", "rumpnet-forward.1"]
+    {
         let text = fs::read_to_string(place.path("man").join(page)).unwrap();
         assert!(text.contains(".TH"), "{page}");
     }
