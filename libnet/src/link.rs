@@ -242,3 +242,13 @@ pub trait Link: Send {
     /// As the link's system calls give them.
     fn start(self: Box<Self>) -> io::Result<(Vec<LinkQueue>, Box<dyn LinkControl>)>;
 }
+
+impl Link for Box<dyn Link> {
+    fn info(&self) -> LinkInfo {
+        (**self).info()
+    }
+
+    fn start(self: Box<Self>) -> io::Result<(Vec<LinkQueue>, Box<dyn LinkControl>)> {
+        (*self).start()
+    }
+}

@@ -68,10 +68,13 @@ pub enum Command {
 /// How every subcommand with a stack gets its interfaces.
 #[derive(Args, Clone, Debug)]
 pub struct Interfaces {
-    /// Attach an interface; may be given several times. KIND is shmif (a bus, PATH its file). Keys:
-    /// addr=ADDRESS/BITS (several may be given), gw=ADDRESS (default route), mtu=BYTES (default: the
-    /// bus's, 1500), mac=ADDRESS (default: made up), name=TEXT (shown by `rumpnet ls`), create
-    /// (make the bus if there is none)
+    /// Attach an interface; may be given several times. KIND:PATH is shmif:FILE (a bus), tap:NAME or
+    /// tun:NAME (a device of the host), or fd:NUMBER (a tap, or an end of a datagram socket pair, that
+    /// a parent passed). Keys: addr=ADDRESS/BITS (several may be given), gw=ADDRESS (default route),
+    /// mtu=BYTES (default: the link's, 1500), mac=ADDRESS (default: made up); of shmif: name=TEXT
+    /// (shown by `rumpnet ls`), create (make the bus if there is none); of tap and tun:
+    /// host=ADDRESS/BITS (set up the host's side, MTU included), offload=off (cut and checksum every
+    /// frame), queues=NUMBER; of fd: header=none, virtio or virtio12, medium=tap or tun, offload=off
     #[arg(long = "if", value_name = "KIND:PATH[,KEY=VALUE...]")]
     pub interfaces: Vec<IfSpec>,
 }

@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use libnet::net::TcpStream;
-use libnet::{Family, InterfaceSpec, Protocol, Ready, SockType, errno};
+use libnet::{Family, Protocol, Ready, SockType, errno};
+use rumpnet::Stack;
 use rumpnet::sockin::Sockin;
-use rumpnet::{Shmif, Stack};
-use shmif::{AttachError, BusConfig};
 
 use crate::cli::Sockets;
 use crate::fail::{Failure, Status};
-use crate::ifspec::{IfKind, IfSpec};
+use crate::ifspec::IfSpec;
+use crate::interface;
 use crate::signals::Interrupts;
 
 /// Whether a bus that is not there is made without being asked for.
@@ -32,9 +32,7 @@ pub enum Create {
 pub fn start(interfaces: &[IfSpec], create: Create, name: &str) -> Result<Stack, Failure> {
     let mut builder = Stack::builder();
     for spec in interfaces {
-        let interface =
-            attach(spec, create, name).map_err(|error| Failure::usage(error.to_string()))?;
-        builder = builder.interface(interface);
+        builder = builder.interface(interface::interface(spec, create, name)?);
     }
     builder.start().map_err(|error| Failure::usage(error.to_string()))
 }
@@ -51,27 +49,6 @@ pub fn start_sockets(sockets: &Sockets, create: Create, name: &str) -> Result<St
     stack.map_err(|error| {
         Failure::doing("cannot use the host's sockets", &error).with_status(Status::USAGE)
     })
-}
-
-fn attach(spec: &IfSpec, create: Create, name: &str) -> Result<InterfaceSpec, AttachError> {
-    let IfKind::Shmif = spec.kind;
-    let mut link = if spec.create || create == Create::Always {
-        Shmif::create_or_attach(&spec.path, &BusConfig::default())?
-    } else {
-        Shmif::attach(&spec.path)?
-    };
-    link = link.name(spec.name.as_deref().unwrap_or(name));
-    if let Some(mac) = spec.mac {
-        link = link.mac(mac);
-    }
-    if let Some(mtu) = spec.mtu {
-        link = link.mtu(mtu);
-    }
-    let mut interface = InterfaceSpec::new(link);
-    interface.addrs.clone_from(&spec.addrs);
-    interface.gateways.clone_from(&spec.gateways);
-    interface.mtu = spec.mtu;
-    Ok(interface)
 }
 
 /// How long a blocked call sleeps before it looks whether the user has had enough.

@@ -13,6 +13,66 @@ use libnet::ethernet::MacAddr;
 pub enum IfKind {
     /// A bus file that unprivileged processes share.
     Shmif,
+    /// A tap device of the host: Ethernet frames.
+    Tap,
+    /// A tun device of the host: bare IP packets.
+    Tun,
+    /// An open descriptor that a parent passed.
+    Fd,
+}
+
+impl IfKind {
+    /// As it stands in front of the colon.
+    pub const fn name(self) -> &'static str {
+        match self {
+            IfKind::Shmif => "shmif",
+            IfKind::Tap => "tap",
+            IfKind::Tun => "tun",
+            IfKind::Fd => "fd",
+        }
+    }
+
+    /// The keys that it takes.
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            IfKind::Shmif => &["addr", "gw", "mtu", "mac", "name", "create"],
+            IfKind::Tap => &["addr", "gw", "mtu", "mac", "host", "offload", "queues"],
+            IfKind::Tun => &["addr", "gw", "mtu", "host", "offload", "queues"],
+            IfKind::Fd => &["addr", "gw", "mtu", "mac", "offload", "header", "medium"],
+        }
+    }
+
+    const fn example(self) -> &'static str {
+        match self {
+            IfKind::Shmif => "shmif:my.bus",
+            IfKind::Tap => "tap:tap0",
+            IfKind::Tun => "tun:tun0",
+            IfKind::Fd => "fd:3",
+        }
+    }
+}
+
+/// What stands in front of each frame of a passed descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Header {
+    /// Nothing.
+    #[default]
+    None,
+    /// virtio-net's header of 10 bytes.
+    Virtio,
+    /// virtio-net's header of 12 bytes.
+    Virtio12,
+}
+
+/// Whether super-segments cross whole where they can.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Switch {
+    /// Where they can.
+    #[default]
+    On,
+    /// Never.
+    Off,
 }
 
 /// An interface as a user asks for it.
@@ -21,20 +81,30 @@ pub enum IfKind {
 pub struct IfSpec {
     /// What it is attached to.
     pub kind: IfKind,
-    /// The bus's file.
+    /// The bus's file, the device's name, or the descriptor's number.
     pub path: PathBuf,
     /// Addresses, each with its network.
     pub addrs: Vec<IpCidr>,
     /// Gateways of default routes.
     pub gateways: Vec<IpAddr>,
-    /// A smaller MTU than the bus's, in bytes.
+    /// A smaller MTU than the link's, in bytes; the device's own where `host` sets that up.
     pub mtu: Option<u32>,
-    /// Our address on the bus; made up if not given.
+    /// Our address on the link; made up if not given.
     pub mac: Option<MacAddr>,
     /// Our name in the bus's list of members.
     pub name: Option<String>,
     /// Make the bus if there is none.
     pub create: bool,
+    /// Addresses of a device's host side, each with its network.
+    pub host: Vec<IpCidr>,
+    /// Whether super-segments cross the device whole.
+    pub offload: Option<Switch>,
+    /// Queues of the device.
+    pub queues: Option<u16>,
+    /// What stands in front of a descriptor's frames.
+    pub header: Option<Header>,
+    /// Does the descriptor carry bare IP packets, [`IfKind::Tun`], or frames, [`IfKind::Tap`]?
+    pub medium: Option<IfKind>,
 }
 
 /// What is wrong with an interface's text, and what to write instead.
@@ -48,28 +118,30 @@ pub enum IfSpecError {
         text: String,
     },
     /// A kind that nobody knows.
-    #[error("there is no kind of interface `{kind}`: {}", nearest(.kind, KINDS, "write shmif:PATH"))]
+    #[error("there is no kind of interface `{kind}`: {}", kind_hint(.kind))]
     UnknownKind {
         /// What was given.
         kind: String,
     },
-    /// A kind that this version was built without.
-    #[error("`{kind}:` is not built in this version: use shmif:PATH, a bus in a file")]
-    NotBuilt {
-        /// What was given.
-        kind: String,
-    },
     /// Nothing behind the kind.
-    #[error("`{kind}:` needs a path: write {kind}:my.bus")]
+    #[error("`{}:` needs {}: write {}", .kind.name(), what_follows(*.kind), .kind.example())]
     NoPath {
         /// The kind.
-        kind: String,
+        kind: IfKind,
     },
-    /// A key that nobody knows.
-    #[error("unknown key `{key}`: {}", nearest(.key, KEYS, "there are addr, gw, mtu, mac, name and create"))]
+    /// `fd:` with anything but a number.
+    #[error("`{text}` is no descriptor's number: write fd:3")]
+    BadNumber {
+        /// What was given.
+        text: String,
+    },
+    /// A key that this kind does not have.
+    #[error("{}", key_hint(.key, *.kind))]
     UnknownKey {
         /// What was given.
         key: String,
+        /// The kind.
+        kind: IfKind,
     },
     /// A key that needs a value has none.
     #[error("`{key}` needs a value: write {key}={example}", example = example(.key))]
@@ -106,12 +178,12 @@ pub enum IfSpecError {
     },
 }
 
-const KINDS: &[&str] = &["shmif"];
-const LATER_KINDS: &[&str] = &["tap", "tun", "virtif", "sockin", "host"];
-const KEYS: &[&str] = &["addr", "gw", "mtu", "mac", "name", "create"];
+const KINDS: [IfKind; 4] = [IfKind::Shmif, IfKind::Tap, IfKind::Tun, IfKind::Fd];
 
 /// The smallest MTU that IPv4 allows (RFC 791 §3.2), and the largest packet.
 const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
+/// Queues of a tap at most, `MAX_TAP_QUEUES` of the kernel.
+const QUEUES: std::ops::RangeInclusive<u16> = 1..=256;
 /// Bytes of a member's name at most.
 const NAME_BYTES: usize = 32;
 
@@ -124,16 +196,16 @@ impl FromStr for IfSpec {
         let (kind, path) = target
             .split_once(':')
             .ok_or_else(|| IfSpecError::NoKind { text: target.to_owned() })?;
-        let kind_text = kind.to_owned();
-        let kind = match kind {
-            "shmif" => IfKind::Shmif,
-            kind if LATER_KINDS.contains(&kind) => {
-                return Err(IfSpecError::NotBuilt { kind: kind_text });
-            }
-            _ => return Err(IfSpecError::UnknownKind { kind: kind_text }),
-        };
+        let kind = KINDS
+            .into_iter()
+            .find(|known| known.name() == kind)
+            .ok_or_else(|| IfSpecError::UnknownKind { kind: kind.to_owned() })?;
         if path.is_empty() {
-            return Err(IfSpecError::NoPath { kind: kind_text });
+            return Err(IfSpecError::NoPath { kind });
+        }
+        let digits = path.bytes().all(|byte| byte.is_ascii_digit());
+        if kind == IfKind::Fd && (!digits || path.parse::<i32>().is_err()) {
+            return Err(IfSpecError::BadNumber { text: path.to_owned() });
         }
         let mut spec = IfSpec::new(kind, path);
         for part in parts.filter(|part| !part.is_empty()) {
@@ -158,21 +230,32 @@ impl IfSpec {
             mac: None,
             name: None,
             create: false,
+            host: Vec::new(),
+            offload: None,
+            queues: None,
+            header: None,
+            medium: None,
         }
     }
 
-    fn set_flag(&mut self, key: &str) -> Result<(), IfSpecError> {
-        match key {
-            "create" => self.create = true,
-            key if KEYS.contains(&key) => {
-                return Err(IfSpecError::NoValue { key: key.to_owned() });
-            }
-            key => return Err(IfSpecError::UnknownKey { key: key.to_owned() }),
+    fn check_key(&self, key: &str) -> Result<(), IfSpecError> {
+        if self.kind.keys().contains(&key) {
+            return Ok(());
         }
+        Err(IfSpecError::UnknownKey { key: key.to_owned(), kind: self.kind })
+    }
+
+    fn set_flag(&mut self, key: &str) -> Result<(), IfSpecError> {
+        self.check_key(key)?;
+        if key != "create" {
+            return Err(IfSpecError::NoValue { key: key.to_owned() });
+        }
+        self.create = true;
         Ok(())
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), IfSpecError> {
+        self.check_key(key)?;
         let bad = || IfSpecError::BadValue { key: key.to_owned(), value: value.to_owned() };
         match key {
             "addr" => self.addrs.push(host_addr(value.parse().map_err(|_| bad())?)?),
@@ -192,11 +275,33 @@ impl IfSpec {
                 let name = fits.then(|| value.to_owned()).ok_or_else(bad)?;
                 once(key, &mut self.name, name)?;
             }
-            "create" => return Err(IfSpecError::CreateValue),
-            key => return Err(IfSpecError::UnknownKey { key: key.to_owned() }),
+            "host" => self.host.push(host_addr(value.parse().map_err(|_| bad())?)?),
+            "offload" => {
+                let known = [("on", Switch::On), ("off", Switch::Off)];
+                once(key, &mut self.offload, one_of(&known, value).ok_or_else(bad)?)?;
+            }
+            "queues" => {
+                let queues = value.parse().ok().filter(|queues| QUEUES.contains(queues));
+                once(key, &mut self.queues, queues.ok_or_else(bad)?)?;
+            }
+            "header" => {
+                let virtio = ("virtio", Header::Virtio);
+                let known = [("none", Header::None), virtio, ("virtio12", Header::Virtio12)];
+                once(key, &mut self.header, one_of(&known, value).ok_or_else(bad)?)?;
+            }
+            "medium" => {
+                let known = [("tap", IfKind::Tap), ("tun", IfKind::Tun)];
+                once(key, &mut self.medium, one_of(&known, value).ok_or_else(bad)?)?;
+            }
+            // `create`: the only key without a value.
+            _ => return Err(IfSpecError::CreateValue),
         }
         Ok(())
     }
+}
+
+fn one_of<T: Copy>(known: &[(&str, T)], value: &str) -> Option<T> {
+    known.iter().find(|(name, _)| *name == value).map(|(_, value)| *value)
 }
 
 fn once<T>(key: &str, slot: &mut Option<T>, value: T) -> Result<(), IfSpecError> {
@@ -230,8 +335,40 @@ fn example(key: &str) -> &'static str {
         "mtu" => "BYTES, 68 to 65535, as in mtu=1500",
         "mac" => "six octets of a station's address, as in mac=02:00:00:00:00:01",
         "name" => "TEXT of at most 32 bytes, as in name=alice",
+        "host" => "ADDRESS/BITS of the host's side, as in host=10.1.0.1/24",
+        "offload" => "on or off",
+        "queues" => "NUMBER, 1 to 256, as in queues=2",
+        "header" => "none, virtio (10 bytes) or virtio12",
+        "medium" => "tap (frames) or tun (IP packets)",
         _ => "VALUE",
     }
+}
+
+const fn what_follows(kind: IfKind) -> &'static str {
+    match kind {
+        IfKind::Shmif => "a path",
+        IfKind::Tap | IfKind::Tun => "a device's name",
+        IfKind::Fd => "a descriptor's number",
+    }
+}
+
+fn kind_hint(kind: &str) -> String {
+    match kind {
+        "sockin" | "host" => "the host's own sockets are --sockin, instead of --if".to_owned(),
+        "virtif" => "write tap:NAME or tun:NAME".to_owned(),
+        kind => nearest(kind, &KINDS.map(IfKind::name), "there are shmif, tap, tun and fd"),
+    }
+}
+
+fn key_hint(key: &str, kind: IfKind) -> String {
+    let others: Vec<&str> =
+        KINDS.iter().filter(|other| other.keys().contains(&key)).map(|kind| kind.name()).collect();
+    if !others.is_empty() {
+        return format!("`{key}` is a key of {}, not of {}", others.join(" and "), kind.name());
+    }
+    let (last, rest) = kind.keys().split_last().expect("every kind has keys");
+    let all = format!("there are {} and {last}", rest.join(", "));
+    format!("unknown key `{key}`: {}", nearest(key, kind.keys(), &all))
 }
 
 /// `did you mean …`, or what else to do if nothing is near.
@@ -295,12 +432,38 @@ mod tests {
     fn kinds_are_told_apart() {
         let error = parse("my.bus").unwrap_err();
         assert_eq!(error, "`my.bus` has no kind: write shmif:my.bus");
-        let error = parse("tap:tap0").unwrap_err();
-        assert_eq!(error, "`tap:` is not built in this version: use shmif:PATH, a bus in a file");
         let error = parse("shmfi:x").unwrap_err();
         assert_eq!(error, "there is no kind of interface `shmfi`: did you mean `shmif`?");
         let error = parse("shmif:").unwrap_err();
         assert_eq!(error, "`shmif:` needs a path: write shmif:my.bus");
+        let error = parse("tap:").unwrap_err();
+        assert_eq!(error, "`tap:` needs a device's name: write tap:tap0");
+        let error = parse("fd:three").unwrap_err();
+        assert_eq!(error, "`three` is no descriptor's number: write fd:3");
+        assert!(parse("fd:99999999999").unwrap_err().contains("write fd:3"));
+        assert!(parse("sockin:x").unwrap_err().contains("--sockin"));
+        assert!(parse("quux:x").unwrap_err().contains("there are shmif, tap, tun and fd"));
+    }
+
+    #[test]
+    fn a_device_has_keys_of_its_own() {
+        let spec =
+            parse("tap:tap0,addr=10.1.0.2/24,host=10.1.0.1/24,offload=off,queues=2,mtu=9000");
+        let spec = spec.unwrap();
+        assert_eq!((spec.kind, spec.queues, spec.mtu), (IfKind::Tap, Some(2), Some(9_000)));
+        assert_eq!((spec.offload, spec.host.len()), (Some(Switch::Off), 1));
+        let spec = parse("fd:3,header=virtio,medium=tun").unwrap();
+        assert_eq!((spec.header, spec.medium), (Some(Header::Virtio), Some(IfKind::Tun)));
+        let error = parse("tap:tap0,create").unwrap_err();
+        assert_eq!(error, "`create` is a key of shmif, not of tap");
+        let error = parse("tun:tun0,mac=02:00:00:00:00:01").unwrap_err();
+        assert_eq!(error, "`mac` is a key of shmif and tap and fd, not of tun");
+        let error = parse("shmif:b,queues=2").unwrap_err();
+        assert_eq!(error, "`queues` is a key of tap and tun, not of shmif");
+        assert!(parse("tap:t,queues=0").unwrap_err().contains("1 to 256"));
+        assert!(parse("tap:t,offload=maybe").unwrap_err().contains("on or off"));
+        assert!(parse("fd:3,header=x").unwrap_err().contains("virtio12"));
+        assert!(parse("fd:3,medium=x").unwrap_err().contains("tun (IP packets)"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod forward;
 pub mod generate;
 pub mod host;
 pub mod ifspec;
+pub mod interface;
 pub mod ls;
 pub mod nc;
 pub mod node;
