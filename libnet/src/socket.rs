@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::errno;
 use crate::time::Instant;
 use crate::wake::{Ready, Registration};
 use std::collections::VecDeque;
@@ -101,6 +103,33 @@ pub enum SendMsg<'a> {
     CopyTo(&'a [IoSlice<'a>], SocketAddr),
     /// As `Owned`, to an address.
     OwnedTo(Bytes, SocketAddr),
+    /// As `Copy`, with what holds for this message alone (`sendmsg(2)` with control messages).
+    With(&'a [IoSlice<'a>], SendControl),
+    /// As `Copy`, of a stream; the last byte is urgent (`MSG_OOB`).
+    Urgent(&'a [IoSlice<'a>]),
+}
+
+/// What holds for one message alone; `None`: as the socket has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct SendControl {
+    /// Where it goes, as `sendto(2)`.
+    pub to: Option<SocketAddr>,
+    /// Traffic class octet: DSCP and ECN (`IP_TOS`, `IPV6_TCLASS`).
+    pub tos: Option<u8>,
+    /// TTL or hop limit, 1..=255 (`IP_TTL`, `IPV6_HOPLIMIT`).
+    pub ttl: Option<u8>,
+    /// Which of our addresses it comes from (`IP_PKTINFO`, `IPV6_PKTINFO`).
+    pub from: Option<IpAddr>,
+    /// The index of the interface that it leaves by (`IP_PKTINFO`, `IPV6_PKTINFO`).
+    pub interface: Option<u32>,
+}
+
+impl SendControl {
+    /// All as the socket has it, to an address if that is given.
+    pub fn to(to: Option<SocketAddr>) -> Self {
+        SendControl { to, ..SendControl::default() }
+    }
 }
 
 /// Where received bytes go.
@@ -118,6 +147,8 @@ pub enum RecvMsg<'a, 'b> {
         /// Receives the buffers, in order.
         out: &'a mut VecDeque<Bytes>,
     },
+    /// The urgent byte of a stream, where it is kept out of line (`MSG_OOB`).
+    Urgent(&'a mut [IoSliceMut<'b>]),
 }
 
 /// What a receive brought.
@@ -130,24 +161,59 @@ pub struct Received {
     pub message_bytes: usize,
     /// Who sent it; `None` for streams.
     pub from: Option<SocketAddr>,
-    /// When the link received it.
+    /// When the link received it; `ZERO` where that is not known (see
+    /// [`SocketOption::ReceiveTime`]).
     pub rx_at: Instant,
-    /// TTL or hop limit of the datagram; 0 for streams.
+    /// TTL or hop limit of the datagram; 0 where it is not known (see
+    /// [`SocketOption::ReceiveTtl`]).
     pub ttl: u8,
-    /// To which of our addresses it was sent.
+    /// Traffic class octet of the datagram: DSCP and ECN (see [`SocketOption::ReceiveTos`]).
+    pub tos: Option<u8>,
+    /// To which of our addresses it was sent (see [`SocketOption::ReceivePacketInfo`]).
     pub to: Option<IpAddr>,
+    /// The index of the interface that it came by (see [`SocketOption::ReceivePacketInfo`]).
+    pub interface: Option<u32>,
 }
 
 impl Received {
     /// `bytes` of a stream.
     pub const fn stream(bytes: usize) -> Self {
-        Received { bytes, message_bytes: bytes, from: None, rx_at: Instant::ZERO, ttl: 0, to: None }
+        Received {
+            bytes,
+            message_bytes: bytes,
+            from: None,
+            rx_at: Instant::ZERO,
+            ttl: 0,
+            tos: None,
+            to: None,
+            interface: None,
+        }
     }
 
     /// A whole datagram.
     pub const fn datagram(bytes: usize, message_bytes: usize, from: SocketAddr) -> Self {
-        Received { bytes, message_bytes, from: Some(from), rx_at: Instant::ZERO, ttl: 0, to: None }
+        Received { message_bytes, from: Some(from), ..Received::stream(bytes) }
     }
+
+    /// Was the message cut to what the buffers hold?
+    pub const fn is_truncated(&self) -> bool {
+        self.message_bytes > self.bytes
+    }
+}
+
+/// What is done with datagrams that are longer than the path's MTU. Source: `ip(7)`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum MtuDiscovery {
+    /// `IP_PMTUDISC_DONT`: DF is never set; they are fragmented, here or on the way.
+    Never,
+    /// `IP_PMTUDISC_WANT`: DF is set on what fits; they are fragmented here.
+    #[default]
+    IfItFits,
+    /// `IP_PMTUDISC_DO`: DF is set; they are refused with `EMSGSIZE`.
+    Always,
+    /// `IP_PMTUDISC_PROBE`: DF is set, and only the interface's MTU counts.
+    Probe,
 }
 
 /// A socket option with its value. Names as in `socket(7)`, `ip(7)`, `tcp(7)`, `udp(7)`.
@@ -194,8 +260,19 @@ pub enum SocketOption {
     ReceiveErrors(bool),
     /// `IPV6_V6ONLY`.
     V6Only(bool),
-    /// `IP_MTU_DISCOVER`: set DF and refuse what does not fit.
-    DontFragment(bool),
+    /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
+    MtuDiscovery(MtuDiscovery),
+    /// `SO_OOBINLINE`: urgent data stay in line.
+    UrgentInline(bool),
+    /// `IP_RECVTTL`, `IPV6_RECVHOPLIMIT`: tell each datagram's TTL. libnetinet always does.
+    ReceiveTtl(bool),
+    /// `IP_RECVTOS`, `IPV6_RECVTCLASS`: tell each datagram's traffic class. libnetinet always does.
+    ReceiveTos(bool),
+    /// `IP_PKTINFO`, `IPV6_RECVPKTINFO`: tell where each datagram went and came by. libnetinet
+    /// always does.
+    ReceivePacketInfo(bool),
+    /// `SO_TIMESTAMPNS`: tell when each datagram came. libnetinet always does.
+    ReceiveTime(bool),
     /// `SO_BINDTODEVICE`, the interface's name; empty: any.
     BindToDevice(String),
 }
@@ -225,7 +302,12 @@ pub enum OptionKey {
     HeaderIncluded,
     ReceiveErrors,
     V6Only,
-    DontFragment,
+    MtuDiscovery,
+    UrgentInline,
+    ReceiveTtl,
+    ReceiveTos,
+    ReceivePacketInfo,
+    ReceiveTime,
     BindToDevice,
 }
 
@@ -279,6 +361,23 @@ pub trait Domain: Send + Sync {
     /// # Errors
     /// `EAGAIN` if there is nothing, `ENOTCONN`, or the pending error.
     fn recv(&self, id: SocketId, msg: RecvMsg<'_, '_>) -> io::Result<Received>;
+
+    /// Has everything before the urgent byte been read (`sockatmark(3)`)?
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, the default, where urgent data are always in line.
+    fn is_at_mark(&self, _id: SocketId) -> io::Result<bool> {
+        Err(errno::not_supported())
+    }
+
+    /// Another descriptor of the socket, where the domain's sockets are the host's; `None`, the
+    /// default: they are not. It shares the socket, which is non-blocking: do not change that.
+    ///
+    /// # Errors
+    /// `EBADF`; `EMFILE` where the process can have no more.
+    fn descriptor(&self, _id: SocketId) -> io::Result<Option<OwnedFd>> {
+        Ok(None)
+    }
 
     /// Closes a direction (`shutdown(2)`).
     ///

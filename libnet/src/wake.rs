@@ -22,7 +22,9 @@ impl Ready {
     pub const HANGUP: Ready = Ready(8);
     /// The peer has closed its sending side.
     pub const READ_CLOSED: Ready = Ready(16);
-    /// Everything.
+    /// Urgent data wait (`POLLPRI`); where the domain has them out of line.
+    pub const URGENT: Ready = Ready(32);
+    /// Everything that every domain tells of; [`URGENT`](Self::URGENT) is asked for by itself.
     pub const ALL: Ready = Ready(31);
 
     /// Holds any of `other`?
@@ -65,7 +67,7 @@ impl BitAnd for Ready {
 
 impl fmt::Debug for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = ["READABLE", "WRITABLE", "ERROR", "HANGUP", "READ_CLOSED"];
+        let names = ["READABLE", "WRITABLE", "ERROR", "HANGUP", "READ_CLOSED", "URGENT"];
         let set = names.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) != 0);
         f.debug_set().entries(set.map(|(_, name)| name)).finish()
     }

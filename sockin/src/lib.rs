@@ -4,15 +4,19 @@
 //! unchanged. Every descriptor is non-blocking. A call that must wait polls its own descriptor;
 //! wakers are served by one thread per value, which sleeps in `epoll_wait(2)`.
 
+mod ancillary;
 mod msg;
 mod options;
 mod poller;
+mod sys;
 mod table;
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -25,8 +29,8 @@ use libnet::wake::{Ready, Registration};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::poller::Poller;
-pub use crate::table::SockinCounters;
-use crate::table::{Entry, Table};
+use crate::table::{Entry, Kind, Table};
+pub use crate::table::{SocketTraffic, SockinCounters};
 
 /// Bounds of a [`Sockin`].
 #[derive(Clone, Debug)]
@@ -68,13 +72,17 @@ impl Sockin {
         Ok(Sockin { table, poller })
     }
 
-    /// What was opened and refused since the start.
+    /// What was opened, carried and refused since the start.
     pub fn counters(&self) -> SockinCounters {
         self.table.counters()
     }
 
-    fn add(&self, fd: OwnedFd, family: Family, ty: SockType) -> io::Result<SocketId> {
-        self.table.insert(Entry::new(fd, family, ty))
+    /// What one socket carried so far.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn traffic(&self, id: SocketId) -> io::Result<SocketTraffic> {
+        Ok(self.table.get(id)?.traffic.read())
     }
 }
 
@@ -96,20 +104,22 @@ impl Domain for Sockin {
             SockType::Raw => SocketType::RAW,
             _ => return Err(errno::protocol_not_supported()),
         };
-        let protocol =
-            std::num::NonZeroU32::new(protocol.0.into()).map(rustix::net::Protocol::from_raw);
+        let number = NonZeroU32::new(protocol.0.into()).map(rustix::net::Protocol::from_raw);
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let fd = rustix::net::socket_with(address_family, socket_type, flags, protocol)?;
-        self.add(fd, family, ty)
+        let fd = rustix::net::socket_with(address_family, socket_type, flags, number);
+        let fd = self.table.count(fd.map_err(io::Error::from))?;
+        self.table.insert(Entry::new(fd, Kind { family, ty, protocol }))
     }
 
     fn bind(&self, id: SocketId, addr: SocketAddr) -> io::Result<()> {
-        Ok(rustix::net::bind(&self.table.get(id)?.fd, &addr)?)
+        let bound = rustix::net::bind(&self.table.get(id)?.fd, &addr);
+        self.table.count(bound.map_err(io::Error::from))
     }
 
     fn listen(&self, id: SocketId, backlog: u32) -> io::Result<()> {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-        Ok(rustix::net::listen(&self.table.get(id)?.fd, backlog)?)
+        let listening = rustix::net::listen(&self.table.get(id)?.fd, backlog);
+        self.table.count(listening.map_err(io::Error::from))
     }
 
     fn accept(&self, id: SocketId) -> io::Result<(SocketId, SocketAddr)> {
@@ -119,19 +129,20 @@ impl Domain for Sockin {
         let (fd, peer) = rustix::net::acceptfrom_with(&listener.fd, flags)?;
         let peer = peer.ok_or_else(errno::not_connected)?;
         let peer = SocketAddr::try_from(peer)?;
-        Ok((self.add(fd, listener.family, listener.ty)?, peer))
+        Ok((self.table.insert(Entry::new(fd, listener.kind))?, peer))
     }
 
     fn connect(&self, id: SocketId, addr: SocketAddr) -> io::Result<()> {
-        Ok(rustix::net::connect(&self.table.get(id)?.fd, &addr)?)
+        let connected = rustix::net::connect(&self.table.get(id)?.fd, &addr);
+        self.table.count(connected.map_err(io::Error::from))
     }
 
     fn send(&self, id: SocketId, msg: SendMsg<'_>) -> io::Result<usize> {
-        msg::send(&*self.table.get(id)?, msg)
+        self.table.count(msg::send(&*self.table.get(id)?, msg))
     }
 
     fn recv(&self, id: SocketId, msg: RecvMsg<'_, '_>) -> io::Result<Received> {
-        msg::recv(&*self.table.get(id)?, msg)
+        self.table.count(msg::recv(&*self.table.get(id)?, msg))
     }
 
     fn shutdown(&self, id: SocketId, how: Shutdown) -> io::Result<()> {
@@ -140,16 +151,31 @@ impl Domain for Sockin {
             Shutdown::Write => rustix::net::Shutdown::Write,
             Shutdown::Both => rustix::net::Shutdown::Both,
         };
-        Ok(rustix::net::shutdown(&self.table.get(id)?.fd, how)?)
+        let shut = rustix::net::shutdown(&self.table.get(id)?.fd, how);
+        self.table.count(shut.map_err(io::Error::from))
     }
 
     fn close(&self, id: SocketId) {
+        let Some(entry) = self.table.remove(id) else { return };
         // A call in another thread may hold the entry; the descriptor closes with the last.
-        drop(self.table.remove(id));
+        entry.closed.store(true, Ordering::SeqCst);
+        self.poller.forget(&entry);
+        poller::interrupt(&entry);
+        let mut wakers = Vec::new();
+        entry.wakers.collect(Ready::HANGUP, &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn is_at_mark(&self, id: SocketId) -> io::Result<bool> {
+        sys::is_at_mark(&self.table.get(id)?.fd)
+    }
+
+    fn descriptor(&self, id: SocketId) -> io::Result<Option<OwnedFd>> {
+        Ok(Some(rustix::io::fcntl_dupfd_cloexec(&self.table.get(id)?.fd, 3)?))
     }
 
     fn set_option(&self, id: SocketId, option: SocketOption) -> io::Result<()> {
-        options::set(&*self.table.get(id)?, option)
+        self.table.count(options::set(&*self.table.get(id)?, option))
     }
 
     fn get_option(&self, id: SocketId, key: OptionKey) -> io::Result<SocketOption> {
@@ -173,7 +199,7 @@ impl Domain for Sockin {
     }
 
     fn ready(&self, id: SocketId) -> io::Result<Ready> {
-        poller::poll(&*self.table.get(id)?, Ready::ALL, Some(Duration::ZERO))
+        poller::poll(&*self.table.get(id)?, Ready::ALL | Ready::URGENT, Some(Duration::ZERO))
     }
 
     fn register(&self, id: SocketId, interest: Ready, waker: &Waker) -> Registration {

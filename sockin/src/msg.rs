@@ -5,54 +5,72 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use libnet::errno;
-use libnet::socket::{Received, RecvMsg, SendMsg, SockType};
+use libnet::socket::{Received, RecvMsg, SendControl, SendMsg};
+use rustix::buffer::spare_capacity;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags};
 
+use crate::ancillary;
 use crate::table::Entry;
 
-pub(crate) fn send(entry: &Entry, msg: SendMsg<'_>) -> io::Result<usize> {
-    match msg {
-        SendMsg::Copy(bufs) => send_slices(entry, bufs, None),
-        SendMsg::Owned(bytes) => send_slices(entry, &[IoSlice::new(&bytes)], None),
-        SendMsg::CopyTo(bufs, addr) => send_slices(entry, bufs, Some(addr)),
-        SendMsg::OwnedTo(bytes, addr) => send_slices(entry, &[IoSlice::new(&bytes)], Some(addr)),
-        _ => Err(errno::not_supported()),
-    }
-}
+/// A broken pipe is an error here, never a signal.
+const SEND: SendFlags = SendFlags::NOSIGNAL;
 
-fn send_slices(entry: &Entry, bufs: &[IoSlice<'_>], to: Option<SocketAddr>) -> io::Result<usize> {
-    // A broken pipe is an error here, never a signal.
-    let flags = SendFlags::NOSIGNAL;
-    let mut control = SendAncillaryBuffer::default();
-    let sent = match to {
-        Some(addr) => rustix::net::sendmsg_addr(&entry.fd, &addr, bufs, &mut control, flags)?,
-        None => rustix::net::sendmsg(&entry.fd, bufs, &mut control, flags)?,
-    };
+pub(crate) fn send(entry: &Entry, msg: SendMsg<'_>) -> io::Result<usize> {
+    let sent = match msg {
+        SendMsg::Copy(bufs) => send_slices(entry, bufs, None, SEND),
+        SendMsg::Owned(bytes) => send_slices(entry, &[IoSlice::new(&bytes)], None, SEND),
+        SendMsg::CopyTo(bufs, addr) => send_slices(entry, bufs, Some(addr), SEND),
+        SendMsg::OwnedTo(bytes, to) => send_slices(entry, &[IoSlice::new(&bytes)], Some(to), SEND),
+        SendMsg::With(bufs, control) if control == SendControl::to(control.to) => {
+            send_slices(entry, bufs, control.to, SEND)
+        }
+        SendMsg::With(bufs, control) => ancillary::send(entry, bufs, control),
+        SendMsg::Urgent(bufs) => send_slices(entry, bufs, None, SEND | SendFlags::OOB),
+        _ => Err(errno::not_supported()),
+    }?;
+    entry.traffic.sent(sent);
     Ok(sent)
 }
 
+fn send_slices(
+    entry: &Entry,
+    bufs: &[IoSlice<'_>],
+    to: Option<SocketAddr>,
+    flags: SendFlags,
+) -> io::Result<usize> {
+    let fd = &entry.fd;
+    Ok(match (bufs, to) {
+        ([one], None) => rustix::net::send(fd, one, flags)?,
+        ([one], Some(to)) => rustix::net::sendto(fd, one, flags, &to)?,
+        (_, None) => rustix::net::sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), flags)?,
+        (_, Some(to)) => {
+            rustix::net::sendmsg_addr(fd, &to, bufs, &mut SendAncillaryBuffer::default(), flags)?
+        }
+    })
+}
+
 pub(crate) fn recv(entry: &Entry, msg: RecvMsg<'_, '_>) -> io::Result<Received> {
-    match msg {
-        RecvMsg::Copy(bufs) => recv_slices(entry, bufs, RecvFlags::empty()),
-        RecvMsg::Peek(bufs) => recv_slices(entry, bufs, RecvFlags::PEEK),
+    let (received, is_consumed) = match msg {
+        RecvMsg::Copy(bufs) => (recv_slices(entry, bufs, RecvFlags::empty())?, true),
+        RecvMsg::Peek(bufs) => (recv_slices(entry, bufs, RecvFlags::PEEK)?, false),
+        RecvMsg::Urgent(bufs) => (recv_slices(entry, bufs, RecvFlags::OOB)?, true),
         RecvMsg::Zero { max_bytes, out } => {
-            let room_bytes = match entry.ty {
-                SockType::Stream => max_bytes.min(MAX_MESSAGE_BYTES),
-                _ => MAX_MESSAGE_BYTES,
+            let (buf, received) = match entry.is_stream() {
+                true => recv_piece(entry, max_bytes.min(MAX_MESSAGE_BYTES))?,
+                false => recv_datagram(entry)?,
             };
-            let mut buf = vec![0; room_bytes];
-            let mut bufs = [IoSliceMut::new(&mut buf)];
-            let received = recv_slices(entry, &mut bufs, RecvFlags::empty())?;
-            buf.truncate(received.bytes);
             // An empty datagram is one all the same; the end of a stream is none.
-            if received.bytes > 0 || entry.ty != SockType::Stream {
-                buf.shrink_to_fit();
+            if received.bytes > 0 || !entry.is_stream() {
                 out.push_back(Bytes::from(buf));
             }
-            Ok(received)
+            (received, true)
         }
-        _ => Err(errno::not_supported()),
+        _ => return Err(errno::not_supported()),
+    };
+    if is_consumed && (received.bytes > 0 || !entry.is_stream()) {
+        entry.traffic.received(received.bytes);
     }
+    Ok(received)
 }
 
 fn recv_slices(
@@ -60,19 +78,63 @@ fn recv_slices(
     bufs: &mut [IoSliceMut<'_>],
     flags: RecvFlags,
 ) -> io::Result<Received> {
-    let mut control = RecvAncillaryBuffer::default();
-    if entry.ty == SockType::Stream {
-        let got = rustix::net::recvmsg(&entry.fd, bufs, &mut control, flags)?;
-        return Ok(Received::stream(got.bytes));
+    let fd = &entry.fd;
+    if entry.is_stream() {
+        let bytes = match bufs {
+            [one] => rustix::net::recv(fd, &mut **one, flags)?.1,
+            _ => rustix::net::recvmsg(fd, bufs, &mut RecvAncillaryBuffer::default(), flags)?.bytes,
+        };
+        return Ok(Received::stream(bytes));
+    }
+    if !entry.asked_for.is_empty() {
+        return ancillary::recv(entry, bufs, flags);
     }
     let room_bytes: usize = bufs.iter().map(|buf| buf.len()).sum();
     // The full length comes back, however short the buffers are. A stream would discard instead.
-    let got = rustix::net::recvmsg(&entry.fd, bufs, &mut control, flags | RecvFlags::TRUNC)?;
-    let bytes = got.bytes.min(room_bytes);
-    let mut received = Received::stream(bytes);
-    received.message_bytes = got.bytes;
-    received.from = got.address.and_then(|addr| SocketAddr::try_from(addr).ok());
+    let flags = flags | RecvFlags::TRUNC;
+    let (message_bytes, from) = match bufs {
+        [one] => {
+            let (_, bytes, from) = rustix::net::recvfrom(fd, &mut **one, flags)?;
+            (bytes, from)
+        }
+        _ => {
+            let mut none = RecvAncillaryBuffer::default();
+            let got = rustix::net::recvmsg(fd, bufs, &mut none, flags)?;
+            (got.bytes, got.address)
+        }
+    };
+    let mut received = Received::stream(message_bytes.min(room_bytes));
+    received.message_bytes = message_bytes;
+    received.from = from.and_then(|addr| SocketAddr::try_from(addr).ok());
     Ok(received)
+}
+
+/// Up to `room_bytes` of a stream, into memory that is not cleared before.
+fn recv_piece(entry: &Entry, room_bytes: usize) -> io::Result<(Vec<u8>, Received)> {
+    let mut buf = Vec::with_capacity(room_bytes);
+    rustix::net::recv(&entry.fd, spare_capacity(&mut buf), RecvFlags::empty())?;
+    buf.shrink_to_fit();
+    let received = Received::stream(buf.len());
+    Ok((buf, received))
+}
+
+/// A datagram, as [`recv_piece`] gives a stream's bytes.
+fn recv_datagram(entry: &Entry) -> io::Result<(Vec<u8>, Received)> {
+    if !entry.asked_for.is_empty() {
+        let mut buf = vec![0; MAX_MESSAGE_BYTES];
+        let mut bufs = [IoSliceMut::new(&mut buf)];
+        let received = ancillary::recv(entry, &mut bufs, RecvFlags::empty())?;
+        buf.truncate(received.bytes);
+        buf.shrink_to_fit();
+        return Ok((buf, received));
+    }
+    let mut buf = Vec::with_capacity(MAX_MESSAGE_BYTES);
+    let (_, _, from) =
+        rustix::net::recvfrom(&entry.fd, spare_capacity(&mut buf), RecvFlags::empty())?;
+    buf.shrink_to_fit();
+    let mut received = Received::stream(buf.len());
+    received.from = from.and_then(|addr| SocketAddr::try_from(addr).ok());
+    Ok((buf, received))
 }
 
 /// The longest datagram there is.

@@ -5,16 +5,36 @@ use std::io;
 use std::time::Duration;
 
 use libnet::errno;
-use libnet::socket::{Family, OptionKey, SocketOption as Opt};
+use libnet::socket::{Family, MtuDiscovery, OptionKey, SocketOption as Opt};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt as nixopt};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 
-use crate::table::Entry;
+use crate::sys;
+use crate::table::{AskedFor, Entry};
 
 /// Sets an option; the host's own error if it refuses, `ENOPROTOOPT` for what it does not have.
 pub(crate) fn set(entry: &Entry, option: Opt) -> io::Result<()> {
+    // Of a stream's bytes nothing is told, whatever the host keeps.
+    let told = match option {
+        _ if entry.is_stream() => None,
+        Opt::ReceiveTtl(on) => Some((AskedFor::TTL, on)),
+        Opt::ReceiveTos(on) => Some((AskedFor::TOS, on)),
+        Opt::ReceivePacketInfo(on) => Some((AskedFor::PACKET_INFO, on)),
+        Opt::ReceiveTime(on) => Some((AskedFor::TIME, on)),
+        _ => None,
+    };
+    set_on_host(entry, option)?;
+    if let Some((what, on)) = told {
+        entry.asked_for.set(what, on);
+    }
+    Ok(())
+}
+
+fn set_on_host(entry: &Entry, option: Opt) -> io::Result<()> {
     let fd = &entry.fd;
     match option {
+        Opt::UrgentInline(on) => sockopt::set_socket_oobinline(fd, on)?,
+        Opt::ReceiveTime(on) => setsockopt(fd, nixopt::ReceiveTimestampns, &on)?,
         Opt::ReuseAddr(on) => sockopt::set_socket_reuseaddr(fd, on)?,
         Opt::ReusePort(on) => sockopt::set_socket_reuseport(fd, on)?,
         Opt::Broadcast(on) => sockopt::set_socket_broadcast(fd, on)?,
@@ -48,8 +68,11 @@ fn set_v4(entry: &Entry, option: &Opt) -> io::Result<()> {
         Opt::Tos(octet) => sockopt::set_ip_tos(fd, octet)?,
         Opt::MulticastTtl(hops) => sockopt::set_ip_multicast_ttl(fd, hops.into())?,
         Opt::MulticastLoop(on) => sockopt::set_ip_multicast_loop(fd, on)?,
-        Opt::DontFragment(true) => sockopt::set_ip_mtu_discover(fd, Ipv4PathMtuDiscovery::DO)?,
-        Opt::DontFragment(false) => sockopt::set_ip_mtu_discover(fd, Ipv4PathMtuDiscovery::DONT)?,
+        Opt::MtuDiscovery(how) => sockopt::set_ip_mtu_discover(fd, to_v4(how)?)?,
+        Opt::HeaderIncluded(on) => sys::set_header_included(fd, on)?,
+        Opt::ReceiveTtl(on) => setsockopt(fd, nixopt::Ipv4RecvTtl, &on)?,
+        Opt::ReceiveTos(on) => setsockopt(fd, nixopt::IpRecvTos, &on)?,
+        Opt::ReceivePacketInfo(on) => setsockopt(fd, nixopt::Ipv4PacketInfo, &on)?,
         _ => return Err(errno::no_such_option()),
     }
     Ok(())
@@ -62,8 +85,10 @@ fn set_v6(entry: &Entry, option: &Opt) -> io::Result<()> {
         Opt::Tos(octet) => sockopt::set_ipv6_tclass(fd, octet.into())?,
         Opt::MulticastTtl(hops) => sockopt::set_ipv6_multicast_hops(fd, hops.into())?,
         Opt::MulticastLoop(on) => sockopt::set_ipv6_multicast_loop(fd, on)?,
-        Opt::DontFragment(true) => sockopt::set_ipv6_mtu_discover(fd, Ipv6PathMtuDiscovery::DO)?,
-        Opt::DontFragment(false) => sockopt::set_ipv6_mtu_discover(fd, Ipv6PathMtuDiscovery::DONT)?,
+        Opt::MtuDiscovery(how) => sockopt::set_ipv6_mtu_discover(fd, to_v6(how)?)?,
+        Opt::ReceiveTtl(on) => setsockopt(fd, nixopt::Ipv6RecvHopLimit, &on)?,
+        Opt::ReceiveTos(on) => setsockopt(fd, nixopt::Ipv6RecvTClass, &on)?,
+        Opt::ReceivePacketInfo(on) => setsockopt(fd, nixopt::Ipv6RecvPacketInfo, &on)?,
         _ => return Err(errno::no_such_option()),
     }
     Ok(())
@@ -73,6 +98,8 @@ fn set_v6(entry: &Entry, option: &Opt) -> io::Result<()> {
 pub(crate) fn get(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
     let fd = &entry.fd;
     Ok(match key {
+        OptionKey::UrgentInline => Opt::UrgentInline(sockopt::socket_oobinline(fd)?),
+        OptionKey::ReceiveTime => Opt::ReceiveTime(getsockopt(fd, nixopt::ReceiveTimestampns)?),
         OptionKey::ReuseAddr => Opt::ReuseAddr(sockopt::socket_reuseaddr(fd)?),
         OptionKey::ReusePort => Opt::ReusePort(sockopt::socket_reuseport(fd)?),
         OptionKey::Broadcast => Opt::Broadcast(sockopt::socket_broadcast(fd)?),
@@ -113,8 +140,16 @@ fn get_v4(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
         OptionKey::Tos => Opt::Tos(sockopt::ip_tos(fd)?),
         OptionKey::MulticastTtl => Opt::MulticastTtl(octet(sockopt::ip_multicast_ttl(fd)?)),
         OptionKey::MulticastLoop => Opt::MulticastLoop(sockopt::ip_multicast_loop(fd)?),
-        OptionKey::DontFragment => {
-            Opt::DontFragment(sockopt::ip_mtu_discover(fd)? == Ipv4PathMtuDiscovery::DO)
+        OptionKey::MtuDiscovery => {
+            let how = sockopt::ip_mtu_discover(fd)?;
+            let all = V4_DISCOVERY.iter().find(|(_, theirs)| *theirs == how);
+            Opt::MtuDiscovery(all.map(|(ours, _)| *ours).ok_or_else(errno::no_such_option)?)
+        }
+        OptionKey::HeaderIncluded => Opt::HeaderIncluded(sys::header_included(fd)?),
+        OptionKey::ReceiveTtl => Opt::ReceiveTtl(getsockopt(fd, nixopt::Ipv4RecvTtl)?),
+        OptionKey::ReceiveTos => Opt::ReceiveTos(getsockopt(fd, nixopt::IpRecvTos)?),
+        OptionKey::ReceivePacketInfo => {
+            Opt::ReceivePacketInfo(getsockopt(fd, nixopt::Ipv4PacketInfo)?)
         }
         _ => return Err(errno::no_such_option()),
     })
@@ -127,15 +162,45 @@ fn get_v6(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
         OptionKey::Tos => Opt::Tos(octet(sockopt::ipv6_tclass(fd)?)),
         OptionKey::MulticastTtl => Opt::MulticastTtl(octet(sockopt::ipv6_multicast_hops(fd)?)),
         OptionKey::MulticastLoop => Opt::MulticastLoop(sockopt::ipv6_multicast_loop(fd)?),
-        OptionKey::DontFragment => {
-            Opt::DontFragment(sockopt::ipv6_mtu_discover(fd)? == Ipv6PathMtuDiscovery::DO)
+        OptionKey::MtuDiscovery => {
+            let how = sockopt::ipv6_mtu_discover(fd)?;
+            let all = V6_DISCOVERY.iter().find(|(_, theirs)| *theirs == how);
+            Opt::MtuDiscovery(all.map(|(ours, _)| *ours).ok_or_else(errno::no_such_option)?)
+        }
+        OptionKey::ReceiveTtl => Opt::ReceiveTtl(getsockopt(fd, nixopt::Ipv6RecvHopLimit)?),
+        OptionKey::ReceiveTos => Opt::ReceiveTos(getsockopt(fd, nixopt::Ipv6RecvTClass)?),
+        OptionKey::ReceivePacketInfo => {
+            Opt::ReceivePacketInfo(getsockopt(fd, nixopt::Ipv6RecvPacketInfo)?)
         }
         _ => return Err(errno::no_such_option()),
     })
 }
 
+const V4_DISCOVERY: [(MtuDiscovery, Ipv4PathMtuDiscovery); 4] = [
+    (MtuDiscovery::Never, Ipv4PathMtuDiscovery::DONT),
+    (MtuDiscovery::IfItFits, Ipv4PathMtuDiscovery::WANT),
+    (MtuDiscovery::Always, Ipv4PathMtuDiscovery::DO),
+    (MtuDiscovery::Probe, Ipv4PathMtuDiscovery::PROBE),
+];
+const V6_DISCOVERY: [(MtuDiscovery, Ipv6PathMtuDiscovery); 4] = [
+    (MtuDiscovery::Never, Ipv6PathMtuDiscovery::DONT),
+    (MtuDiscovery::IfItFits, Ipv6PathMtuDiscovery::WANT),
+    (MtuDiscovery::Always, Ipv6PathMtuDiscovery::DO),
+    (MtuDiscovery::Probe, Ipv6PathMtuDiscovery::PROBE),
+];
+
+fn to_v4(how: MtuDiscovery) -> io::Result<Ipv4PathMtuDiscovery> {
+    let all = V4_DISCOVERY.iter().find(|(ours, _)| *ours == how);
+    all.map(|(_, theirs)| *theirs).ok_or_else(errno::invalid)
+}
+
+fn to_v6(how: MtuDiscovery) -> io::Result<Ipv6PathMtuDiscovery> {
+    let all = V6_DISCOVERY.iter().find(|(ours, _)| *ours == how);
+    all.map(|(_, theirs)| *theirs).ok_or_else(errno::invalid)
+}
+
 fn is_v6(entry: &Entry) -> bool {
-    entry.family == Family::Inet6
+    entry.kind.family == Family::Inet6
 }
 
 fn octet(value: u32) -> u8 {

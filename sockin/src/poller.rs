@@ -9,12 +9,13 @@ use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use libnet::errno;
 use libnet::socket::SocketId;
 use libnet::wake::{Ready, Registration};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, Shutdown};
 
 use crate::table::{Entry, Table};
 
@@ -55,8 +56,9 @@ impl Poller {
         waker: &Waker,
     ) -> Registration {
         let registration = entry.wakers.register(interest, waker);
-        if self.arm(id, entry).is_err() {
-            // The host has no room to watch it: the caller tries again rather than sleep for ever.
+        if self.arm(id, entry).is_err() || entry.is_closed() {
+            // The host has no room to watch it, or it is gone: the caller tries again rather than
+            // sleep for ever.
             waker.wake_by_ref();
         }
         registration
@@ -64,7 +66,8 @@ impl Poller {
 
     fn arm(&self, id: SocketId, entry: &Entry) -> rustix::io::Result<()> {
         let data = EventData::new_u64(u64::from(id.generation) << 32 | u64::from(id.index));
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let flags =
+            EventFlags::IN | EventFlags::PRI | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         let epoll = &self.shared.epoll;
         if !entry.watched.load(Ordering::Acquire) {
             match epoll::add(epoll, &entry.fd, data, flags) {
@@ -78,6 +81,14 @@ impl Poller {
             }
         }
         epoll::modify(epoll, &entry.fd, data, flags)
+    }
+
+    /// Stops watching: another descriptor of the socket may outlive ours.
+    pub(crate) fn forget(&self, entry: &Entry) {
+        if entry.watched.load(Ordering::Acquire) {
+            // Closing it does the same, as long as there is no other descriptor.
+            let _ = epoll::delete(&self.shared.epoll, &entry.fd);
+        }
     }
 }
 
@@ -124,6 +135,7 @@ fn ready_of(flags: EventFlags) -> Ready {
         (EventFlags::ERR, Ready::ERROR),
         (EventFlags::HUP, Ready::HANGUP),
         (EventFlags::RDHUP, Ready::READ_CLOSED),
+        (EventFlags::PRI, Ready::URGENT),
     ];
     let set = table.into_iter().filter(|(flag, _)| flags.contains(*flag));
     set.fold(Ready::NONE, |ready, (_, bit)| ready | bit)
@@ -140,6 +152,9 @@ pub(crate) fn poll(entry: &Entry, interest: Ready, timeout: Option<Duration>) ->
     }
     if interest.intersects(Ready::READ_CLOSED) {
         wanted |= PollFlags::RDHUP;
+    }
+    if interest.intersects(Ready::URGENT) {
+        wanted |= PollFlags::PRI;
     }
     let timeout = timeout.map(|timeout| Timespec {
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
@@ -158,6 +173,7 @@ pub(crate) fn poll(entry: &Entry, interest: Ready, timeout: Option<Duration>) ->
 
 /// As [`poll`], for a thread that would block.
 pub(crate) fn wait(entry: &Entry, interest: Ready, timeout: Option<Duration>) -> io::Result<()> {
+    let _asleep = Asleep::announce(entry)?;
     let ready = poll(entry, interest, timeout)?;
     if ready.contains(Ready::ERROR) {
         // With IP_RECVERR the queue of errors keeps the descriptor ready: a thread that does not
@@ -165,6 +181,40 @@ pub(crate) fn wait(entry: &Entry, interest: Ready, timeout: Option<Duration>) ->
         drain_errors(entry);
     }
     Ok(())
+}
+
+/// A thread asleep in a call to the host, which a close of the socket wakes.
+struct Asleep<'a>(&'a Entry);
+
+impl<'a> Asleep<'a> {
+    /// `EBADF` if it is closed already. Of this and [`interrupt`], one sees what the other wrote.
+    fn announce(entry: &'a Entry) -> io::Result<Self> {
+        entry.sleepers.fetch_add(1, Ordering::SeqCst);
+        let asleep = Asleep(entry);
+        if entry.is_closed() { Err(errno::bad_descriptor()) } else { Ok(asleep) }
+    }
+}
+
+impl Drop for Asleep<'_> {
+    fn drop(&mut self) {
+        self.0.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Wakes whoever sleeps on a socket that was closed. The host does not: to it the descriptor that
+/// they sleep on is open. Shutting down wakes them, and is what a close would do next.
+pub(crate) fn interrupt(entry: &Entry) {
+    if entry.sleepers.load(Ordering::SeqCst) == 0 {
+        return;
+    }
+    let abort = entry.is_stream()
+        && rustix::net::sockopt::socket_linger(&entry.fd)
+            .is_ok_and(|time| time == Some(Duration::ZERO));
+    // Both wake also where they fail, as on a datagram socket without a peer.
+    let _ = match abort {
+        true => rustix::net::connect_unspec(&entry.fd),
+        false => rustix::net::shutdown(&entry.fd, Shutdown::Both),
+    };
 }
 
 /// Empties the queue of `MSG_ERRQUEUE`, at most as many as are there at once.

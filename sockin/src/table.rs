@@ -2,14 +2,14 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use libnet::errno;
-use libnet::socket::{Family, SockType, SocketId};
+use libnet::socket::{Family, Protocol, SockType, SocketId};
 use libnet::wake::WakeSet;
 
-/// What a [`Sockin`](crate::Sockin) opened and refused since its start.
+/// What a [`Sockin`](crate::Sockin) did and refused since its start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct SockinCounters {
@@ -17,22 +17,135 @@ pub struct SockinCounters {
     pub opened: u64,
     /// Sockets refused because the table was full.
     pub refused: u64,
+    /// Calls that the host refused, other than by `EAGAIN` and `EINPROGRESS`.
+    pub errors: u64,
+    /// What the sockets carried, closed ones too.
+    pub traffic: SocketTraffic,
+}
+
+/// What sockets carried. A send or receive that moved data counts as one message: a datagram, or
+/// a piece of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct SocketTraffic {
+    /// Bytes that the host took.
+    pub sent_bytes: u64,
+    /// Sends that the host took.
+    pub sent_messages: u64,
+    /// Bytes that the host gave.
+    pub received_bytes: u64,
+    /// Receives that brought something.
+    pub received_messages: u64,
+}
+
+/// A socket's own counters, so that threads on different sockets do not share a cache line.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    sent_bytes: AtomicU64,
+    sent_messages: AtomicU64,
+    received_bytes: AtomicU64,
+    received_messages: AtomicU64,
+}
+
+impl Traffic {
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.sent_messages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn received(&self, bytes: usize) {
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.received_messages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> SocketTraffic {
+        SocketTraffic {
+            sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
+            sent_messages: self.sent_messages.load(Ordering::Relaxed),
+            received_bytes: self.received_bytes.load(Ordering::Relaxed),
+            received_messages: self.received_messages.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl SocketTraffic {
+    fn add(&mut self, other: SocketTraffic) {
+        let SocketTraffic { sent_bytes, sent_messages, received_bytes, received_messages } = other;
+        self.sent_bytes += sent_bytes;
+        self.sent_messages += sent_messages;
+        self.received_bytes += received_bytes;
+        self.received_messages += received_messages;
+    }
+}
+
+/// What of each datagram the caller asked to be told; a set.
+#[derive(Debug, Default)]
+pub(crate) struct AskedFor(AtomicU8);
+
+impl AskedFor {
+    pub(crate) const TTL: u8 = 1;
+    pub(crate) const TOS: u8 = 2;
+    pub(crate) const PACKET_INFO: u8 = 4;
+    pub(crate) const TIME: u8 = 8;
+
+    pub(crate) fn set(&self, what: u8, on: bool) {
+        if on {
+            self.0.fetch_or(what, Ordering::Relaxed);
+        } else {
+            self.0.fetch_and(!what, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
 }
 
 /// A socket: its descriptor, and who waits for it.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) fd: OwnedFd,
-    pub(crate) family: Family,
-    pub(crate) ty: SockType,
+    pub(crate) kind: Kind,
     pub(crate) wakers: WakeSet,
+    pub(crate) traffic: Traffic,
+    pub(crate) asked_for: AskedFor,
     /// Known to the epoll descriptor.
     pub(crate) watched: AtomicBool,
+    /// Given up by its owner; calls that hold it still end soon.
+    pub(crate) closed: AtomicBool,
+    /// Threads asleep in a call to the host. Only then does a close have to wake them.
+    pub(crate) sleepers: AtomicU32,
+}
+
+/// What a socket speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Kind {
+    pub(crate) family: Family,
+    pub(crate) ty: SockType,
+    pub(crate) protocol: Protocol,
 }
 
 impl Entry {
-    pub(crate) fn new(fd: OwnedFd, family: Family, ty: SockType) -> Self {
-        Entry { fd, family, ty, wakers: WakeSet::new(), watched: AtomicBool::new(false) }
+    pub(crate) fn new(fd: OwnedFd, kind: Kind) -> Self {
+        Entry {
+            fd,
+            kind,
+            wakers: WakeSet::new(),
+            traffic: Traffic::default(),
+            asked_for: AskedFor::default(),
+            watched: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            sleepers: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        self.kind.ty == SockType::Stream
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        // SeqCst: see `sleepers`, whose two sides look at each other's word.
+        self.closed.load(Ordering::SeqCst)
     }
 }
 
@@ -44,12 +157,15 @@ pub(crate) struct Table {
     max_sockets: u32,
     opened: AtomicU64,
     refused: AtomicU64,
+    errors: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Slots {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// What sockets carried that are closed now.
+    carried: SocketTraffic,
 }
 
 #[derive(Debug)]
@@ -65,6 +181,7 @@ impl Table {
             max_sockets,
             opened: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
         }
     }
 
@@ -107,14 +224,33 @@ impl Table {
         let entry = slot.entry.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         slots.free.push(id.index);
+        slots.carried.add(entry.traffic.read());
         Some(entry)
     }
 
     pub(crate) fn counters(&self) -> SockinCounters {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let mut traffic = slots.carried;
+        for entry in slots.slots.iter().filter_map(|slot| slot.entry.as_ref()) {
+            traffic.add(entry.traffic.read());
+        }
         SockinCounters {
             opened: self.opened.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
+            traffic,
         }
+    }
+
+    /// Counts what the host refused; the result as it is.
+    pub(crate) fn count<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result
+            && !errno::is_would_block(error)
+            && !errno::is_in_progress(error)
+        {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        result
     }
 
     fn refuse(&self) -> io::Error {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use libnet::net::UdpSocket;
-use libnet::socket::SocketOption;
+use libnet::socket::{MtuDiscovery, SocketOption};
 use libnet::world::{LinkConfig, Segment, World};
 use libnet::{InterfaceSpec, MacAddr};
 use libnetinet::InetConfig;
@@ -312,7 +312,10 @@ fn identifications_of_datagrams_that_may_be_cut_differ() {
 fn what_must_not_be_cut_is_not_cut() {
     let rig = Rig::new();
     let socket = socket(&rig);
-    socket.socket().set_option(SocketOption::DontFragment(true)).expect("an option of UDP");
+    socket
+        .socket()
+        .set_option(SocketOption::MtuDiscovery(MtuDiscovery::Always))
+        .expect("an option of UDP");
     let error = socket.send_to(&[0; 2_000], SocketAddr::from((PEER, 7))).expect_err("too long");
     assert_eq!(error.raw_os_error(), Some(90), "EMSGSIZE");
     socket.send_to(&[0; 1_000], SocketAddr::from((PEER, 7))).expect("it fits");

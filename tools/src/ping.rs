@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use libnet::net::Socket;
-use libnet::socket::SocketOption;
+use libnet::socket::{MtuDiscovery, SocketOption};
 use libnet::{Family, Instant, Protocol, SockType};
 use rumpnet::Stack;
 use rustix::io::Errno;
@@ -535,7 +535,13 @@ fn open(args: &PingArgs, stack: &Stack) -> Result<Socket, Failure> {
         .map_err(wrong("cannot make a socket for ICMP"))?;
     let mut options = Vec::new();
     options.extend(args.ttl.map(SocketOption::Ttl));
-    options.extend(args.mtu_discovery.map(|hint| SocketOption::DontFragment(hint == MtuHint::Do)));
+    options.extend(args.mtu_discovery.map(|hint| {
+        SocketOption::MtuDiscovery(match hint {
+            MtuHint::Do => MtuDiscovery::Always,
+            MtuHint::Want => MtuDiscovery::IfItFits,
+            MtuHint::Dont => MtuDiscovery::Never,
+        })
+    }));
     if args.broadcast {
         options.push(SocketOption::Broadcast(true));
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +11,9 @@ use std::time::Duration;
 use super::SocketLayer;
 use crate::driver::Signal;
 use crate::errno;
-use crate::socket::{Domain, OptionKey, Received, RecvMsg, SendMsg, SocketId, SocketOption};
+use crate::socket::{
+    Domain, OptionKey, Received, RecvMsg, SendControl, SendMsg, SocketId, SocketOption,
+};
 use crate::time::Instant;
 use crate::wake::Ready;
 
@@ -140,6 +143,50 @@ impl Socket {
     pub fn send_to(&self, buf: &[u8], addr: SocketAddr) -> io::Result<usize> {
         let bufs = [IoSlice::new(buf)];
         self.block_on_write(|| self.domain.send(self.id, SendMsg::CopyTo(&bufs, addr)))
+    }
+
+    /// Sends a message with what holds for it alone: its address, TTL, traffic class, source.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); `EOPNOTSUPP` for what the domain has not.
+    pub fn send_with(&self, bufs: &[IoSlice<'_>], control: SendControl) -> io::Result<usize> {
+        self.block_on_write(|| self.domain.send(self.id, SendMsg::With(bufs, control)))
+    }
+
+    /// Sends, the last byte being urgent (`MSG_OOB`).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); `EOPNOTSUPP` where the domain or the type has no urgent data.
+    pub fn send_urgent(&self, buf: &[u8]) -> io::Result<usize> {
+        let bufs = [IoSlice::new(buf)];
+        self.block_on_write(|| self.domain.send(self.id, SendMsg::Urgent(&bufs)))
+    }
+
+    /// Receives the urgent byte; never waits.
+    ///
+    /// # Errors
+    /// As [`Domain::recv`]; `EINVAL` if there is none, or it is in line; `WouldBlock` if it was
+    /// announced and has not come; `EOPNOTSUPP` as [`send_urgent`](Self::send_urgent).
+    pub fn recv_urgent(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut bufs = [IoSliceMut::new(buf)];
+        Ok(self.domain.recv(self.id, RecvMsg::Urgent(&mut bufs))?.bytes)
+    }
+
+    /// Has everything before the urgent byte been read?
+    ///
+    /// # Errors
+    /// As [`Domain::is_at_mark`].
+    pub fn is_at_mark(&self) -> io::Result<bool> {
+        self.domain.is_at_mark(self.id)
+    }
+
+    /// Another descriptor of the socket, for an event loop of the caller's; `None` where the
+    /// domain's sockets are not the host's. It is non-blocking, and must stay so.
+    ///
+    /// # Errors
+    /// As [`Domain::descriptor`].
+    pub fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
+        self.domain.descriptor(self.id)
     }
 
     /// Receives; waits for something if blocking. 0 bytes of a stream are its end.

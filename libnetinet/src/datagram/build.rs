@@ -7,7 +7,7 @@ use bytes::Bytes;
 use libnet::checksum::Sum;
 use libnet::errno;
 use libnet::packet::{Checksum, Packet};
-use libnet::socket::Protocol;
+use libnet::socket::{MtuDiscovery, Protocol};
 
 use super::{Kind, Options};
 use crate::icmp::message::{HEADER_BYTES as ICMP_BYTES, IcmpHeader, IcmpType};
@@ -97,7 +97,9 @@ fn finish(
 ) -> io::Result<Packet> {
     let total = packet.len() + HEADER_BYTES;
     let fits = total <= path.mtu as usize;
-    if total > MAX_PACKET_BYTES || (options.dont_fragment && !fits) {
+    // DEVIATES ip(7): probing keeps to the path's MTU too.
+    let whole = matches!(options.mtu_discovery, MtuDiscovery::Always | MtuDiscovery::Probe);
+    if total > MAX_PACKET_BYTES || (whole && !fits) {
         return Err(errno::message_too_long());
     }
     let (IpAddr::V4(src), IpAddr::V4(dst)) = (path.src, path.dst) else {
@@ -107,8 +109,8 @@ fn finish(
     header.ttl = if path.reach == Reach::Multicast { options.multicast_ttl } else { options.ttl };
     header.tos = options.tos;
     // RFC 1191 §3: what fits is sent unfragmentable, so that routers tell us of smaller links.
-    header.dont_fragment = fits;
-    if !fits {
+    header.dont_fragment = fits && options.mtu_discovery != MtuDiscovery::Never;
+    if !header.dont_fragment {
         // RFC 6864 §4.3: only what can be fragmented needs an identification.
         header.ident = wide.identifiers.next(src, dst, protocol);
     }

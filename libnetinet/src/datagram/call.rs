@@ -1,12 +1,14 @@
 //! What a caller asks of a datagram socket: bind, connect, send, close.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use libnet::errno;
-use libnet::socket::{Family, SendMsg, SocketOption};
+use libnet::iface::IfIndex;
+use libnet::socket::{Family, SendControl, SendMsg, SocketOption};
 use libnet::time::Instant;
 
 use super::build::build;
@@ -85,23 +87,25 @@ impl Inet {
 
     /// `send(2)` and `sendto(2)`.
     pub(crate) fn datagram_send(&self, socket: &Shared, msg: SendMsg<'_>) -> io::Result<usize> {
-        let (data, to) = match msg {
-            SendMsg::Copy(bufs) => (gather(bufs)?, None),
-            SendMsg::CopyTo(bufs, to) => (gather(bufs)?, Some(to)),
-            SendMsg::Owned(data) => (data, None),
-            SendMsg::OwnedTo(data, to) => (data, Some(to)),
+        let (data, control) = match msg {
+            SendMsg::Copy(bufs) => (gather(bufs)?, SendControl::to(None)),
+            SendMsg::CopyTo(bufs, to) => (gather(bufs)?, SendControl::to(Some(to))),
+            SendMsg::Owned(data) => (data, SendControl::to(None)),
+            SendMsg::OwnedTo(data, to) => (data, SendControl::to(Some(to))),
+            SendMsg::With(bufs, control) => (gather(bufs)?, control),
             _ => return Err(errno::not_supported()),
         };
         let len = data.len();
         if len > MAX_PACKET_BYTES {
             return Err(errno::message_too_long());
         }
-        let (packet, mut path) = self.prepare(socket, data, to)?;
+        let (packet, mut path) = self.prepare(socket, data, control)?;
         let known = path.neighbour.is_some();
         self.engine().with_shard(COMMON as usize, |shard, now| {
             shard.send_datagram(now, socket, &mut path, packet)
         })?;
-        if !known && path.neighbour.is_some() {
+        let usual = control.from.is_none() && control.interface.is_none();
+        if !known && usual && path.neighbour.is_some() {
             let mut state = socket.state();
             if state.path.as_ref().is_none_or(|old| old.dst == path.dst) {
                 state.path = Some(path);
@@ -157,12 +161,12 @@ impl Inet {
         &self,
         socket: &Shared,
         data: Bytes,
-        to: Option<SocketAddr>,
+        control: SendControl,
     ) -> io::Result<(libnet::Packet, Path)> {
         let wide = self.wide();
         let now = self.engine().driver().now();
         let mut state = socket.state();
-        let remote = to.or(state.remote).ok_or_else(errno::destination_required)?;
+        let remote = control.to.or(state.remote).ok_or_else(errno::destination_required)?;
         check_family(socket, remote.ip())?;
         if socket.kind == Kind::Udp && remote.port() == 0 {
             return Err(errno::invalid());
@@ -180,25 +184,63 @@ impl Inet {
             state = socket.state();
         }
         let dst = or_ourselves(remote.ip());
-        let cached = state.path.as_ref().filter(|path| path.dst == dst && path.is_valid(wide, now));
+        let state = &mut *state;
+        let (options, from) = self.with_control(&state.options, control)?;
+        let usual = from.is_none() && control.interface.is_none();
+        let cached =
+            state.path.as_ref().filter(|path| usual && path.dst == dst && path.is_valid(wide, now));
         let path = match cached {
             Some(path) => path.clone(),
             None => {
                 let local = state.local.ip();
                 let fixed = state.bound || state.remote.is_some();
                 let usable = fixed && !local.is_unspecified() && wide.view().is_local(local);
-                let path = find_path(wide, now, dst, usable.then_some(local), &state.options)?;
-                state.path = Some(path.clone());
+                let src = from.or(usable.then_some(local));
+                let path = find_path(wide, now, dst, src, &options)?;
+                if usual {
+                    state.path = Some(path.clone());
+                }
                 path
             }
         };
-        check_broadcast(&path, &state.options)?;
-        let (port, options) = (state.local.port(), &state.options);
-        let packet = build(wide, socket.kind, options, port, remote, &path, data)?;
+        check_broadcast(&path, &options)?;
+        let port = state.local.port();
+        let packet = build(wide, socket.kind, &options, port, remote, &path, data)?;
         if socket.kind == Kind::Udp {
             bump(&wide.counters.udp_out);
         }
         Ok((packet, path))
+    }
+}
+
+impl Inet {
+    /// The socket's options with what a message changes in them, and where that comes from.
+    fn with_control<'a>(
+        &self,
+        options: &'a Options,
+        control: SendControl,
+    ) -> io::Result<(Cow<'a, Options>, Option<IpAddr>)> {
+        if control == SendControl::to(control.to) {
+            return Ok((Cow::Borrowed(options), None));
+        }
+        let wide = self.wide();
+        if control.ttl == Some(0) {
+            return Err(errno::invalid());
+        }
+        // ip(7), IP_PKTINFO: a source that is not ours, and an interface that is not there.
+        if control.from.is_some_and(|from| !wide.view().is_local(from)) {
+            return Err(errno::invalid());
+        }
+        let mut options = options.clone();
+        options.tos = control.tos.unwrap_or(options.tos);
+        options.ttl = control.ttl.unwrap_or(options.ttl);
+        options.multicast_ttl = control.ttl.unwrap_or(options.multicast_ttl);
+        if let Some(index) = control.interface {
+            let index = IfIndex(index);
+            let iface = self.engine().interface(index).ok_or_else(errno::no_device)?;
+            options.iface = Some((index, iface.name.clone()));
+        }
+        Ok((Cow::Owned(options), control.from))
     }
 }
 

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use libnet::errno;
 use libnet::iface::IfIndex;
 use libnet::packet::Packet;
-use libnet::socket::{Family, Protocol, Received, RecvMsg, SocketId};
+use libnet::socket::{Family, MtuDiscovery, Protocol, Received, RecvMsg, SocketId};
 use libnet::time::Instant;
 use libnet::wake::{Ready, WakeSet};
 
 use crate::config::DatagramConfig;
 use crate::error::{Severity, SocketError};
 use crate::icmp::input::IcmpError;
+use crate::ipv4::input::IpMeta;
 use crate::path::Path;
 use crate::wide::lock;
 
@@ -81,7 +82,7 @@ pub(crate) struct Options {
     pub(crate) reuse_port: bool,
     pub(crate) broadcast: bool,
     pub(crate) header_included: bool,
-    pub(crate) dont_fragment: bool,
+    pub(crate) mtu_discovery: MtuDiscovery,
     pub(crate) receive_errors: bool,
     pub(crate) multicast_loop: bool,
     pub(crate) ttl: u8,
@@ -90,6 +91,16 @@ pub(crate) struct Options {
     pub(crate) receive_bytes: u32,
     pub(crate) send_bytes: u32,
     pub(crate) iface: Option<(IfIndex, String)>,
+    pub(crate) asked_for: AskedFor,
+}
+
+/// What the caller asked to be told of each datagram. We tell all of it always.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AskedFor {
+    pub(crate) ttl: bool,
+    pub(crate) tos: bool,
+    pub(crate) packet_info: bool,
+    pub(crate) time: bool,
 }
 
 /// A datagram that waits to be received.
@@ -98,6 +109,8 @@ pub(crate) struct Datagram {
     pub(crate) from: SocketAddr,
     pub(crate) to: IpAddr,
     pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    pub(crate) iface: IfIndex,
     pub(crate) rx_at: Instant,
 }
 
@@ -121,7 +134,8 @@ impl DatagramSocket {
             reuse_port: false,
             broadcast: false,
             header_included: kind == Kind::Raw(raw::IPPROTO_RAW),
-            dont_fragment: false,
+            mtu_discovery: MtuDiscovery::IfItFits,
+            asked_for: AskedFor::default(),
             receive_errors: false,
             multicast_loop: true,
             ttl,
@@ -301,10 +315,17 @@ impl State {
 }
 
 impl Datagram {
+    pub(crate) fn new(data: Bytes, from: SocketAddr, meta: &IpMeta, rx_at: Instant) -> Self {
+        let IpMeta { dst: to, ttl, tos, iface, .. } = *meta;
+        Datagram { data, from, to, ttl, tos, iface, rx_at }
+    }
+
     fn received(&self, bytes: usize) -> Received {
         let mut received = Received::datagram(bytes, self.data.len(), self.from);
         received.rx_at = self.rx_at;
         received.ttl = self.ttl;
+        received.tos = Some(self.tos);
+        received.interface = Some(self.iface.0);
         received.to = Some(self.to);
         received
     }

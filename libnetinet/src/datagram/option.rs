@@ -27,7 +27,11 @@ impl DatagramSocket {
             SocketOption::ReusePort(on) => options.reuse_port = on,
             SocketOption::Broadcast(on) => options.broadcast = on,
             SocketOption::ReceiveErrors(on) => options.receive_errors = on,
-            SocketOption::DontFragment(on) => options.dont_fragment = on,
+            SocketOption::MtuDiscovery(how) => options.mtu_discovery = how,
+            SocketOption::ReceiveTtl(on) => options.asked_for.ttl = on,
+            SocketOption::ReceiveTos(on) => options.asked_for.tos = on,
+            SocketOption::ReceivePacketInfo(on) => options.asked_for.packet_info = on,
+            SocketOption::ReceiveTime(on) => options.asked_for.time = on,
             SocketOption::MulticastLoop(on) => options.multicast_loop = on,
             SocketOption::MulticastTtl(ttl) => options.multicast_ttl = ttl,
             SocketOption::Tos(tos) => options.tos = tos,
@@ -61,7 +65,13 @@ impl DatagramSocket {
             OptionKey::ReusePort => SocketOption::ReusePort(options.reuse_port),
             OptionKey::Broadcast => SocketOption::Broadcast(options.broadcast),
             OptionKey::ReceiveErrors => SocketOption::ReceiveErrors(options.receive_errors),
-            OptionKey::DontFragment => SocketOption::DontFragment(options.dont_fragment),
+            OptionKey::MtuDiscovery => SocketOption::MtuDiscovery(options.mtu_discovery),
+            OptionKey::ReceiveTtl => SocketOption::ReceiveTtl(options.asked_for.ttl),
+            OptionKey::ReceiveTos => SocketOption::ReceiveTos(options.asked_for.tos),
+            OptionKey::ReceivePacketInfo => {
+                SocketOption::ReceivePacketInfo(options.asked_for.packet_info)
+            }
+            OptionKey::ReceiveTime => SocketOption::ReceiveTime(options.asked_for.time),
             OptionKey::MulticastLoop => SocketOption::MulticastLoop(options.multicast_loop),
             OptionKey::MulticastTtl => SocketOption::MulticastTtl(options.multicast_ttl),
             OptionKey::Tos => SocketOption::Tos(options.tos),

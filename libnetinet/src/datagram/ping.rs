@@ -18,8 +18,7 @@ impl Shard {
         // RFC 1122 §3.2.2.6: replies MUST be passed to who asked; raw sockets have theirs.
         let Some(socket) = self.wide.ping.find(local, remote, meta.iface) else { return };
         let data = data_of(&packet, meta.header_bytes);
-        let datagram =
-            Datagram { data, from: remote, to: meta.dst, ttl: meta.ttl, rx_at: packet.rx_at };
+        let datagram = Datagram::new(data, remote, meta, packet.rx_at);
         if socket.deliver(datagram, &mut self.wakes) == Delivery::Full {
             self.drop_packet(DropReason::SocketBufferFull);
         }

@@ -97,13 +97,8 @@ impl Shard {
             if !takes {
                 continue;
             }
-            let datagram = Datagram {
-                data: data.clone(),
-                from: SocketAddr::new(meta.src, 0),
-                to: meta.dst,
-                ttl: meta.ttl,
-                rx_at: packet.rx_at,
-            };
+            let from = SocketAddr::new(meta.src, 0);
+            let datagram = Datagram::new(data.clone(), from, meta, packet.rx_at);
             if socket.deliver(datagram, &mut self.wakes) == Delivery::Full {
                 self.drop_packet(DropReason::SocketBufferFull);
             }

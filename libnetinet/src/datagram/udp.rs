@@ -72,8 +72,7 @@ impl Shard {
         let step = packet.gso.map_or(usize::MAX, |gso| usize::from(gso.segment_bytes.get()));
         loop {
             let piece = data.split_to(data.len().min(step));
-            let datagram =
-                Datagram { data: piece, from, to: meta.dst, ttl: meta.ttl, rx_at: packet.rx_at };
+            let datagram = Datagram::new(piece, from, meta, packet.rx_at);
             match socket.deliver(datagram, &mut self.wakes) {
                 Delivery::Queued => bump(&self.wide.counters.udp_in),
                 Delivery::Full => self.drop_packet(DropReason::SocketBufferFull),

@@ -18,8 +18,7 @@ use crate::path::{Path, Wanted};
 use crate::snapshot::SocketEntry;
 use crate::sockets::Socket;
 use crate::tcp::{
-    Accepted, ConnectFrom, FourTuple, Linger, Listener, RecvInto, SendError, State as TcpState,
-    TcpInfo,
+    Accepted, ConnectFrom, FourTuple, Linger, Listener, RecvInto, State as TcpState, TcpInfo,
 };
 
 type Shared = Arc<StreamSocket>;
@@ -274,17 +273,19 @@ impl Inet {
         let Role::Connection(place, _) = socket.role() else { return Err(errno::broken_pipe()) };
         let sent = self.engine().with_shard(place.shard, |core, now| {
             let tcp = core.tcp_mut();
-            match msg {
-                SendMsg::Copy(slices) | SendMsg::CopyTo(slices, _) => {
+            let sent = match msg {
+                SendMsg::Copy(slices) | SendMsg::CopyTo(slices, _) | SendMsg::With(slices, _) => {
                     tcp.send(now, place.conn, slices)
                 }
                 SendMsg::Owned(mut data) | SendMsg::OwnedTo(mut data, _) => {
                     tcp.send_shared(now, place.conn, &mut data)
                 }
-                _ => Err(SendError::WouldBlock),
-            }
+                _ => return None,
+            };
+            Some(sent)
         });
-        Ok(sent?)
+        // RFC 6093 §5: new applications should not use urgent data; we receive them in line.
+        Ok(sent.ok_or_else(errno::not_supported)??)
     }
 
     /// `recv(2)`.

@@ -8,7 +8,7 @@ use libnet::iface::InterfaceSpec;
 use libnet::packet::Packet;
 use libnet::route::{Route, RouteKind};
 use libnet::socket::{
-    Domain, Family, OptionKey, Protocol, RecvMsg, SendMsg, SockType, SocketOption,
+    Domain, Family, MtuDiscovery, OptionKey, Protocol, RecvMsg, SendMsg, SockType, SocketOption,
 };
 use libnet::stats::DropReason;
 use libnet::wake::Ready;
@@ -324,7 +324,7 @@ fn a_smaller_path_is_learned_and_forgotten() {
     net.run_ms(10);
     let fragments = net.frames().iter().filter(|f| is_ip(f, Protocol::UDP)).count();
     assert_eq!(fragments, 2);
-    a.inet.set_option(socket, SocketOption::DontFragment(true)).unwrap();
+    a.inet.set_option(socket, SocketOption::MtuDiscovery(MtuDiscovery::Always)).unwrap();
     assert_eq!(errno(a.send(socket, &[7; 1_400])), EMSGSIZE);
     net.run_ms(700_000);
     a.send(socket, &[7; 1_400]).unwrap();

@@ -1,5 +1,6 @@
 //! Tests of whole stacks on a segment, in virtual time.
 
+mod ancillary;
 mod basics;
 mod datagrams;
 mod garbage;

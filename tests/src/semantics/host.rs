@@ -152,7 +152,7 @@ impl Sock for HostSock {
     }
 
     fn ready(&self) -> io::Result<Ready> {
-        let all = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP;
+        let all = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP | PollFlags::PRI;
         let mut fds = [PollFd::new(&self.0, all)];
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
         let got = fds[0].revents();
@@ -163,6 +163,7 @@ impl Sock for HostSock {
             (PollFlags::ERR, Ready::ERROR),
             (PollFlags::HUP, Ready::HANGUP),
             (PollFlags::RDHUP, Ready::READ_CLOSED),
+            (PollFlags::PRI, Ready::URGENT),
         ] {
             if got.contains(flag) {
                 ready |= meaning;

@@ -8,9 +8,9 @@ use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use libnet::socket::{Family, OptionKey, Protocol, SockType, SocketOption};
+use libnet::Ready;
+use libnet::socket::{Family, OptionKey, Protocol, Received, SockType, SocketOption};
 use libnet::wake::Registration;
-use libnet::{Ready, errno};
 use rumpnet::{BusConfig, InetConfig, Shmif, Socket, Stack};
 
 use super::net::{Got, How, Net, Side, Sock, Watch};
@@ -96,7 +96,7 @@ impl Sock for NodeSock {
 
     fn send(&self, data: &[u8], how: How) -> io::Result<usize> {
         match how {
-            How::Urgent => Err(errno::not_supported()),
+            How::Urgent => self.0.send_urgent(data),
             _ => self.0.send(data),
         }
     }
@@ -109,7 +109,7 @@ impl Sock for NodeSock {
         let received = match how {
             How::Plain => self.0.recv_msg(&mut [io::IoSliceMut::new(buf)])?,
             How::Peek => self.0.peek_msg(buf)?,
-            How::Urgent => return Err(errno::not_supported()),
+            How::Urgent => Received::stream(self.0.recv_urgent(buf)?),
         };
         let (bytes, message_bytes, from) = (received.bytes, received.message_bytes, received.from);
         Ok(Got { bytes, message_bytes, from })

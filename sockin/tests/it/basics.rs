@@ -6,15 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libnet::driver::Signal;
-use libnet::driver::threads::ThreadDriver;
-use libnet::net::SocketLayer;
 use libnet::socket::{Domain, Family, Protocol, SockType};
 use libnet::wake::Ready;
 use sockin::{Sockin, SockinConfig};
 
-fn layer(domain: &Arc<Sockin>) -> SocketLayer {
-    SocketLayer::new(vec![domain.clone()], ThreadDriver::new(), Box::new(())).unwrap()
-}
+use crate::layer;
 
 #[test]
 fn a_stream_carries_both_directions_and_half_closes() {
