@@ -1,5 +1,7 @@
 //! Two stacks in one process, in virtual time, over a link that loses one frame in twenty:
 //! `cargo run --example virtual_time -- [SEED]`. The same seed gives the same run.
+//!
+//! The host's sockets keep no virtual time: `--sockin` is refused, and says so.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -12,7 +14,12 @@ use rumpnet::{InterfaceSpec, Stack};
 const BYTES: usize = 1 << 20;
 
 fn main() -> io::Result<()> {
-    let seed = std::env::args().nth(1).and_then(|arg| arg.parse().ok()).unwrap_or(1);
+    let arg = std::env::args().nth(1);
+    if arg.as_deref() == Some("--sockin") {
+        eprintln!("virtual_time: the host's sockets keep no virtual time; run it without --sockin");
+        std::process::exit(2);
+    }
+    let seed = arg.and_then(|arg| arg.parse().ok()).unwrap_or(1);
     let world = World::new(seed);
     let mut bad = Impairments::default();
     bad.loss = Loss::Random(0.05);

@@ -173,9 +173,7 @@ impl<'a> Run<'a> {
         stack: &'a Stack,
         interrupts: Interrupts,
     ) -> Result<Self, Failure> {
-        let socket = open(args, stack)?;
-        let mut id = [0; 2];
-        getrandom::fill(&mut id).map_err(|error| Failure::doing("no entropy", &error))?;
+        let (socket, id) = open(args, stack)?;
         let size = args.size as usize;
         let payload = match &args.pattern {
             Some(Pattern(bytes)) => bytes.iter().copied().cycle().take(size).collect(),
@@ -188,7 +186,7 @@ impl<'a> Run<'a> {
             socket,
             output: Output::new(),
             interrupts,
-            id: u16::from_be_bytes(id),
+            id,
             payload,
             flight: Flight::new(),
             stats: Stats::default(),
@@ -525,15 +523,30 @@ impl<'a> Run<'a> {
     }
 }
 
-fn open(args: &PingArgs, stack: &Stack) -> Result<Socket, Failure> {
+/// A socket for echoes, and the identifier that they have.
+fn open(args: &PingArgs, stack: &Stack) -> Result<(Socket, u16), Failure> {
     let wrong =
         |what: &'static str| move |error: io::Error| Failure::doing(what, &host::plain(&error));
     let family = Family::of(&args.destination);
     let protocol = if args.destination.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 };
-    let socket = stack
-        .socket(family, SockType::Raw, protocol)
-        .map_err(wrong("cannot make a socket for ICMP"))?;
-    let mut options = Vec::new();
+    // The host's raw sockets need a privilege that its ping sockets do not.
+    let (socket, is_raw) = match stack.socket(family, SockType::Raw, protocol) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            (stack.socket(family, SockType::Datagram, protocol), false)
+        }
+        made => (made, true),
+    };
+    let socket = socket.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                ": the host allows it with CAP_NET_RAW, or to the groups of the sysctl \
+                 net.ipv4.ping_group_range"
+            }
+            _ => "",
+        };
+        Failure::new(format!("cannot make a socket for ICMP: {}{hint}", host::plain(&error)))
+    })?;
+    let mut options = vec![SocketOption::ReceiveTtl(true), SocketOption::ReceiveTime(true)];
     options.extend(args.ttl.map(SocketOption::Ttl));
     options.extend(args.mtu_discovery.map(|hint| {
         SocketOption::MtuDiscovery(match hint {
@@ -557,5 +570,16 @@ fn open(args: &PingArgs, stack: &Stack) -> Result<Socket, Failure> {
         let what = format!("cannot set {option:?}");
         socket.set_option(option).map_err(|error| Failure::doing(what, &host::plain(&error)))?;
     }
-    Ok(socket)
+    if is_raw {
+        let mut id = [0; 2];
+        getrandom::fill(&mut id).map_err(|error| Failure::doing("no entropy", &error))?;
+        return Ok((socket, u16::from_be_bytes(id)));
+    }
+    // A ping socket's identifier is its port, which it has once it is bound.
+    let bound = match args.from.as_ref().is_some_and(|from| from.parse::<IpAddr>().is_ok()) {
+        true => Ok(()),
+        false => socket.bind(SocketAddr::new(family.unspecified(), 0)),
+    };
+    let id = bound.and_then(|()| socket.local_addr()).map_err(wrong("no identifier"))?.port();
+    Ok((socket, id))
 }

@@ -68,3 +68,16 @@ fn perf_measures_the_hosts_sockets() {
     }
     assert_eq!(server.stop(Signal::SIGINT).status, Some(0));
 }
+
+#[test]
+fn ping_asks_by_the_hosts_sockets() {
+    let ended =
+        Process::start(&["ping", "--sockin", "127.0.0.1", "-c", "2", "-i", "0.01"]).finish();
+    if ended.err.contains("cannot make a socket for ICMP") {
+        eprintln!("skipped: neither raw nor ping sockets are allowed here: {}", ended.err);
+        return;
+    }
+    assert_eq!((ended.status, &ended.err[..]), (Some(0), ""));
+    assert!(ended.out.contains("64 bytes from 127.0.0.1: icmp_seq=2 ttl="), "{}", ended.out);
+    assert!(!ended.out.contains("ttl=0"), "{}", ended.out);
+}
