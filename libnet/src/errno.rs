@@ -88,3 +88,8 @@ pub fn is_would_block(error: &io::Error) -> bool {
 pub fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error())
 }
+
+/// Is it `EINPROGRESS` or `EALREADY`: of a connect that has begun?
+pub fn is_under_way(error: &io::Error) -> bool {
+    is_in_progress(error) || error.raw_os_error() == Some(Errno::ALREADY.raw_os_error())
+}

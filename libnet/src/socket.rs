@@ -346,7 +346,8 @@ pub trait Domain: Send + Sync {
     /// Connects (`connect(2)`): a stream begins its handshake, a datagram socket sets its peer.
     ///
     /// # Errors
-    /// `EINPROGRESS` for a stream that has begun; it is writable when it has ended.
+    /// `EINPROGRESS` for a stream that has begun; it is writable when it has ended. A further call
+    /// gives `EALREADY` until then, and then once how it ended; `EISCONN` after that.
     fn connect(&self, id: SocketId, addr: SocketAddr) -> io::Result<()>;
 
     /// Sends; how many bytes were taken.
@@ -434,7 +435,7 @@ pub trait Domain: Send + Sync {
     /// `None`, the default: it cannot.
     ///
     /// # Errors
-    /// `EBADF`.
+    /// `EBADF`; `UnexpectedEof` when a receive could wait for ever, since the socket was shut down.
     fn wait(
         &self,
         _id: SocketId,

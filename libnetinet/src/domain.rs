@@ -138,7 +138,7 @@ impl Domain for Inet {
 
     fn peer_addr(&self, id: SocketId) -> io::Result<SocketAddr> {
         match self.socket_of(id)? {
-            Socket::Datagram(socket) => socket.state().remote.ok_or_else(errno::not_connected),
+            Socket::Datagram(socket) => socket.peer_addr(),
             Socket::Stream(socket) => self.stream_peer(&socket),
         }
     }

@@ -180,7 +180,18 @@ pub(crate) fn wait(entry: &Entry, interest: Ready, timeout: Option<Duration>) ->
         // read it would never sleep. The error itself was, or will be, given by the call.
         drain_errors(entry);
     }
+    // A datagram socket that was shut down polls as ready, and says EAGAIN to who does not block.
+    let shut = interest.intersects(Ready::READABLE) && ready.intersects(Ready::READ_CLOSED);
+    if shut && !entry.is_stream() && is_empty(entry) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     Ok(())
+}
+
+/// Is there nothing to receive, not even an error?
+fn is_empty(entry: &Entry) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    rustix::net::recv(&entry.fd, &mut [0; 1], flags).is_err_and(|error| error == Errno::AGAIN)
 }
 
 /// A thread asleep in a call to the host, which a close of the socket wakes.

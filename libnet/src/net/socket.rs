@@ -98,24 +98,29 @@ impl Socket {
         addr: SocketAddr,
         deadline: Option<Instant>,
     ) -> io::Result<()> {
-        match self.domain.connect(self.id, addr) {
-            Err(error) if errno::is_in_progress(&error) && !self.is_nonblocking() => {}
+        let begun = match self.domain.connect(self.id, addr) {
+            Err(error) if !self.is_nonblocking() && errno::is_under_way(&error) => error,
             done => return done,
-        }
-        self.block_on(Ready::WRITABLE, deadline, || {
-            // In this order: an error that comes between the two is found by the second.
-            let ready = self.domain.ready(self.id)?;
-            if !ready.intersects(Ready::WRITABLE | Ready::HANGUP | Ready::ERROR) {
-                return Err(errno::would_block());
+        };
+        // Each further call tells how the first one stands, and at last how it ended.
+        let ended =
+            self.block_on(Ready::WRITABLE, deadline, || match self.domain.connect(self.id, addr) {
+                Err(error) if errno::is_under_way(&error) => Err(errno::would_block()),
+                done => done,
+            });
+        match ended {
+            Err(error) if errno::is_would_block(&error) && !errno::is_in_progress(&begun) => {
+                Err(begun)
             }
-            self.domain.take_error(self.id)?.map_or(Ok(()), Err)
-        })
+            ended => ended,
+        }
     }
 
-    /// Sends; waits for room if blocking. How many bytes were taken.
+    /// Sends; waits for room for all of it if blocking. How many bytes were taken: fewer, if an
+    /// error or the write time-out came in between.
     ///
     /// # Errors
-    /// As [`Domain::send`]; `WouldBlock` when the write time-out has passed.
+    /// As [`Domain::send`]; `WouldBlock` when the write time-out has passed. Only if none was taken.
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
         self.send_vectored(&[IoSlice::new(buf)])
     }
@@ -125,7 +130,7 @@ impl Socket {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.block_on_write(|| self.domain.send(self.id, SendMsg::Copy(bufs)))
+        self.send_slices(bufs, |rest| self.domain.send(self.id, SendMsg::Copy(rest)))
     }
 
     /// Sends a shared buffer without copying it.
@@ -133,7 +138,9 @@ impl Socket {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_bytes(&self, bytes: &bytes::Bytes) -> io::Result<usize> {
-        self.block_on_write(|| self.domain.send(self.id, SendMsg::Owned(bytes.clone())))
+        self.send_all(bytes.len(), |sent| {
+            self.domain.send(self.id, SendMsg::Owned(bytes.slice(sent..)))
+        })
     }
 
     /// Sends to an address.
@@ -141,8 +148,10 @@ impl Socket {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_to(&self, buf: &[u8], addr: SocketAddr) -> io::Result<usize> {
-        let bufs = [IoSlice::new(buf)];
-        self.block_on_write(|| self.domain.send(self.id, SendMsg::CopyTo(&bufs, addr)))
+        self.send_all(buf.len(), |sent| {
+            let rest = [IoSlice::new(&buf[sent..])];
+            self.domain.send(self.id, SendMsg::CopyTo(&rest, addr))
+        })
     }
 
     /// Sends a message with what holds for it alone: its address, TTL, traffic class, source.
@@ -150,7 +159,7 @@ impl Socket {
     /// # Errors
     /// As [`send`](Self::send); `EOPNOTSUPP` for what the domain has not.
     pub fn send_with(&self, bufs: &[IoSlice<'_>], control: SendControl) -> io::Result<usize> {
-        self.block_on_write(|| self.domain.send(self.id, SendMsg::With(bufs, control)))
+        self.send_slices(bufs, |rest| self.domain.send(self.id, SendMsg::With(rest, control)))
     }
 
     /// Sends, the last byte being urgent (`MSG_OOB`).
@@ -159,7 +168,7 @@ impl Socket {
     /// As [`send`](Self::send); `EOPNOTSUPP` where the domain or the type has no urgent data.
     pub fn send_urgent(&self, buf: &[u8]) -> io::Result<usize> {
         let bufs = [IoSlice::new(buf)];
-        self.block_on_write(|| self.domain.send(self.id, SendMsg::Urgent(&bufs)))
+        self.send_slices(&bufs, |rest| self.domain.send(self.id, SendMsg::Urgent(rest)))
     }
 
     /// Receives the urgent byte; never waits.
@@ -360,12 +369,55 @@ impl Socket {
         timeout.get().map(|timeout| self.layer.driver().now() + timeout)
     }
 
-    fn block_on_read<T>(&self, op: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        self.block_on(Ready::READABLE | Ready::READ_CLOSED, self.deadline(&self.read_timeout), op)
+    fn block_on_read(&self, op: impl FnMut() -> io::Result<Received>) -> io::Result<Received> {
+        let interest = Ready::READABLE | Ready::READ_CLOSED;
+        match self.block_on(interest, self.deadline(&self.read_timeout), op) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Received::stream(0)),
+            done => done,
+        }
     }
 
-    fn block_on_write<T>(&self, op: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        self.block_on(Ready::WRITABLE, self.deadline(&self.write_timeout), op)
+    /// As [`send_all`](Self::send_all), of what is left of `bufs`.
+    fn send_slices(
+        &self,
+        bufs: &[IoSlice<'_>],
+        send: impl Fn(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let total_bytes = bufs.iter().map(|buf| buf.len()).sum();
+        self.send_all(total_bytes, |sent| {
+            if sent == 0 {
+                return send(bufs);
+            }
+            let mut rest: Vec<_> = bufs.iter().map(|buf| IoSlice::new(buf)).collect();
+            let mut rest = &mut rest[..];
+            IoSlice::advance_slices(&mut rest, sent);
+            send(rest)
+        })
+    }
+
+    /// Calls `send` with the bytes sent so far until all `total_bytes` are. Only a stream takes a
+    /// part, and only in blocking mode the rest is waited for.
+    fn send_all(
+        &self,
+        total_bytes: usize,
+        send: impl Fn(usize) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let deadline = self.deadline(&self.write_timeout);
+        let mut sent = self.block_on(Ready::WRITABLE, deadline, || send(0))?;
+        while sent < total_bytes && !self.is_nonblocking() {
+            let more = self.block_on(Ready::WRITABLE, deadline, || {
+                // It is left for the next call to tell: this one tells what was taken.
+                if self.domain.ready(self.id)?.intersects(Ready::ERROR) {
+                    return Ok(0);
+                }
+                send(sent)
+            });
+            match more {
+                Ok(0) | Err(_) => break,
+                Ok(bytes) => sent += bytes,
+            }
+        }
+        Ok(sent)
     }
 
     fn block_on<T>(

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
 use libnet::errno;
@@ -92,6 +93,10 @@ pub(crate) struct Options {
     pub(crate) send_bytes: u32,
     pub(crate) iface: Option<(IfIndex, String)>,
     pub(crate) asked_for: AskedFor,
+    /// Kept and read back only: a datagram socket has nothing to keep alive,
+    pub(crate) keepalive: bool,
+    /// and nothing to linger for.
+    pub(crate) linger: Option<Duration>,
 }
 
 /// What the caller asked to be told of each datagram. We tell all of it always.
@@ -144,6 +149,8 @@ impl DatagramSocket {
             receive_bytes: config.receive_buffer_bytes,
             send_bytes: config.receive_buffer_bytes,
             iface: None,
+            keepalive: false,
+            linger: None,
         };
         let port = if let Kind::Raw(protocol) = kind { u16::from(protocol.0) } else { 0 };
         let state = State {
@@ -258,6 +265,16 @@ impl DatagramSocket {
             }
             _ => Err(errno::not_supported()),
         }
+    }
+
+    /// The peer that `connect` has set; as on Linux, port 0 is none.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        let remote = self.state().remote;
+        let is_peer = |remote: &SocketAddr| self.kind != Kind::Udp || remote.port() != 0;
+        remote.filter(is_peer).ok_or_else(errno::not_connected)
     }
 
     /// What a call would find now.

@@ -35,6 +35,8 @@ impl DatagramSocket {
             SocketOption::MulticastLoop(on) => options.multicast_loop = on,
             SocketOption::MulticastTtl(ttl) => options.multicast_ttl = ttl,
             SocketOption::Tos(tos) => options.tos = tos,
+            SocketOption::KeepAlive(on) => options.keepalive = on,
+            SocketOption::Linger(time) => options.linger = time,
             // RFC 1122 §3.2.1.7: a TTL of zero MUST NOT be sent.
             SocketOption::Ttl(0) => return Err(errno::invalid()),
             SocketOption::Ttl(ttl) => options.ttl = ttl,
@@ -56,7 +58,7 @@ impl DatagramSocket {
     /// Reads an option.
     ///
     /// # Errors
-    /// `ENOPROTOOPT`.
+    /// `ENOPROTOOPT`, `EOPNOTSUPP` for what is TCP's.
     pub(crate) fn get_option(&self, key: OptionKey) -> io::Result<SocketOption> {
         let state = self.state();
         let options = &state.options;
@@ -75,6 +77,8 @@ impl DatagramSocket {
             OptionKey::MulticastLoop => SocketOption::MulticastLoop(options.multicast_loop),
             OptionKey::MulticastTtl => SocketOption::MulticastTtl(options.multicast_ttl),
             OptionKey::Tos => SocketOption::Tos(options.tos),
+            OptionKey::KeepAlive => SocketOption::KeepAlive(options.keepalive),
+            OptionKey::Linger => SocketOption::Linger(options.linger),
             OptionKey::Ttl => SocketOption::Ttl(options.ttl),
             OptionKey::ReceiveBufferBytes => {
                 SocketOption::ReceiveBufferBytes(options.receive_bytes)
@@ -87,6 +91,13 @@ impl DatagramSocket {
                 let name = options.iface.as_ref().map(|(_, name)| name.clone());
                 SocketOption::BindToDevice(name.unwrap_or_default())
             }
+            // As on Linux, which knows them to be of another protocol only here.
+            OptionKey::NoDelay
+            | OptionKey::KeepIdle
+            | OptionKey::KeepInterval
+            | OptionKey::KeepCount
+            | OptionKey::UserTimeout
+            | OptionKey::MaxSegmentBytes => return Err(errno::not_supported()),
             _ => return Err(errno::no_such_option()),
         })
     }

@@ -15,10 +15,12 @@ use super::{Ends, Options, Place, Role, StreamSocket, token_of};
 use crate::inet::Inet;
 use crate::output::Account;
 use crate::path::{Path, Wanted};
+use crate::shard::Shard;
 use crate::snapshot::SocketEntry;
 use crate::sockets::Socket;
 use crate::tcp::{
-    Accepted, ConnectFrom, FourTuple, Linger, Listener, RecvInto, State as TcpState, TcpInfo,
+    Accepted, ConnError, ConnectFrom, FourTuple, Linger, Listener, RecvInto, State as TcpState,
+    TcpInfo,
 };
 
 type Shared = Arc<StreamSocket>;
@@ -152,10 +154,10 @@ impl Inet {
         }
     }
 
-    /// `connect(2)`: begins the handshake, then says how it is.
+    /// `connect(2)`: begins the handshake; later calls say how it is, as on Linux.
     pub(crate) fn stream_connect(&self, socket: &Shared, remote: SocketAddr) -> io::Result<()> {
         if let Role::Connection(place, _) = socket.role() {
-            self.reopen(socket, place)?;
+            return self.connect_again(socket, place);
         }
         if Family::of(&remote.ip()) != socket.family {
             return Err(errno::family_not_supported());
@@ -169,6 +171,10 @@ impl Inet {
         // RFC 9293 §3.9.2.3 (MUST-46): TCP has one peer.
         if self.wide().view().is_broadcast(remote.ip()) || remote.ip().is_multicast() {
             return Err(errno::net_unreachable());
+        }
+        if remote.port() == 0 {
+            // Nobody listens there: said without asking.
+            return Err(errno::refused());
         }
         let (options, bound) = {
             let mut state = socket.state();
@@ -184,6 +190,7 @@ impl Inet {
         match begun {
             Ok((place, ends)) => {
                 state.role = Role::Connection(place, ends);
+                (state.connecting, state.error) = (true, None);
                 drop(state);
                 // Another thread may have closed it meanwhile.
                 if socket.id().is_none_or(|id| self.wide().sockets.get(id).is_err()) {
@@ -248,29 +255,45 @@ impl Inet {
         Ok(wide.shard_of(wide.flow_of(&tuple)))
     }
 
-    /// A socket whose connection has failed may connect again, once its error was told.
-    fn reopen(&self, socket: &Shared, place: Place) -> io::Result<()> {
-        if let Some(error) = self.stream_error(socket) {
-            return Err(error);
+    /// A connect of a socket that has a connection: tells, once, how the connect before it ended.
+    /// Where that failed the socket is fresh again.
+    fn connect_again(&self, socket: &Shared, place: Place) -> io::Result<()> {
+        if !socket.state().connecting {
+            return Err(errno::is_connected());
         }
-        let state = self
-            .engine()
-            .with_shard(place.shard, |core, _| core.tcp().get(place.conn).map(|conn| conn.state()));
-        match state {
-            Some(TcpState::SynSent | TcpState::SynReceived) => return Err(errno::already()),
-            Some(TcpState::Closed) | None => {}
-            Some(_) => return Err(errno::is_connected()),
+        match self.conn_state(place) {
+            Some(TcpState::SynSent | TcpState::SynReceived) => Err(errno::already()),
+            Some(TcpState::Closed) | None => {
+                let error = self.stream_error(socket).unwrap_or_else(errno::aborted);
+                self.give_up(socket, place, None);
+                Err(error)
+            }
+            Some(_) => {
+                socket.state().connecting = false;
+                Ok(())
+            }
         }
+    }
+
+    /// Lets go of a connection that never came to be, and of the socket's memory of it.
+    fn give_up(&self, socket: &Shared, place: Place, error: Option<ConnError>) {
         self.engine().with_shard(place.shard, |core, now| {
             core.tcp_mut().close(now, place.conn, Linger::Drain);
         });
-        socket.state().role = Role::Fresh;
-        Ok(())
+        let mut state = socket.state();
+        (state.role, state.connecting, state.error) = (Role::Fresh, false, error);
+    }
+
+    fn conn_state(&self, place: Place) -> Option<TcpState> {
+        let state = |core: &mut Shard| core.tcp().get(place.conn).map(|conn| conn.state());
+        self.engine().with_shard(place.shard, |core, _| state(core))
     }
 
     /// `send(2)`; an address is ignored on a connection, as on Linux.
     pub(crate) fn stream_send(&self, socket: &Shared, msg: SendMsg<'_>) -> io::Result<usize> {
-        let Role::Connection(place, _) = socket.role() else { return Err(errno::broken_pipe()) };
+        let Role::Connection(place, _) = socket.role() else {
+            return Err(self.stream_error(socket).unwrap_or_else(errno::broken_pipe));
+        };
         let sent = self.engine().with_shard(place.shard, |core, now| {
             let tcp = core.tcp_mut();
             let sent = match msg {
@@ -294,7 +317,9 @@ impl Inet {
         socket: &Shared,
         msg: RecvMsg<'_, '_>,
     ) -> io::Result<Received> {
-        let Role::Connection(place, _) = socket.role() else { return Err(errno::not_connected()) };
+        let Role::Connection(place, _) = socket.role() else {
+            return Err(self.stream_error(socket).unwrap_or_else(errno::not_connected));
+        };
         let into = match msg {
             RecvMsg::Copy(slices) => RecvInto::Copy(slices),
             RecvMsg::Peek(slices) => RecvInto::Peek(slices),
@@ -320,10 +345,14 @@ impl Inet {
                 if read {
                     socket.state().role = Role::Fresh;
                     self.stop_listening(&listener);
-                    let mut wakes = Vec::new();
-                    socket.wakes.collect(Ready::ALL, &mut wakes);
-                    wakes.into_iter().for_each(Waker::wake);
+                    self.wake_all(socket);
                 }
+                Ok(())
+            }
+            Role::Connection(place, _) if self.conn_state(place) == Some(TcpState::SynSent) => {
+                // As on Linux, in either direction; RFC 9293 §3.10.4: delete the block.
+                self.give_up(socket, place, Some(ConnError::Reset));
+                self.wake_all(socket);
                 Ok(())
             }
             Role::Connection(place, _) => self.engine().with_shard(place.shard, |core, now| {
@@ -365,6 +394,12 @@ impl Inet {
         }
     }
 
+    fn wake_all(&self, socket: &Shared) {
+        let mut wakes = Vec::new();
+        socket.wakes.collect(Ready::ALL, &mut wakes);
+        wakes.into_iter().for_each(Waker::wake);
+    }
+
     fn stop_listening(&self, listener: &Arc<Listener>) {
         for shard in 0..self.engine().shard_count() {
             self.engine().with_shard(shard, |core, _| core.tcp_mut().remove_listener(listener));
@@ -389,10 +424,7 @@ impl Inet {
         let Role::Connection(place, ends) = socket.role() else {
             return Err(errno::not_connected());
         };
-        let state = self
-            .engine()
-            .with_shard(place.shard, |core, _| core.tcp().get(place.conn).map(|conn| conn.state()));
-        match state {
+        match self.conn_state(place) {
             None | Some(TcpState::Closed | TcpState::SynSent) => Err(errno::not_connected()),
             Some(_) => Ok(ends.remote),
         }
@@ -400,7 +432,9 @@ impl Inet {
 
     /// `SO_ERROR`.
     pub(crate) fn stream_error(&self, socket: &Shared) -> Option<io::Error> {
-        let Role::Connection(place, _) = socket.role() else { return None };
+        let Role::Connection(place, _) = socket.role() else {
+            return socket.state().error.take().map(io::Error::from);
+        };
         let error =
             self.engine().with_shard(place.shard, |core, _| core.tcp_mut().take_error(place.conn));
         error.map(io::Error::from)
@@ -410,7 +444,10 @@ impl Inet {
     pub(crate) fn stream_ready(&self, socket: &Shared) -> Ready {
         match socket.role() {
             // As on Linux: a socket that was never connected has hung up, and can be written to.
-            Role::Fresh => Ready::WRITABLE | Ready::HANGUP,
+            Role::Fresh => {
+                let error = socket.state().error.map_or(Ready::NONE, |_| Ready::ERROR);
+                Ready::WRITABLE | Ready::HANGUP | error
+            }
             Role::Opening => Ready::NONE,
             Role::Listening(listener) if listener.waiting() > 0 => Ready::READABLE,
             Role::Listening(_) => Ready::NONE,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use libnet::socket::{Family, SocketId};
 use libnet::wake::WakeSet;
 
-use crate::tcp::{ConnId, ConnOptions, Listener};
+use crate::tcp::{ConnError, ConnId, ConnOptions, Listener};
 use crate::wide::lock;
 
 pub(crate) mod below;
@@ -27,6 +27,10 @@ pub(crate) struct StreamSocket {
 /// What of a stream socket changes.
 struct State {
     role: Role,
+    /// A connect has begun, and no later call has told how it ended.
+    connecting: bool,
+    /// What became of a connect that was given up.
+    error: Option<ConnError>,
     /// The address that it is bound to, in the table of ports.
     bound: Option<SocketAddr>,
     options: Options,
@@ -78,7 +82,7 @@ impl StreamSocket {
     }
 
     fn with(family: Family, role: Role, options: Options) -> Self {
-        let state = State { role, bound: None, options };
+        let state = State { role, connecting: false, error: None, bound: None, options };
         StreamSocket {
             family,
             wakes: WakeSet::new(),

@@ -108,12 +108,14 @@ impl Connection {
             State::Established => {
                 self.mode.fin_queued = true;
                 self.transition(ctx, State::FinWait1);
+                // Who waits for room will not get it.
+                self.wake |= Ready::WRITABLE;
                 Ok(())
             }
             State::CloseWait => {
                 self.mode.fin_queued = true;
                 self.transition(ctx, State::LastAck);
-                self.wake |= Ready::HANGUP;
+                self.wake |= Ready::WRITABLE | Ready::HANGUP;
                 Ok(())
             }
             // RFC 9293 §3.10.4: a second CLOSE changes nothing.

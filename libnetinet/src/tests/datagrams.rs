@@ -72,7 +72,7 @@ fn calls_fail_with_the_numbers_of_linux() {
     inet.bind(second, "127.0.0.1:7".parse().unwrap()).unwrap();
     assert_eq!(errno(inet.set_option(socket, SocketOption::Ttl(0))), EINVAL);
     assert_eq!(errno(inet.set_option(socket, SocketOption::NoDelay(true))), ENOPROTOOPT);
-    assert_eq!(errno(inet.get_option(socket, OptionKey::NoDelay)), ENOPROTOOPT);
+    assert_eq!(errno(inet.get_option(socket, OptionKey::NoDelay)), EOPNOTSUPP);
     let raw = |protocol| inet.socket(Family::Inet, SockType::Raw, protocol);
     assert_eq!(errno(raw(Protocol::DEFAULT)), EPROTONOSUPPORT);
     let wrong = inet.socket(Family::Inet, SockType::Datagram, Protocol::TCP);

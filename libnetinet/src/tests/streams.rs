@@ -9,6 +9,8 @@ use libnet::wake::Ready;
 use crate::testing::{Net, Node, at, errno, ip, is_ip};
 
 const ECONNREFUSED: i32 = 111;
+const ECONNABORTED: i32 = 103;
+const ECONNRESET: i32 = 104;
 const EHOSTUNREACH: i32 = 113;
 const EINPROGRESS: i32 = 115;
 const EADDRINUSE: i32 = 98;
@@ -158,7 +160,11 @@ fn connecting_fails_as_on_linux() {
     net.run_ms(20);
     let error = a.inet.take_error(refused).unwrap().unwrap();
     assert_eq!(error.raw_os_error(), Some(ECONNREFUSED));
+    assert_eq!(errno(a.inet.connect(refused, at(2, 81))), ECONNABORTED, "the first one's end");
     assert_eq!(errno(a.inet.connect(refused, at(2, 81))), EINPROGRESS, "it may try again");
+    net.run_ms(20);
+    assert_eq!(errno(a.inet.connect(refused, at(2, 81))), ECONNREFUSED, "told instead of begun");
+    assert_eq!(errno(a.recv(refused)), ENOTCONN, "as if it had never connected");
 
     let nobody = a.tcp();
     assert_eq!(errno(a.inet.connect(nobody, at(9, 80))), EINPROGRESS);
@@ -166,9 +172,27 @@ fn connecting_fails_as_on_linux() {
     let error = a.inet.take_error(nobody).unwrap().unwrap();
     assert_eq!(error.raw_os_error(), Some(EHOSTUNREACH), "ARP gave up");
 
+    let given_up = a.tcp();
+    assert_eq!(errno(a.inet.connect(given_up, at(9, 80))), EINPROGRESS);
+    a.inet.shutdown(given_up, Shutdown::Read).unwrap();
+    assert_eq!(errno(a.recv(given_up)), ECONNRESET, "any shutdown gives the attempt up");
+    assert_eq!(errno(a.recv(given_up)), ENOTCONN);
+
     let far = a.tcp();
     assert_eq!(errno(a.inet.connect(far, "192.0.2.1:80".parse().unwrap())), ENETUNREACH);
     assert_eq!(errno(a.inet.connect(far, "10.0.0.255:80".parse().unwrap())), ENETUNREACH);
+}
+
+#[test]
+fn a_connect_says_once_that_it_has_ended_well() {
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node(2));
+    let _listener = b.listener(80);
+    let socket = a.tcp();
+    assert_eq!(errno(a.inet.connect(socket, at(2, 80))), EINPROGRESS);
+    net.run_ms(20);
+    a.inet.connect(socket, at(2, 80)).unwrap();
+    assert_eq!(errno(a.inet.connect(socket, at(2, 80))), EISCONN);
 }
 
 #[test]

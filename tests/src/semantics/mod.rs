@@ -8,8 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub mod cases;
 pub mod difference;
 pub mod host;
+pub mod known;
 pub mod net;
 pub mod node;
+pub mod observe;
 pub mod run;
 
 pub use net::{Net, Side};

@@ -67,6 +67,8 @@ pub trait Sock: Send + Sync {
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
     fn local_addr(&self) -> io::Result<SocketAddr>;
     fn peer_addr(&self) -> io::Result<SocketAddr>;
+    /// Does a connection have data to send, and a peer that takes no more of it?
+    fn stalls(&self) -> io::Result<bool>;
     fn take_error(&self) -> io::Result<Option<io::Error>>;
     fn ready(&self) -> io::Result<Ready>;
     fn set(&self, option: SocketOption) -> io::Result<()>;

@@ -8,12 +8,15 @@ use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use libnet::Ready;
 use libnet::socket::{Family, OptionKey, Protocol, Received, SockType, SocketOption};
 use libnet::wake::Registration;
-use rumpnet::{BusConfig, InetConfig, Shmif, Socket, Stack};
+use libnet::{Ready, errno};
+use rumpnet::sockin::Sockin;
+use rumpnet::{BusConfig, Inet, InetConfig, Shmif, Socket, Stack};
 
+use super::host::Host;
 use super::net::{Got, How, Net, Side, Sock, Watch};
+use super::observe::host_stalls;
 
 /// One or two stacks.
 pub struct Node {
@@ -25,6 +28,18 @@ pub struct Node {
 }
 
 impl Node {
+    /// A stack over the host's sockets, at the addresses of `host`. The calling thread's network
+    /// namespace is the one it has them of.
+    ///
+    /// # Errors
+    /// The domain's and the stack's.
+    pub fn sockin(host: &Host) -> io::Result<Self> {
+        let stack = Stack::builder().domain(Sockin::new()?).start()?;
+        let addrs = [Side::A, Side::B].map(|side| host.addr(side));
+        let stacks = [stack.clone(), stack];
+        Ok(Node { name: "sockin", stacks, addrs, _folder: None })
+    }
+
     /// A stack with nothing but its loopback.
     ///
     /// # Errors
@@ -32,7 +47,8 @@ impl Node {
     pub fn loopback() -> io::Result<Self> {
         let stack = Stack::builder().linger(Duration::ZERO).start()?;
         let addrs = [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
-        Ok(Node { name: "loopback", stacks: [stack.clone(), stack], addrs, _folder: None })
+        let stacks = [stack.clone(), stack];
+        Ok(Node { name: "loopback", stacks, addrs, _folder: None })
     }
 
     /// Two stacks on a bus.
@@ -68,102 +84,118 @@ impl Net for Node {
     }
 
     fn socket(&self, side: Side, ty: SockType) -> io::Result<Box<dyn Sock>> {
-        let socket = self.stacks[side as usize].socket(Family::Inet, ty, Protocol::DEFAULT)?;
-        Ok(Box::new(NodeSock(socket)))
+        let stack = &self.stacks[side as usize];
+        let socket = stack.socket(Family::Inet, ty, Protocol::DEFAULT)?;
+        Ok(Box::new(NodeSock { socket, inet: stack.inet().cloned() }))
     }
 }
 
 /// A socket of the socket layer, whatever its domain.
-pub struct NodeSock(pub Socket);
+struct NodeSock {
+    socket: Socket,
+    /// Who serves it; `None`: the host.
+    inet: Option<Arc<Inet>>,
+}
 
 impl Sock for NodeSock {
     fn bind(&self, addr: SocketAddr) -> io::Result<()> {
-        self.0.bind(addr)
+        self.socket.bind(addr)
     }
 
     fn listen(&self, backlog: u32) -> io::Result<()> {
-        self.0.listen(backlog)
+        self.socket.listen(backlog)
     }
 
     fn accept(&self) -> io::Result<(Box<dyn Sock>, SocketAddr)> {
-        let (socket, peer) = self.0.accept()?;
-        Ok((Box::new(NodeSock(socket)), peer))
+        let (socket, peer) = self.socket.accept()?;
+        Ok((Box::new(NodeSock { socket, inet: self.inet.clone() }), peer))
     }
 
     fn connect(&self, addr: SocketAddr) -> io::Result<()> {
-        self.0.connect(addr)
+        self.socket.connect(addr)
     }
 
     fn send(&self, data: &[u8], how: How) -> io::Result<usize> {
         match how {
-            How::Urgent => self.0.send_urgent(data),
-            _ => self.0.send(data),
+            How::Urgent => self.socket.send_urgent(data),
+            _ => self.socket.send(data),
         }
     }
 
     fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
-        self.0.send_to(data, addr)
+        self.socket.send_to(data, addr)
     }
 
     fn recv(&self, buf: &mut [u8], how: How) -> io::Result<Got> {
         let received = match how {
-            How::Plain => self.0.recv_msg(&mut [io::IoSliceMut::new(buf)])?,
-            How::Peek => self.0.peek_msg(buf)?,
-            How::Urgent => Received::stream(self.0.recv_urgent(buf)?),
+            How::Plain => self.socket.recv_msg(&mut [io::IoSliceMut::new(buf)])?,
+            How::Peek => self.socket.peek_msg(buf)?,
+            How::Urgent => Received::stream(self.socket.recv_urgent(buf)?),
         };
         let (bytes, message_bytes, from) = (received.bytes, received.message_bytes, received.from);
         Ok(Got { bytes, message_bytes, from })
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.0.shutdown(how)
+        self.socket.shutdown(how)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
+        self.socket.peer_addr()
+    }
+
+    fn stalls(&self) -> io::Result<bool> {
+        let Some(inet) = &self.inet else {
+            return host_stalls(self.local_addr()?, self.peer_addr()?);
+        };
+        let info = inet.tcp_info(self.socket.id()).ok_or_else(errno::not_connected)?;
+        let segment = u32::from(info.snd_mss_bytes);
+        // Window probes are under way from time to time.
+        let idle = info.in_flight_bytes < segment;
+        Ok(idle && info.send_queue_bytes > 0 && info.snd_wnd_bytes < segment)
     }
 
     fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.0.take_error()
+        self.socket.take_error()
     }
 
     fn ready(&self) -> io::Result<Ready> {
-        self.0.ready()
+        self.socket.ready()
     }
 
     fn set(&self, option: SocketOption) -> io::Result<()> {
-        self.0.set_option(option)
+        self.socket.set_option(option)
     }
 
     fn get(&self, key: OptionKey) -> io::Result<SocketOption> {
-        self.0.option(key)
+        self.socket.option(key)
     }
 
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.0.set_nonblocking(nonblocking);
+        self.socket.set_nonblocking(nonblocking);
         Ok(())
     }
 
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_read_timeout(timeout)
+        self.socket.set_read_timeout(timeout)
     }
 
     fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_write_timeout(timeout)
+        self.socket.set_write_timeout(timeout)
     }
 
     fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.read_timeout())
+        Ok(self.socket.read_timeout())
     }
 
     fn watch(&self, interest: Ready) -> io::Result<Box<dyn Watch + '_>> {
         let bell = Arc::new(Bell { rung: AtomicBool::new(false), thread: thread::current() });
         let waker = Waker::from(Arc::clone(&bell));
-        let registration = self.0.domain().register(self.0.id(), interest, &waker);
+        let registration = self.socket.domain().register(self.socket.id(), interest, &waker);
         Ok(Box::new(NodeWatch { bell, _registration: registration }))
     }
 }

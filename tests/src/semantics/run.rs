@@ -10,6 +10,7 @@ use libnet::Ready;
 use libnet::socket::{OptionKey, SockType, SocketOption};
 
 use super::net::{Got, How, Net, Side, Sock};
+use super::observe::Sleeper;
 
 /// Bounds every wait; only what goes wrong gets there.
 pub const PATIENCE: Duration = Duration::from_secs(4);
@@ -151,6 +152,11 @@ impl<'a> Run<'a> {
         let addr = holder.addr();
         self.held.push(holder);
         addr
+    }
+
+    /// A port of a side that nobody has.
+    pub fn free_tcp(&mut self, side: Side) -> SocketAddr {
+        self.tcp_bound(side).addr()
     }
 
     /// A port at side B that nobody has any more.
@@ -296,18 +302,17 @@ impl<'a> Run<'a> {
         self.log(s, &format!("recv {bytes} in all"), &(show(&all) + &end));
     }
 
-    /// Sends until that would block: whether anything was taken, and what ended it.
+    /// Sends until that would block and nothing is under way any more: whether anything was
+    /// taken, and what ended it. How many bytes.
     pub fn fill(&mut self, s: &S) -> usize {
         self.nonblocking(s);
-        let (mut chunk, mut sent) = (vec![b'f'; 30_000], 0);
+        let (chunk, mut sent) = (vec![b'f'; 30_000], 0);
         // A peer that takes without end would keep us here.
         let end = loop {
             match s.sock.send(&chunk, How::Plain) {
                 Ok(_) if sent > 64 << 20 => break "no end".to_owned(),
                 Ok(n) => sent += n,
-                // What is on its way may make room yet, if for a byte alone.
-                Err(_) if becomes_writable(s) => {}
-                Err(_) if chunk.len() > 1 => chunk.truncate(1),
+                Err(_) if !stalls(s) => {}
                 Err(error) => break name_of(&error),
             }
         };
@@ -430,14 +435,21 @@ impl<'a> Run<'a> {
         self.log(s, &format!("edge of {interest:?}"), if came { "came" } else { "none" });
     }
 
-    /// Does `waiting` on another thread while `act` is done here.
+    /// Does `waiting` on another thread; once that is asleep in it, does `act` here.
     pub fn meanwhile<T: Send>(
         &mut self,
         waiting: impl FnOnce() -> T + Send,
         act: impl FnOnce(&mut Self),
     ) -> T {
+        let sleeper = Sleeper::default();
         thread::scope(|scope| {
-            let waiter = scope.spawn(waiting);
+            let waiter = scope.spawn(|| {
+                sleeper.is_me();
+                waiting()
+            });
+            if !sleeper.waits(PATIENCE) {
+                self.note("the call did not wait");
+            }
             act(self);
             waiter.join().expect("the waiting call returns")
         })
@@ -483,20 +495,23 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Whether a socket becomes writable within the time that what is on its way may take.
-fn becomes_writable(s: &S) -> bool {
-    let deadline = Instant::now() + QUIET;
+/// Waits for what is on its way from a full socket: whether its peer takes no more. If not,
+/// there is room again.
+fn stalls(s: &S) -> bool {
+    let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
+        // In this order: when it stalls no more room comes, but some may have come already.
+        let stalled = s.sock.stalls().expect("a connection is there");
         if s.sock.ready().is_ok_and(|ready| ready.contains(Ready::WRITABLE)) {
+            return false;
+        }
+        if stalled {
             return true;
         }
         thread::park_timeout(Duration::from_millis(1));
     }
-    false
+    true
 }
-
-/// Nothing is on its way any more when nothing has happened for so long.
-const QUIET: Duration = Duration::from_millis(150);
 
 fn outcome(result: &io::Result<()>) -> String {
     result.as_ref().map_or_else(name_of, |()| "ok".to_owned())

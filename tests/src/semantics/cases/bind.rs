@@ -3,11 +3,13 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use libnet::Ready;
-use libnet::socket::SocketOption::{ReuseAddr, ReusePort};
+use libnet::socket::SocketOption::{self, ReuseAddr, ReusePort};
 
 use crate::semantics::net::Side;
 use crate::semantics::run::S;
 use crate::semantics::{Case, Run, case};
+
+type Make = fn(&mut Run<'_>, &'static str, Side) -> S;
 
 /// The wildcard with the port of another address.
 fn any_with(addr: SocketAddr) -> SocketAddr {
@@ -15,19 +17,12 @@ fn any_with(addr: SocketAddr) -> SocketAddr {
 }
 
 /// Two sockets, the first bound to any port of side B.
-fn two(r: &mut Run<'_>, make: fn(&mut Run<'_>, &'static str, Side) -> S) -> (S, S, SocketAddr) {
-    let (one, two) = (make(r, "one", Side::B), make(r, "two", Side::B));
-    r.bind(&one, r.any_port(Side::B));
-    let addr = one.addr();
-    (one, two, addr)
+fn two(r: &mut Run<'_>, make: Make) -> (S, S, SocketAddr) {
+    two_with(r, make, [None, None])
 }
 
 /// Two sockets with an option set on each, of which the first is bound.
-fn two_with(
-    r: &mut Run<'_>,
-    make: fn(&mut Run<'_>, &'static str, Side) -> S,
-    options: [Option<libnet::socket::SocketOption>; 2],
-) -> (S, S, SocketAddr) {
+fn two_with(r: &mut Run<'_>, make: Make, options: [Option<SocketOption>; 2]) -> (S, S, SocketAddr) {
     let (one, two) = (make(r, "one", Side::B), make(r, "two", Side::B));
     for (s, option) in [&one, &two].into_iter().zip(options) {
         if let Some(option) = option {
@@ -37,6 +32,12 @@ fn two_with(
     r.bind(&one, r.any_port(Side::B));
     let addr = one.addr();
     (one, two, addr)
+}
+
+/// Binds both of two sockets to one address.
+fn share(r: &mut Run<'_>, make: Make, options: [Option<SocketOption>; 2]) {
+    let (_one, two, addr) = two_with(r, make, options);
+    r.bind(&two, addr);
 }
 
 fn tcp(r: &mut Run<'_>, name: &'static str, side: Side) -> S {
@@ -76,17 +77,13 @@ pub(super) const CASES: &[Case] = &[
         r.bind(&two, SocketAddr::new(r.any_port(Side::B).ip(), port));
     }),
     case("streams share a port if both reuse addresses", |r| {
-        let on = Some(ReuseAddr(true));
-        let (_one, two, addr) = two_with(r, tcp, [on.clone(), on]);
-        r.bind(&two, addr);
+        share(r, tcp, [Some(ReuseAddr(true)), Some(ReuseAddr(true))]);
     }),
     case("streams do not share a port if the first reuses addresses alone", |r| {
-        let (_one, two, addr) = two_with(r, tcp, [Some(ReuseAddr(true)), None]);
-        r.bind(&two, addr);
+        share(r, tcp, [Some(ReuseAddr(true)), None]);
     }),
     case("streams do not share a port if the second reuses addresses alone", |r| {
-        let (_one, two, addr) = two_with(r, tcp, [None, Some(ReuseAddr(true))]);
-        r.bind(&two, addr);
+        share(r, tcp, [None, Some(ReuseAddr(true))]);
     }),
     case("a stream does not share a listener's port though both reuse addresses", |r| {
         let on = Some(ReuseAddr(true));
@@ -115,17 +112,13 @@ pub(super) const CASES: &[Case] = &[
         r.listen(&two, 8);
     }),
     case("streams do not share a port if one reuses ports alone", |r| {
-        let (_one, two, addr) = two_with(r, tcp, [Some(ReusePort(true)), None]);
-        r.bind(&two, addr);
+        share(r, tcp, [Some(ReusePort(true)), None]);
     }),
     case("streams do not share a port by different options", |r| {
-        let (_one, two, addr) = two_with(r, tcp, [Some(ReusePort(true)), Some(ReuseAddr(true))]);
-        r.bind(&two, addr);
+        share(r, tcp, [Some(ReusePort(true)), Some(ReuseAddr(true))]);
     }),
     case("datagram sockets share a port if both reuse addresses", |r| {
-        let on = Some(ReuseAddr(true));
-        let (_one, two, addr) = two_with(r, udp, [on.clone(), on]);
-        r.bind(&two, addr);
+        share(r, udp, [Some(ReuseAddr(true)), Some(ReuseAddr(true))]);
     }),
     case("the last of datagram sockets that share a port gets what comes", |r| {
         let on = Some(ReuseAddr(true));
@@ -137,17 +130,13 @@ pub(super) const CASES: &[Case] = &[
         r.poll(&one, Ready::WRITABLE);
     }),
     case("datagram sockets do not share a port if the first reuses addresses alone", |r| {
-        let (_one, two, addr) = two_with(r, udp, [Some(ReuseAddr(true)), None]);
-        r.bind(&two, addr);
+        share(r, udp, [Some(ReuseAddr(true)), None]);
     }),
     case("datagram sockets do not share a port if the second reuses addresses alone", |r| {
-        let (_one, two, addr) = two_with(r, udp, [None, Some(ReuseAddr(true))]);
-        r.bind(&two, addr);
+        share(r, udp, [None, Some(ReuseAddr(true))]);
     }),
     case("datagram sockets share a port if both reuse ports", |r| {
-        let on = Some(ReusePort(true));
-        let (_one, two, addr) = two_with(r, udp, [on.clone(), on]);
-        r.bind(&two, addr);
+        share(r, udp, [Some(ReusePort(true)), Some(ReusePort(true))]);
     }),
     case("a socket bound to one address hears no other", |r| {
         let (one, a) = (r.udp_at("one", Side::B), r.udp("a", Side::B));

@@ -82,6 +82,13 @@ pub(super) const CASES: &[Case] = &[
         r.connect(&a, l.addr());
         r.connect_later(&a, l.addr());
     }),
+    case("a connect after SO_ERROR told the refusal is aborted, the next one begins", |r| {
+        let (to, l, a) = (r.closed_tcp(), r.listener(8), r.tcp("a", Side::A));
+        r.connect_later(&a, to);
+        r.connect(&a, l.addr());
+        r.recv(&a, 8);
+        r.connect_later(&a, l.addr());
+    }),
     case("a connect during a connect is already under way", |r| {
         let (to, a) = (r.silent_tcp(), r.tcp("a", Side::A));
         r.nonblocking(&a);
@@ -138,6 +145,27 @@ pub(super) const CASES: &[Case] = &[
     case("a non-blocking connect that has ended says that it is connected", |r| {
         let (l, a) = (r.listener(8), r.tcp("a", Side::A));
         r.connect_later(&a, l.addr());
+        r.connect(&a, l.addr());
+        r.connect(&a, l.addr());
+    }),
+    case("a non-blocking connect that ended well and was reset tells the reset", |r| {
+        let (l, a) = (r.listener(8), r.tcp("a", Side::A));
+        r.connect_later(&a, l.addr());
+        let b = r.accept(&l);
+        if let Some(b) = b {
+            r.set(&b, libnet::socket::SocketOption::Linger(Some(std::time::Duration::ZERO)));
+            r.close(b);
+        }
+        r.poll(&a, Ready::ERROR);
+        r.connect(&a, l.addr());
+        r.connect_later(&a, l.addr());
+    }),
+    case("a blocking connect of a socket that connects waits for that", |r| {
+        let (l, a) = (r.listener(8), r.tcp("a", Side::A));
+        r.nonblocking(&a);
+        r.connect(&a, l.addr());
+        a.sock().set_nonblocking(false).expect("a mode");
+        r.connect(&a, l.addr());
         r.connect(&a, l.addr());
     }),
     case("a connect of a listener says that it is connected", |r| {

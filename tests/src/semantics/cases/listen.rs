@@ -204,11 +204,20 @@ pub(super) const CASES: &[Case] = &[
         r.connect(&a, l.addr());
         r.accept(&l);
     }),
-    case("a listener that is shut down keeps its port", |r| {
+    case("a listener that is shut down gives up a port that it had not asked for", |r| {
         let (l, m) = (r.listener(8), r.tcp("m", Side::B));
         r.shutdown(&l, Shutdown::Both);
         r.local(&l);
         r.bind(&m, l.addr());
+    }),
+    case("a listener that is shut down keeps the port that it had asked for", |r| {
+        let (l, m) = (r.tcp("l", Side::B), r.tcp("m", Side::B));
+        let port = r.free_tcp(Side::B);
+        r.bind(&l, port);
+        r.listen(&l, 8);
+        r.shutdown(&l, Shutdown::Both);
+        r.local(&l);
+        r.bind(&m, port);
     }),
     case("a listener that is shut down may listen again", |r| {
         let l = r.listener(8);

@@ -6,7 +6,16 @@ use libnet::Ready;
 use libnet::socket::SocketOption;
 
 use crate::semantics::net::{How, Side};
+use crate::semantics::run::S;
 use crate::semantics::{Case, case};
+
+/// Sends byte after byte, since a full stream may have room for a few: a send that is refused took
+/// nothing.
+fn send_until_refused(s: &S) -> std::io::Result<()> {
+    loop {
+        s.sock().send(b"x", How::Plain)?;
+    }
+}
 
 pub(super) const CASES: &[Case] = &[
     case("bytes sent are received", |r| {
@@ -33,9 +42,14 @@ pub(super) const CASES: &[Case] = &[
         r.recv(&b, 0);
         r.recv(&b, 1);
     }),
-    case("a blocking receive into no room of an idle stream returns", |r| {
-        let (_a, b) = r.pair();
-        r.recv(&b, 0);
+    case("a receive into no room of an idle stream waits", |r| {
+        let (a, b) = r.pair();
+        let got = r.meanwhile(
+            || b.sock().recv(&mut [], How::Plain).map(|got| got.bytes),
+            |r| r.send(&a, b"x"),
+        );
+        r.result(&b, "blocked recv", got);
+        r.recv(&b, 8);
     }),
     case("a send of nothing is nothing", |r| {
         let (a, b) = r.pair();
@@ -125,7 +139,10 @@ pub(super) const CASES: &[Case] = &[
         let (a, b) = r.pair();
         let sent = r.fill(&a);
         a.sock().set_nonblocking(false).expect("a mode");
-        let more = r.meanwhile(|| a.sock().send(b"more", How::Plain), |r| r.drain(&b, sent));
+        // More than the little room that a full stream may still have.
+        let more = vec![b'm'; 1 << 20];
+        let all = sent + more.len();
+        let more = r.meanwhile(|| a.sock().send(&more, How::Plain), |r| r.drain(&b, all));
         r.result(&a, "blocked send", more);
     }),
     case("a blocking send larger than every buffer takes all of it", |r| {
@@ -134,19 +151,34 @@ pub(super) const CASES: &[Case] = &[
         let sent = r.meanwhile(|| a.sock().send(&big, How::Plain), |r| r.drain(&b, 20 << 20));
         r.result(&a, "one send", sent);
     }),
+    case("a blocked send that has taken a part tells the part when the peer resets", |r| {
+        let (a, b) = r.pair();
+        let big = vec![b'x'; 64 << 20];
+        let sent = r.meanwhile(|| a.sock().send(&big, How::Plain), |r| r.close(b));
+        r.result(&a, "one send took a part", sent.map(|n| n > 0 && n < big.len()));
+        r.send(&a, b"x");
+        r.send(&a, b"x");
+    }),
+    case("a blocked send that has taken a part tells the part when its side is shut down", |r| {
+        let (a, _b) = r.pair();
+        let big = vec![b'x'; 64 << 20];
+        let sent =
+            r.meanwhile(|| a.sock().send(&big, How::Plain), |r| r.shutdown(&a, Shutdown::Write));
+        r.result(&a, "one send took a part", sent.map(|n| n > 0 && n < big.len()));
+        r.send(&a, b"x");
+    }),
     case("a blocked send ends when the peer resets", |r| {
         let (a, b) = r.pair();
         r.fill(&a);
         a.sock().set_nonblocking(false).expect("a mode");
-        let sent = r.meanwhile(|| a.sock().send(b"more", How::Plain), |r| r.close(b));
+        let sent = r.meanwhile(|| send_until_refused(&a), |r| r.close(b));
         r.result(&a, "blocked send", sent);
     }),
     case("a blocked send ends when its own side is shut down", |r| {
         let (a, _b) = r.pair();
         r.fill(&a);
         a.sock().set_nonblocking(false).expect("a mode");
-        let sent =
-            r.meanwhile(|| a.sock().send(b"more", How::Plain), |r| r.shutdown(&a, Shutdown::Write));
+        let sent = r.meanwhile(|| send_until_refused(&a), |r| r.shutdown(&a, Shutdown::Write));
         r.result(&a, "blocked send", sent);
     }),
     case("half-close: the end follows what was sent", |r| {

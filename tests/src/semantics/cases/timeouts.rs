@@ -5,7 +5,7 @@ use std::time::Duration;
 use libnet::Ready;
 use libnet::socket::SocketOption;
 
-use crate::semantics::net::Side;
+use crate::semantics::net::{How, Side};
 use crate::semantics::{Case, case};
 
 /// Short: it is to pass.
@@ -17,6 +17,11 @@ pub(super) const CASES: &[Case] = &[
         b.sock().set_read_timeout(SHORT).expect("a time-out");
         r.recv(&b, 8);
         r.error(&b);
+    }),
+    case("a receive into no room that times out", |r| {
+        let (_a, b) = r.pair();
+        b.sock().set_read_timeout(SHORT).expect("a time-out");
+        r.recv(&b, 0);
     }),
     case("a peek that times out would block", |r| {
         let (_a, b) = r.pair();
@@ -38,14 +43,17 @@ pub(super) const CASES: &[Case] = &[
         r.fill(&a);
         a.sock().set_nonblocking(false).expect("a mode");
         a.sock().set_write_timeout(SHORT).expect("a time-out");
-        r.send(&a, b"x");
+        // A full stream may have room for a few bytes.
+        let sent = std::iter::repeat_with(|| a.sock().send(b"x", How::Plain));
+        let refused = sent.take(1 << 20).find(Result::is_err).unwrap_or(Ok(1));
+        r.result(&a, "send", refused);
         r.error(&a);
     }),
     case("a send that times out after a part tells the part", |r| {
         let (a, _b) = r.pair();
         a.sock().set_write_timeout(SHORT).expect("a time-out");
         let big = vec![b'x'; 64 << 20];
-        let sent = a.sock().send(&big, crate::semantics::net::How::Plain);
+        let sent = a.sock().send(&big, How::Plain);
         r.result(&a, "one send took a part", sent.map(|n| n > 0 && n < big.len()));
     }),
     case("a connect that times out is in progress", |r| {

@@ -204,7 +204,7 @@ pub(super) const CASES: &[Case] = &[
     case("a closed port is told to a send, once", |r| {
         let a = failed(r);
         r.send(&a, b"x");
-        r.poll(&a, Ready::ERROR);
+        r.error(&a);
     }),
     case("a closed port is told to SO_ERROR, once", |r| {
         let a = failed(r);
@@ -302,6 +302,12 @@ pub(super) const CASES: &[Case] = &[
         r.poll(&a, Ready::HANGUP);
         r.recv(&a, 8);
     }),
+    case("a non-blocking receive after a shutdown", |r| {
+        let (a, _b) = r.udp_pair();
+        r.shutdown(&a, Shutdown::Read);
+        r.nonblocking(&a);
+        r.recv(&a, 8);
+    }),
     case("a blocked receive ends when the socket is shut down", |r| {
         let (a, _b) = r.udp_pair();
         let got = r.meanwhile(
@@ -331,6 +337,7 @@ pub(super) const CASES: &[Case] = &[
     case("urgent data of a datagram socket are not supported", |r| {
         let (a, b) = r.udp_pair();
         r.send_urgent(&a, b"!");
+        r.nonblocking(&b);
         r.recv_urgent(&b, 8);
     }),
     case("a socket that sends to its own port hears itself", |r| {
