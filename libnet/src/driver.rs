@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::iface::IfIndex;
 use crate::time::Instant;
 
+mod bell;
+pub mod patch;
 mod signal;
 pub mod threads;
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use rustix::thread::futex;
 
+use super::bell::Bell;
 use super::threads::timespec;
-use crate::link::Doorbell;
 
 const IDLE: u32 = 0;
 const SET: u32 = 1;
 /// Its owner sleeps on the word here.
 const SLEEPING: u32 = 2;
-/// Its owner sleeps on a link's doorbell.
+/// Its owner sleeps on a link's bell.
 const LEADING: u32 = 3;
 
 /// A flag that one thread waits for and others set, through its waker. Set once, taken once.
@@ -25,11 +25,11 @@ pub struct Signal {
     crowd: OnceLock<Arc<Crowd>>,
 }
 
-/// The callers blocked in one stack, and the doorbell that one of them may sleep on.
+/// The callers blocked in one stack, and the bell that one of them may sleep on.
 pub(super) struct Crowd {
     /// Callers that sleep on their own signals, not set yet.
     pub(super) blocked: AtomicUsize,
-    pub(super) bell: Arc<dyn Doorbell>,
+    pub(super) bell: Bell,
 }
 
 impl Signal {

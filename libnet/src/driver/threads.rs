@@ -1,25 +1,23 @@
 //! Drives a stack with one thread per link queue, asleep on the link's own kind of readiness.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::thread::futex;
+use rustix::event::Timespec;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Driver, Signal};
 use crate::engine::{Engine, StackCore};
 use crate::iface::IfIndex;
-use crate::link::{Doorbell, Readiness};
 use crate::time::Instant;
 
 mod lead;
 
-use lead::Lead;
+use super::bell::Bell;
+use lead::{Lead, Polled};
 
 /// A sleep never lasts longer: a doorbell in a damaged bus must not be waited for forever.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -68,8 +66,7 @@ impl ThreadDriver {
 
 impl Driver for ThreadDriver {
     fn now(&self) -> Instant {
-        let now = clock_gettime(ClockId::Monotonic);
-        Instant::from_nanos(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+        monotonic_now()
     }
 
     fn kick(&self, at: Instant) {
@@ -149,12 +146,12 @@ impl Threads {
             *self.driver.timer_bell.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(bell.clone());
         }
-        if timers && let (Some((index, number)), Bell::Doorbell(bell)) = (queue, &bell) {
+        if timers && let Some((index, number)) = queue {
             let engine = Arc::downgrade(engine);
             let poll =
                 move || engine.upgrade().and_then(|engine| poll_queue(&engine, index, number));
             // Threads are started once for each driver.
-            let _ = self.driver.lead.set(Lead::new(Arc::clone(bell), Box::new(poll)));
+            let _ = self.driver.lead.set(Lead::new(bell.clone(), Box::new(poll)));
         }
         if let Some(queue) = queue {
             let mut bells = self.driver.queue_bells.lock().unwrap_or_else(PoisonError::into_inner);
@@ -209,12 +206,11 @@ struct Worker<C> {
     woke_all: bool,
 }
 
-/// Receives a batch and feeds what the link refused before; how many frames came, `None` if the
-/// link failed.
-fn poll_queue<C: StackCore>(engine: &Engine<C>, index: IfIndex, queue: usize) -> Option<usize> {
+/// Receives a batch and feeds what the link refused before; `None` if the link failed.
+fn poll_queue<C: StackCore>(engine: &Engine<C>, index: IfIndex, queue: usize) -> Option<Polled> {
     let received = engine.poll_receive(index, queue).ok()?;
     engine.poll_blocked(index, queue);
-    Some(received)
+    Some(Polled { received, wants_room: engine.is_blocked(index, queue) })
 }
 
 impl<C: StackCore> Worker<C> {
@@ -343,99 +339,10 @@ impl<C: StackCore> Worker<C> {
     }
 }
 
-/// What one thread sleeps on.
-#[derive(Clone)]
-enum Bell {
-    Doorbell(Arc<dyn Doorbell>),
-    Descriptor { link: Arc<OwnedFd>, kick: Arc<OwnedFd> },
-}
-
-impl Bell {
-    fn of(readiness: Readiness) -> io::Result<Option<Bell>> {
-        Ok(match readiness {
-            Readiness::Never => None,
-            Readiness::Doorbell(bell) => Some(Bell::Doorbell(bell)),
-            Readiness::Descriptor(link) => {
-                let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-                Some(Bell::Descriptor { link, kick: Arc::new(eventfd(0, flags)?) })
-            }
-        })
-    }
-
-    fn private() -> Bell {
-        Bell::Doorbell(Arc::new(PrivateDoorbell::default()))
-    }
-
-    fn arm(&self) -> Option<u32> {
-        match self {
-            Bell::Doorbell(bell) => bell.arm(),
-            Bell::Descriptor { .. } => Some(0),
-        }
-    }
-
-    fn disarm(&self) {
-        if let Bell::Doorbell(bell) = self {
-            bell.disarm();
-        }
-    }
-
-    fn ring(&self) {
-        match self {
-            Bell::Doorbell(bell) => bell.ring(),
-            // A full counter is readable all the same.
-            Bell::Descriptor { kick, .. } => drop(rustix::io::write(kick, &1u64.to_ne_bytes())),
-        }
-    }
-
-    fn sleep(&self, armed: u32, limit: Duration, wants_room: bool) {
-        match self {
-            Bell::Doorbell(bell) => {
-                let flags =
-                    if bell.is_shared() { futex::Flags::empty() } else { futex::Flags::PRIVATE };
-                let timeout = timespec(limit.min(bell.longest_sleep()));
-                // Woken, timed out, interrupted, or rung before: all mean "look again".
-                let _ = futex::wait(bell.word(), flags, armed, Some(&timeout));
-            }
-            Bell::Descriptor { link, kick } => {
-                let mut events = PollFlags::IN;
-                if wants_room {
-                    events |= PollFlags::OUT;
-                }
-                let mut fds = [PollFd::new(link, events), PollFd::new(kick, PollFlags::IN)];
-                let _ = poll(&mut fds, Some(&timespec(limit)));
-                if !fds[1].revents().is_empty() {
-                    let _ = rustix::io::read(kick, &mut [0; 8]);
-                }
-            }
-        }
-    }
-}
-
-/// A doorbell within the process, for stacks that have no link to sleep on.
-#[derive(Default)]
-struct PrivateDoorbell {
-    word: AtomicU32,
-}
-
-impl Doorbell for PrivateDoorbell {
-    fn arm(&self) -> Option<u32> {
-        Some(self.word.load(Ordering::SeqCst))
-    }
-
-    fn disarm(&self) {}
-
-    fn word(&self) -> &AtomicU32 {
-        &self.word
-    }
-
-    fn is_shared(&self) -> bool {
-        false
-    }
-
-    fn ring(&self) {
-        self.word.fetch_add(1, Ordering::SeqCst);
-        let _ = futex::wake(&self.word, futex::Flags::PRIVATE, u32::MAX);
-    }
+/// The time on the machine's monotonic clock.
+pub(crate) fn monotonic_now() -> Instant {
+    let now = clock_gettime(ClockId::Monotonic);
+    Instant::from_nanos(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
 }
 
 /// A time-out as the system calls take it.

@@ -21,8 +21,8 @@ use std::time::Duration;
 use rustix::thread::futex;
 
 use super::{LONGEST_SLEEP, timespec};
+use crate::driver::bell::Bell;
 use crate::driver::signal::{Crowd, Signal};
-use crate::link::Doorbell;
 
 /// Nobody watches the link for twice this long at most, while callers take turns. A shorter tick
 /// costs more wake-ups: this one about 1 % of a core.
@@ -36,13 +36,22 @@ const LEASE_TICKS: u32 = 80;
 const FREE: u32 = 0;
 const DRIVER: u32 = 1;
 const CALLER: u32 = 2;
-/// A caller that sleeps on the doorbell: its link is not taken.
+/// A caller that sleeps on the link's bell: its link is not taken.
 const ASLEEP: u32 = 3;
 const WHO: u32 = 3;
 const TURN: u32 = 4;
 
-/// Receives a batch and feeds the link; how many frames came, `None` if the link failed.
-pub(super) type Poll = Box<dyn Fn() -> Option<usize> + Send + Sync>;
+/// Receives a batch and feeds the link; `None` if the link failed.
+pub(super) type Poll = Box<dyn Fn() -> Option<Polled> + Send + Sync>;
+
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Polled {
+    /// Frames that came.
+    pub(super) received: usize,
+    /// Frames wait for room in the link.
+    pub(super) wants_room: bool,
+}
 
 /// Who holds a link, and how the driver's thread naps while it is not the one.
 pub(super) struct Lead {
@@ -64,7 +73,7 @@ pub(super) struct Lead {
 }
 
 impl Lead {
-    pub(super) fn new(bell: Arc<dyn Doorbell>, poll: Poll) -> Self {
+    pub(super) fn new(bell: Bell, poll: Poll) -> Self {
         Lead {
             crowd: Arc::new(Crowd { blocked: AtomicUsize::new(0), bell }),
             poll,
@@ -208,19 +217,19 @@ impl Lead {
                 return Led::Done { set: true };
             }
             self.rounds.fetch_add(1, Ordering::Relaxed);
-            let Some(received) = (self.poll)() else { return Led::Failed };
+            let Some(polled) = (self.poll)() else { return Led::Failed };
             // Looked at in every round: what comes may be for others, and without end.
             let timeout = left().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
             if timeout.is_zero() {
                 return Led::Done { set: signal.take() };
             }
-            if received > 0 {
+            if polled.received > 0 {
                 if self.holder.load(Ordering::Relaxed) != own {
                     return Led::Lost;
                 }
                 continue;
             }
-            // Two that sleep on one doorbell would disarm each other's.
+            // Two that sleep on one bell would disarm each other's.
             let asleep = own & !WHO | ASLEEP;
             if !self.turn_over(own, asleep) {
                 return Led::Lost;
@@ -231,10 +240,7 @@ impl Lead {
             };
             let mut set = false;
             if signal.begin_leading() {
-                let flags =
-                    if bell.is_shared() { futex::Flags::empty() } else { futex::Flags::PRIVATE };
-                let timeout = timespec(timeout.min(bell.longest_sleep()));
-                let _ = futex::wait(bell.word(), flags, armed, Some(&timeout));
+                bell.sleep(armed, timeout, polled.wants_room);
                 set = signal.end_leading();
             }
             bell.disarm();
