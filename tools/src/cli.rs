@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::ifspec::IfSpec;
-use crate::{demo, dump, forward, generate, ls, nc, node, perf, ping};
+use crate::{attach, demo, dump, forward, generate, ls, nc, node, perf, ping};
 
 /// TCP/IP stacks in ordinary processes, joined by a bus that is a file.
 #[derive(Parser, Debug)]
@@ -48,6 +48,14 @@ pub enum Command {
     Perf(perf::PerfArgs),
     /// Relay between ports of a stack and the host's sockets
     Forward(forward::ForwardArgs),
+    /// Run a command on the host kernel's own stack, on a bus
+    Attach(attach::AttachArgs),
+    /// The process that makes an attached command's namespaces
+    #[command(hide = true)]
+    AttachChild(attach::namespace::ChildArgs),
+    /// The first process in them
+    #[command(hide = true)]
+    AttachInit(attach::init::InitArgs),
     /// List the members of a bus
     Ls(ls::LsArgs),
     /// Show the frames on a bus, or those that a capture holds

@@ -185,7 +185,7 @@ const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
 /// Queues of a tap at most, `MAX_TAP_QUEUES` of the kernel.
 const QUEUES: std::ops::RangeInclusive<u16> = 1..=256;
 /// Bytes of a member's name at most.
-const NAME_BYTES: usize = 32;
+pub(crate) const NAME_BYTES: usize = 32;
 
 impl FromStr for IfSpec {
     type Err = IfSpecError;
@@ -260,16 +260,8 @@ impl IfSpec {
         match key {
             "addr" => self.addrs.push(host_addr(value.parse().map_err(|_| bad())?)?),
             "gw" => self.gateways.push(value.parse().map_err(|_| bad())?),
-            "mtu" => {
-                let bytes = value.parse().ok().filter(|bytes| MTU_RANGE.contains(bytes));
-                once(key, &mut self.mtu, bytes.ok_or_else(bad)?)?;
-            }
-            "mac" => {
-                let mac: Option<MacAddr> = value.parse().ok();
-                // A group address cannot be a station's (IEEE 802), nor can zero.
-                let mac = mac.filter(|mac| mac.0[0] & 1 == 0 && mac.0 != [0; 6]);
-                once(key, &mut self.mac, mac.ok_or_else(bad)?)?;
-            }
+            "mtu" => once(key, &mut self.mtu, mtu(value).ok_or_else(bad)?)?,
+            "mac" => once(key, &mut self.mac, station(value).ok_or_else(bad)?)?,
             "name" => {
                 let fits = !value.is_empty() && value.len() <= NAME_BYTES;
                 let name = fits.then(|| value.to_owned()).ok_or_else(bad)?;
@@ -298,6 +290,40 @@ impl IfSpec {
         }
         Ok(())
     }
+}
+
+fn mtu(value: &str) -> Option<u32> {
+    value.parse().ok().filter(|bytes| MTU_RANGE.contains(bytes))
+}
+
+/// A group address cannot be a station's (IEEE 802), nor can zero.
+fn station(value: &str) -> Option<MacAddr> {
+    value.parse().ok().filter(|mac: &MacAddr| mac.0[0] & 1 == 0 && mac.0 != [0; 6])
+}
+
+/// An MTU as an option of its own takes it.
+///
+/// # Errors
+/// Anything but 68 to 65535.
+pub fn parse_mtu(text: &str) -> Result<u32, String> {
+    mtu(text).ok_or_else(|| format!("write {}", example("mtu")))
+}
+
+/// A station's address, as an option of its own takes it.
+///
+/// # Errors
+/// Group addresses and what is no address.
+pub fn parse_station(text: &str) -> Result<MacAddr, String> {
+    station(text).ok_or_else(|| format!("write {}", example("mac")))
+}
+
+/// A host's address with its network, as an option of its own takes it.
+///
+/// # Errors
+/// Text that is none, and addresses that no host can have.
+pub fn parse_host_addr(text: &str) -> Result<IpCidr, String> {
+    let cidr = text.parse().map_err(|_| format!("write {}", example("addr")))?;
+    host_addr(cidr).map_err(|error| error.to_string())
 }
 
 fn one_of<T: Copy>(known: &[(&str, T)], value: &str) -> Option<T> {

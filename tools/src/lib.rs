@@ -1,6 +1,7 @@
 //! The `rumpnet` command, one file per subcommand; `main.rs` only calls [`run`].
 
 pub mod aio;
+pub mod attach;
 pub mod bus;
 pub mod cli;
 pub mod demo;
@@ -46,8 +47,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Err(error) = shmif::report_sigbus() {
         tracing::warn!(%error, "a bus that is truncated will end this process without a word");
     }
-    // Without it a truncated bus file kills us without a word; a failure here changes no more.
-    let _ = shmif::report_sigbus();
     match dispatch(&cli) {
         Ok(status) => status.into(),
         Err(failure) => {
@@ -67,6 +66,9 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::DemoHost(args) => demo::host::run(args),
         Command::Nc(args) => nc::run(args, global),
         Command::Forward(args) => forward::run(args, global),
+        Command::Attach(args) => attach::run(args, global),
+        Command::AttachChild(args) => attach::namespace::run(args),
+        Command::AttachInit(args) => attach::init::run(args),
         Command::Ls(args) => ls::run(args, global),
         Command::Dump(args) => dump::run(args, global),
         Command::Completions(args) => generate::completions(args),

@@ -181,7 +181,7 @@ impl Virtif {
     /// As [`from_fd`](Self::from_fd); `EBADF` if nothing is open there.
     pub fn from_inherited(number: c_int, config: &FdConfig) -> Result<Self, OpenError> {
         let name = format!("fd {number}");
-        let fd = sys::inherited(number).map_err(|source| OpenError::Io { name, source })?;
+        let fd = inherited(number).map_err(|source| OpenError::Io { name, source })?;
         Self::from_fd(fd, config)
     }
 
@@ -230,6 +230,14 @@ impl Virtif {
             Endpoint::new(fd, name.clone(), medium, header_bytes, None, Arc::clone(&counters));
         let mac = random_mac(&name)?;
         Ok(Virtif { kind: "fd", name, medium, mac, mtu, offload, ends: vec![end], counters })
+    }
+
+    /// Gives up a device's first queue as a descriptor, for another process to be passed.
+    ///
+    /// # Errors
+    /// Those of `dup(2)`.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        self.ends[0].duplicate()
     }
 
     /// The device's name.
@@ -287,6 +295,14 @@ impl Link for Virtif {
         };
         Ok((self.ends.into_iter().map(queue).collect(), Box::new(Control(self.counters))))
     }
+}
+
+/// Owns a descriptor that a parent passed by its number; nobody else in this process may.
+///
+/// # Errors
+/// `EBADF` if none is open there.
+pub fn inherited(number: c_int) -> io::Result<OwnedFd> {
+    sys::inherited(number)
 }
 
 fn random_mac(name: &str) -> Result<MacAddr, OpenError> {

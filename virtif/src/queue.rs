@@ -78,6 +78,10 @@ impl Endpoint {
         })
     }
 
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::io::fcntl_dupfd_cloexec(&*self.fd, 0)?)
+    }
+
     fn readiness(&self) -> Readiness {
         Readiness::Descriptor(Arc::clone(&self.fd))
     }
