@@ -130,10 +130,17 @@ impl TaskSocket {
         self.recv(MAX_DATAGRAM_BYTES, out).await?.from.ok_or_else(errno::not_connected)
     }
 
+    /// Receives what is there now, as [`recv_bytes`](Self::recv_bytes).
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is.
+    pub fn try_recv(&self, max_bytes: usize, out: &mut VecDeque<Bytes>) -> io::Result<Received> {
+        self.0.domain().recv(self.0.id(), RecvMsg::Zero { max_bytes, out })
+    }
+
     async fn recv(&self, max_bytes: usize, out: &mut VecDeque<Bytes>) -> io::Result<Received> {
-        let (domain, id) = (self.0.domain(), self.0.id());
         let interest = Ready::READABLE | Ready::READ_CLOSED;
-        self.wait(interest, || domain.recv(id, RecvMsg::Zero { max_bytes, out: &mut *out })).await
+        self.wait(interest, || self.try_recv(max_bytes, out)).await
     }
 
     /// Sends a shared buffer without copying it; how many of its bytes were taken.

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::ifspec::IfSpec;
-use crate::{attach, demo, dump, forward, generate, ls, nc, node, perf, ping};
+use crate::{attach, demo, dump, fetch, forward, generate, httpd, ls, nc, node, perf, ping};
 
 /// TCP/IP stacks in ordinary processes, joined by a bus that is a file.
 #[derive(Parser, Debug)]
@@ -48,6 +48,10 @@ pub enum Command {
     Perf(perf::PerfArgs),
     /// Relay between ports of a stack and the host's sockets
     Forward(forward::ForwardArgs),
+    /// Serve a folder by HTTP
+    Httpd(httpd::HttpdArgs),
+    /// Get a file by HTTP
+    Fetch(fetch::FetchArgs),
     /// Run a command on the host kernel's own stack, on a bus
     Attach(attach::AttachArgs),
     /// The process that makes an attached command's namespaces
@@ -111,7 +115,9 @@ mod tests {
 
     #[test]
     fn interfaces_and_the_hosts_sockets_exclude_each_other() {
-        for command in ["nc 10.0.0.1 7", "perf -c 10.0.0.1", "ping 10.0.0.1"] {
+        for command in
+            ["nc 10.0.0.1 7", "perf -c 10.0.0.1", "ping 10.0.0.1", "httpd .", "fetch 10.0.0.1"]
+        {
             let line = format!("rumpnet {command} --sockin --if=shmif:my.bus");
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
             assert!(error.contains("'--sockin' cannot be used with '--if"), "{error}");

@@ -8,16 +8,15 @@ use std::time::Duration;
 use clap::Args;
 use libnet::SockType;
 use rumpnet::Stack;
-use rumpnet::sockin::Sockin;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::aio::TaskSocket;
 use crate::cli::{Global, Interfaces};
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create};
 use crate::output::Output;
+use crate::serve::{BACKLOG, Places};
 use crate::signals::{Asked, Interrupts};
 use crate::tasks;
 use crate::units::parse_seconds;
@@ -27,11 +26,9 @@ mod datagrams;
 mod mapping;
 mod streams;
 
-use counters::{Counter, Counters};
+use counters::Counters;
 use mapping::{Kind, Listens, Mapping};
 
-/// Connections that wait to be accepted at most; the host's kernel may allow fewer.
-const BACKLOG: u32 = 1024;
 /// Descriptors that are not connections: the bus, the log, listeners and the like.
 const OTHER_FILES: u64 = 64;
 
@@ -86,7 +83,7 @@ struct Served {
 struct Shared {
     stack: Stack,
     host: Stack,
-    places: Arc<Semaphore>,
+    places: Places,
     connect_timeout: Duration,
     udp_timeout: Duration,
 }
@@ -105,12 +102,11 @@ pub fn run(args: &ForwardArgs, global: &Global) -> Outcome {
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
     tasks::allow_files(u64::from(args.max_connections) + OTHER_FILES);
     let stack = host::start(&args.interfaces.interfaces, Create::IfAsked, &args.name)?;
-    let sockin = Sockin::new().and_then(|sockin| Stack::builder().domain(sockin).start());
-    let host = sockin.map_err(|error| Failure::doing("cannot use the host's sockets", &error))?;
+    let host = host::host_sockets()?;
     let shared = Arc::new(Shared {
         stack,
         host,
-        places: Arc::new(Semaphore::new(args.max_connections as usize)),
+        places: Places::new(args.max_connections),
         connect_timeout: args.connect_timeout,
         udp_timeout: args.udp_timeout,
     });
@@ -131,8 +127,11 @@ fn start(
     shared: &Arc<Shared>,
     mapping: &Mapping,
 ) -> Result<Arc<Served>, Failure> {
-    let socket = listen(shared, mapping).map_err(|error| refused(mapping, &error))?;
-    let at = socket.socket().local_addr().map_err(|error| refused(mapping, &error))?;
+    let by_host = mapping.listens == Listens::Host;
+    let what = format!("{}: ", mapping.text);
+    let cannot = |error: &io::Error| host::listen_failure(&what, mapping.at, by_host, error);
+    let socket = listen(shared, mapping).map_err(|error| cannot(&error))?;
+    let at = socket.socket().local_addr().map_err(|error| cannot(&error))?;
     let served = Arc::new(Served { mapping: mapping.clone(), at, counters: Counters::default() });
     let (to, shared) = (Arc::clone(&served), Arc::clone(shared));
     match mapping.kind {
@@ -155,24 +154,6 @@ fn listen(shared: &Shared, mapping: &Mapping) -> io::Result<TaskSocket> {
             Ok(socket)
         }
     }
-}
-
-/// Why a mapping cannot be served, and what to do.
-fn refused(mapping: &Mapping, error: &io::Error) -> Failure {
-    let at = mapping.at;
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => ": take another port, or see who listens there",
-        io::ErrorKind::PermissionDenied => {
-            ": the host keeps ports below 1024 for its administrator: take another"
-        }
-        io::ErrorKind::AddrNotAvailable => match mapping.listens {
-            Listens::Stack => ": it is no address of the stack's: see addr= of --if",
-            Listens::Host => ": it is no address of this host's",
-        },
-        _ => "",
-    };
-    let text = &mapping.text;
-    Failure::usage(format!("{text}: cannot listen at {at}: {}{hint}", host::plain(error)))
 }
 
 /// Says what is served, and how it goes when asked, until told to stop.
@@ -235,22 +216,5 @@ impl Served {
             "mapping": text, "protocol": kind.to_string(), "listens": listens.to_string(),
             "at": self.at.to_string(), "targets": targets,
         })
-    }
-}
-
-impl Shared {
-    /// A place for a connection; waits for one, and counts that it did, if all are taken.
-    async fn place(&self, waited: &Counter) -> OwnedSemaphorePermit {
-        if let Some(place) = self.place_now() {
-            return place;
-        }
-        waited.add(1);
-        tracing::info!("all places are taken (--max-connections): the next connection waits");
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        place.expect("nobody closes the semaphore")
-    }
-
-    fn place_now(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
     }
 }

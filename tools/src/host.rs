@@ -45,6 +45,14 @@ pub fn start_sockets(sockets: &Sockets, create: Create, name: &str) -> Result<St
     if !sockets.sockin {
         return start(&sockets.interfaces.interfaces, create, name);
     }
+    host_sockets()
+}
+
+/// A stack whose sockets are the host's own.
+///
+/// # Errors
+/// Those of the host.
+pub fn host_sockets() -> Result<Stack, Failure> {
     let stack = Sockin::new().and_then(|domain| Stack::builder().domain(domain).start());
     stack.map_err(|error| {
         Failure::doing("cannot use the host's sockets", &error).with_status(Status::USAGE)
@@ -125,6 +133,20 @@ pub fn peer_failure(what: &str, peer: SocketAddr, error: &io::Error) -> Failure 
         _ => peer.to_string(),
     };
     Failure::new(format!("{what} {peer}: {}{hint}", plain(error))).with_status(Status::FAILED)
+}
+
+/// Says why nothing can be listened at, and what to do; `what` stands in front.
+pub fn listen_failure(what: &str, at: SocketAddr, by_host: bool, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => ": take another port, or see who listens there",
+        io::ErrorKind::PermissionDenied => {
+            ": the host keeps ports below 1024 for its administrator: take another"
+        }
+        io::ErrorKind::AddrNotAvailable if by_host => ": it is no address of this host's",
+        io::ErrorKind::AddrNotAvailable => ": it is no address of the stack's: see addr= of --if",
+        _ => "",
+    };
+    Failure::usage(format!("{what}cannot listen at {at}: {}{hint}", plain(error)))
 }
 
 /// The error as C's `strerror` has it, without Rust's number behind.

@@ -9,10 +9,13 @@ pub mod dissect;
 pub mod dump;
 pub mod echo;
 pub mod fail;
+pub mod fetch;
 pub mod filter;
 pub mod forward;
 pub mod generate;
 pub mod host;
+pub mod http;
+pub mod httpd;
 pub mod ifspec;
 pub mod interface;
 pub mod ls;
@@ -21,6 +24,7 @@ pub mod node;
 pub mod output;
 pub mod perf;
 pub mod ping;
+pub mod serve;
 pub mod signals;
 pub mod table;
 pub mod tasks;
@@ -66,6 +70,8 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::DemoHost(args) => demo::host::run(args),
         Command::Nc(args) => nc::run(args, global),
         Command::Forward(args) => forward::run(args, global),
+        Command::Httpd(args) => httpd::run(args, global),
+        Command::Fetch(args) => fetch::run(args, global),
         Command::Attach(args) => attach::run(args, global),
         Command::AttachChild(args) => attach::namespace::run(args),
         Command::AttachInit(args) => attach::init::run(args),

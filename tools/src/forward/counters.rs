@@ -1,41 +1,22 @@
 //! What passed a mapping, and how it is told.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use serde_json::{Value, json};
 
 use super::Served;
 use super::mapping::Kind;
-
-/// A number that only grows, but for `open`.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add(&self, n: usize) {
-        self.0.fetch_add(n as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::serve::{Accepting, Counter};
 
 /// The counters of a mapping. "There" is towards the target, "back" from it.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    /// Connections accepted, or flows of datagrams begun.
-    pub(super) begun: Counter,
-    /// Of those, the ones that are over, however they ended.
-    pub(super) over: Counter,
+    /// Connections, or flows of datagrams.
+    pub(super) accepting: Accepting,
     /// The target refused.
     pub(super) refused: Counter,
-    /// The target could not be reached, or a connection could not be accepted.
+    /// The target could not be reached.
     pub(super) failed: Counter,
     /// Ended by a reset of either side.
     pub(super) reset: Counter,
-    /// Times that `--max-connections` made somebody wait, or cost a datagram.
-    pub(super) at_limit: Counter,
     pub(super) there_bytes: Counter,
     pub(super) back_bytes: Counter,
     pub(super) there_datagrams: Counter,
@@ -47,11 +28,11 @@ pub(super) struct Counters {
 impl Served {
     /// The counters on one line, for people.
     pub(super) fn line(&self) -> String {
-        let c = &self.counters;
-        let [begun, refused, failed, reset, at_limit, there, back] =
-            [&c.begun, &c.refused, &c.failed, &c.reset, &c.at_limit, &c.there_bytes, &c.back_bytes]
+        let (c, a) = (&self.counters, &self.counters.accepting);
+        let [begun, at_limit, refused, reset, there, back] =
+            [&a.begun, &a.at_limit, &c.refused, &c.reset, &c.there_bytes, &c.back_bytes]
                 .map(Counter::get);
-        let open = begun.saturating_sub(c.over.get());
+        let (open, failed) = (a.open(), a.failed.get() + c.failed.get());
         let text = &self.mapping.text;
         match self.mapping.kind {
             Kind::Tcp => format!(
@@ -70,12 +51,12 @@ impl Served {
 
     /// The counters for programs.
     pub(super) fn report(&self) -> Value {
-        let c = &self.counters;
+        let (c, a) = (&self.counters, &self.counters.accepting);
         let mut report = json!({
             "mapping": self.mapping.text, "protocol": self.mapping.kind.to_string(),
-            "begun": c.begun.get(), "open": c.begun.get().saturating_sub(c.over.get()),
-            "refused": c.refused.get(), "failed": c.failed.get(), "reset": c.reset.get(),
-            "at_limit": c.at_limit.get(),
+            "begun": a.begun.get(), "open": a.open(),
+            "refused": c.refused.get(), "failed": a.failed.get() + c.failed.get(), "reset": c.reset.get(),
+            "at_limit": a.at_limit.get(),
             "there_bytes": c.there_bytes.get(), "back_bytes": c.back_bytes.get(),
         });
         if self.mapping.kind == Kind::Udp {

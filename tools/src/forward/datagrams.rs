@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libnet::SockType;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info};
 
 use super::{Served, Shared};
 use crate::aio::TaskSocket;
 use crate::host;
+use crate::serve::Place;
 
 /// Rest after an error that may come again at once.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -77,8 +77,8 @@ impl Side {
             return Some(Arc::clone(&flow.socket));
         }
         let counters = &self.served.counters;
-        let Some(place) = self.shared.place_now() else {
-            counters.at_limit.add(1);
+        let Some(place) = self.shared.places.now() else {
+            counters.accepting.at_limit.add(1);
             return None;
         };
         let socket = match self.connect().await {
@@ -90,7 +90,7 @@ impl Side {
                 return None;
             }
         };
-        counters.begun.add(1);
+        counters.accepting.begun.add(1);
         info!(mapping = self.served.mapping.text, %peer, "flow");
         let flow = Flow { socket: Arc::clone(&socket), used_at: Instant::now() };
         self.flows().insert(peer, flow);
@@ -141,12 +141,7 @@ impl Side {
 }
 
 /// Passes the target's answers back until the flow has been idle for long enough.
-async fn answer(
-    side: Arc<Side>,
-    peer: SocketAddr,
-    socket: Arc<TaskSocket>,
-    _place: OwnedSemaphorePermit,
-) {
+async fn answer(side: Arc<Side>, peer: SocketAddr, socket: Arc<TaskSocket>, _place: Place) {
     let counters = &side.served.counters;
     let mut datagram = VecDeque::new();
     while let Some(deadline) = side.deadline(peer) {
@@ -173,6 +168,6 @@ async fn answer(
         }
         tokio::task::consume_budget().await;
     }
-    counters.over.add(1);
+    counters.accepting.over.add(1);
     info!(mapping = side.served.mapping.text, %peer, "flow ended");
 }

@@ -4,50 +4,26 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use libnet::SockType;
 use libnet::socket::SocketOption;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::info;
 
-use super::counters::Counter;
 use super::{Served, Shared};
 use crate::aio::TaskSocket;
 use crate::host;
+use crate::serve::{self, Counter, Place};
 
 /// Bytes taken from one side at a time; the other takes them before there are more, so that no
 /// connection holds more than this each way, and whoever is slow slows the other down.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Rest after an error that may come again at once, such as one of too many files.
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// Accepts connections for as long as it is polled.
 pub(super) async fn serve(listener: TaskSocket, served: Arc<Served>, shared: Arc<Shared>) {
-    loop {
-        let accepted = match listener.acceptable().await {
-            Ok(()) => {
-                let place = shared.place(&served.counters.at_limit).await;
-                listener.accept().map(|(near, peer)| (near, peer, place))
-            }
-            Err(error) => Err(error),
-        };
-        match accepted {
-            Ok((near, peer, place)) => {
-                served.counters.begun.add(1);
-                let (served, shared) = (Arc::clone(&served), Arc::clone(&shared));
-                tokio::spawn(carry(near, peer, served, shared, place));
-            }
-            // Whoever was there has given up.
-            Err(error) if libnet::errno::is_would_block(&error) => {}
-            Err(error) => {
-                served.counters.failed.add(1);
-                info!(mapping = served.mapping.text, %error, "not accepted");
-                sleep(PAUSE).await;
-            }
-        }
-    }
+    let begin = |near, peer, place| {
+        drop(tokio::spawn(carry(near, peer, Arc::clone(&served), Arc::clone(&shared), place)));
+    };
+    serve::accept(listener, shared.places.clone(), &served.counters.accepting, begin).await;
 }
 
 /// One end of a connection. It is reset when dropped, unless both directions have ended well:
@@ -80,7 +56,7 @@ struct Over(Arc<Served>);
 
 impl Drop for Over {
     fn drop(&mut self) {
-        self.0.counters.over.add(1);
+        self.0.counters.accepting.over.add(1);
     }
 }
 
@@ -89,7 +65,7 @@ async fn carry(
     peer: SocketAddr,
     served: Arc<Served>,
     shared: Arc<Shared>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 ) {
     let (mapping, counters) = (&served.mapping.text, &served.counters);
     let _over = Over(Arc::clone(&served));

@@ -3,6 +3,7 @@
 mod demo;
 mod dump;
 mod forward;
+mod http;
 mod iperf3;
 mod nc;
 mod node;

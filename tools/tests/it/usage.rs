@@ -9,7 +9,19 @@ fn help_and_version_go_to_stdout_with_status_0() {
     let place = Place::new();
     let help = place.run(&["--help"]);
     assert_eq!((help.status, &help.err[..]), (Some(0), ""));
-    for word in ["node", "ping", "ls", "dump", "nc", "perf", "forward", "demo", "First steps"] {
+    for word in [
+        "node",
+        "ping",
+        "ls",
+        "dump",
+        "nc",
+        "perf",
+        "forward",
+        "httpd",
+        "fetch",
+        "demo",
+        "First steps",
+    ] {
         assert!(help.out.contains(word), "{word}: {}", help.out);
     }
     assert!(!help.out.contains("demo-host"), "what is not for users is not shown");
