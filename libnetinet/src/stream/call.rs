@@ -11,7 +11,7 @@ use libnet::socket::{Family, Protocol, Received, RecvMsg, SendMsg, SockType, Soc
 use libnet::wake::Ready;
 
 use super::ports::{Claim, InUse};
-use super::{Ends, Options, Place, Role, StreamSocket, token_of};
+use super::{Ends, Options, Place, Role, State, StreamSocket, token_of};
 use crate::inet::Inet;
 use crate::output::Account;
 use crate::path::{Path, Wanted};
@@ -19,8 +19,8 @@ use crate::shard::Shard;
 use crate::snapshot::SocketEntry;
 use crate::sockets::Socket;
 use crate::tcp::{
-    Accepted, ConnError, ConnectFrom, FourTuple, Linger, Listener, RecvInto, State as TcpState,
-    TcpInfo,
+    Accepted, ConnError, ConnectFrom, FourTuple, Linger, Listener, PortSharing, RecvInto,
+    State as TcpState, TcpInfo,
 };
 
 type Shared = Arc<StreamSocket>;
@@ -53,39 +53,76 @@ impl Inet {
         if !ours {
             return Err(errno::addr_not_available());
         }
+        let may_bind = |state: &State| {
+            let fresh = state.bound.is_none() && matches!(state.role, Role::Fresh);
+            if fresh { Ok(()) } else { Err(errno::invalid()) }
+        };
+        let sharing = {
+            let state = socket.state();
+            may_bind(&state)?;
+            state.options.conn.sharing
+        };
+        let addr = self.claim(socket, addr, sharing)?;
         let mut state = socket.state();
-        if state.bound.is_some() || !matches!(state.role, Role::Fresh) {
-            return Err(errno::invalid());
+        // Another thread may have been quicker.
+        if let Err(error) = may_bind(&state) {
+            self.wide().stream_ports.release(addr, socket);
+            return Err(error);
         }
-        state.bound = Some(self.claim(socket, addr, &state.options)?);
+        state.bound = Some(addr);
         Ok(())
     }
 
+    /// Claims an address for a socket, whose lock is not held: of other sockets first, then of the
+    /// connections that hold the port without one.
     fn claim(
         &self,
         socket: &Shared,
-        mut addr: SocketAddr,
-        options: &Options,
+        wanted: SocketAddr,
+        sharing: PortSharing,
     ) -> io::Result<SocketAddr> {
         let wide = self.wide();
-        let claim = Claim {
-            addr,
-            reuse_addr: options.reuse_addr,
-            reuse_port: options.reuse_port,
-            socket: Arc::clone(socket),
-        };
-        if addr.port() == 0 {
-            let range = &wide.config.tcp.ephemeral_ports;
-            addr.set_port(wide.stream_ports.bind_any(claim, range, wide.random_u64())?);
-        } else {
-            wide.stream_ports.bind(claim)?;
+        for _ in 0..CLAIM_TRIES {
+            let mut addr = wanted;
+            let claim = Claim { addr, sharing, socket: Arc::clone(socket) };
+            if wanted.port() == 0 {
+                let range = &wide.config.tcp.ephemeral_ports;
+                addr.set_port(wide.stream_ports.bind_any(claim, range, wide.random_u64())?);
+            } else {
+                wide.stream_ports.bind(claim)?;
+            }
+            let held = (0..self.engine().shard_count()).any(|shard| {
+                self.engine().with_shard(shard, |core, _| core.tcp().holds_port(addr, sharing))
+            });
+            if !held {
+                return Ok(addr);
+            }
+            wide.stream_ports.release(addr, socket);
+            if wanted.port() != 0 {
+                break;
+            }
         }
-        Ok(addr)
+        Err(errno::addr_in_use())
     }
 
     /// `listen(2)`: a socket that is not bound gets any port on all addresses.
     pub(crate) fn stream_listen(&self, socket: &Shared, backlog: u32) -> io::Result<()> {
         let backlog = backlog.min(self.wide().config.tcp.backlog_max);
+        let unbound = {
+            let state = socket.state();
+            let fresh = state.bound.is_none() && matches!(state.role, Role::Fresh);
+            fresh.then_some(state.options.conn.sharing)
+        };
+        if let Some(sharing) = unbound {
+            let any = SocketAddr::new(socket.family.unspecified(), 0);
+            let addr = self.claim(socket, any, sharing)?;
+            let mut state = socket.state();
+            if state.bound.is_none() && matches!(state.role, Role::Fresh) {
+                state.bound = Some(addr);
+            } else {
+                self.wide().stream_ports.release(addr, socket);
+            }
+        }
         let mut state = socket.state();
         match &state.role {
             Role::Fresh => {}
@@ -95,14 +132,8 @@ impl Inet {
             }
             Role::Connection(..) | Role::Opening => return Err(errno::invalid()),
         }
-        let addr = match state.bound {
-            Some(addr) => addr,
-            None => {
-                let any = SocketAddr::new(socket.family.unspecified(), 0);
-                let addr = self.claim(socket, any, &state.options)?;
-                *state.bound.insert(addr)
-            }
-        };
+        // Only a close from another thread takes it away again.
+        let addr = state.bound.ok_or_else(errno::bad_descriptor)?;
         self.wide().stream_ports.listen(addr, socket)?;
         let options = state.options.conn.clone();
         let listener = Arc::new(Listener::new(addr, backlog, socket.token(), options));
@@ -519,3 +550,6 @@ const fn loopback_of(family: Family) -> std::net::IpAddr {
         _ => std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
     }
 }
+
+/// Ports tried, one after the other, for a socket that is to have any.
+const CLAIM_TRIES: usize = 1_000;

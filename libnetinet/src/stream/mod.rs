@@ -67,8 +67,6 @@ struct Ends {
 #[derive(Clone, Debug, Default)]
 struct Options {
     conn: ConnOptions,
-    reuse_addr: bool,
-    reuse_port: bool,
     broadcast: bool,
     v6_only: bool,
     linger: Option<Duration>,

@@ -56,8 +56,8 @@ impl Inet {
         let or = |set: u32, default: u32| if set == 0 { default } else { set };
         let time = |set: Duration, default: Duration| if set.is_zero() { default } else { set };
         Ok(match key {
-            OptionKey::ReuseAddr => SocketOption::ReuseAddr(o.reuse_addr),
-            OptionKey::ReusePort => SocketOption::ReusePort(o.reuse_port),
+            OptionKey::ReuseAddr => SocketOption::ReuseAddr(c.sharing.reuse_addr),
+            OptionKey::ReusePort => SocketOption::ReusePort(c.sharing.reuse_port),
             OptionKey::Broadcast => SocketOption::Broadcast(o.broadcast),
             OptionKey::KeepAlive => SocketOption::KeepAlive(c.keepalive),
             OptionKey::SendBufferBytes => {
@@ -107,8 +107,8 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
     let conn = &mut options.conn;
     let check = |fits: bool| if fits { Ok(()) } else { Err(errno::invalid()) };
     match option {
-        SocketOption::ReuseAddr(on) => options.reuse_addr = on,
-        SocketOption::ReusePort(on) => options.reuse_port = on,
+        SocketOption::ReuseAddr(on) => conn.sharing.reuse_addr = on,
+        SocketOption::ReusePort(on) => conn.sharing.reuse_port = on,
         SocketOption::Broadcast(on) => options.broadcast = on,
         SocketOption::V6Only(on) => options.v6_only = on,
         SocketOption::Linger(linger) => options.linger = linger,

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::StreamSocket;
 use crate::hash::{HashMap, Key};
+use crate::tcp::PortSharing;
 use crate::wide::lock;
 
 /// A socket's claim to a port.
 #[derive(Clone)]
 pub(crate) struct Claim {
     pub(crate) addr: SocketAddr,
-    pub(crate) reuse_addr: bool,
-    pub(crate) reuse_port: bool,
+    pub(crate) sharing: PortSharing,
     pub(crate) socket: Arc<StreamSocket>,
 }
 
@@ -79,9 +79,9 @@ impl StreamPorts {
         let entries = table.get_mut(&addr.port()).ok_or(InUse)?;
         let own = entries.iter().position(|entry| Arc::ptr_eq(&entry.claim.socket, socket));
         let own = own.ok_or(InUse)?;
-        let shares = entries[own].claim.reuse_port;
+        let shares = entries[own].claim.sharing.reuse_port;
         let taken = entries.iter().enumerate().any(|(at, other)| {
-            let agreed = shares && other.claim.reuse_port;
+            let agreed = shares && other.claim.sharing.reuse_port;
             at != own && other.listening && overlap(other.claim.addr, addr) && !agreed
         });
         if taken {
@@ -108,9 +108,9 @@ impl StreamPorts {
 
 impl Entry {
     fn conflicts(&self, new: &Claim) -> bool {
-        let by_addr = self.claim.reuse_addr && new.reuse_addr && !self.listening;
-        let by_port = self.claim.reuse_port && new.reuse_port;
-        overlap(self.claim.addr, new.addr) && !by_addr && !by_port
+        let mut own = self.claim.sharing;
+        own.reuse_addr &= !self.listening;
+        overlap(self.claim.addr, new.addr) && !own.agrees(new.sharing)
     }
 }
 
@@ -127,7 +127,8 @@ mod tests {
 
     fn claim(addr: &str, reuse_addr: bool, reuse_port: bool) -> Claim {
         let socket = Arc::new(StreamSocket::new(Family::Inet));
-        Claim { addr: addr.parse().unwrap(), reuse_addr, reuse_port, socket }
+        let sharing = PortSharing { reuse_addr, reuse_port };
+        Claim { addr: addr.parse().unwrap(), sharing, socket }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::table::PortSharing;
+
 /// Settings of a stack's TCP. Defaults are Linux's where Linux has the knob.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -135,6 +137,8 @@ pub struct ConnOptions {
     pub ttl: u8,
     /// The traffic class octet. Source: RFC 9293 §3.9.2 (MUST-48).
     pub tos: u8,
+    /// With whom it shares its port.
+    pub sharing: PortSharing,
 }
 
 impl ConnOptions {
@@ -152,6 +156,7 @@ impl ConnOptions {
             max_segment_bytes: 0,
             ttl: 0,
             tos: 0,
+            sharing: PortSharing { reuse_addr: false, reuse_port: false },
         }
     }
 }

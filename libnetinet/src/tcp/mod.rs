@@ -45,6 +45,6 @@ pub use secrets::Secrets;
 pub use segment::{Flags, FourTuple, Header, MIN_HEADER_BYTES, Segment};
 pub use seq::SeqNumber;
 pub use state::{State, TRANSITIONS, TransitionCounts};
-pub use table::{ConnId, ConnectFrom, Event, Table};
+pub use table::{ConnId, ConnectFrom, Event, PortSharing, Table};
 pub use tcb::Connection;
 pub use user::{Linger, RecvInto};

@@ -7,6 +7,7 @@ use libnet::Instant;
 
 use super::segment::FourTuple;
 use super::seq::SeqNumber;
+use super::table::PortSharing;
 
 /// Connections in TIME-WAIT, the oldest first.
 ///
@@ -32,7 +33,7 @@ struct Entry {
     snd_nxt: SeqNumber,
     rcv_nxt: SeqNumber,
     ts_recent: u32,
-    /// Milliseconds modulo 2^30 (12 days), then two bits.
+    /// Milliseconds modulo 2^28 (3 days), then four bits.
     entered: u32,
     prev: u32,
     next: u32,
@@ -46,6 +47,8 @@ pub(super) struct Remembered {
     pub(super) rcv_nxt: SeqNumber,
     /// TS.Recent, if timestamps were in use.
     pub(super) ts_recent: Option<u32>,
+    /// With whom it shares its port.
+    pub(super) sharing: PortSharing,
 }
 
 impl TimeWaits {
@@ -62,7 +65,13 @@ impl TimeWaits {
     }
 
     pub(super) fn insert(&mut self, now: Instant, what: &Remembered) -> u32 {
-        let v6 = u32::from(what.tuple.local.is_ipv6());
+        let flags = [
+            (V6, what.tuple.local.is_ipv6()),
+            (HAS_TIMESTAMP, what.ts_recent.is_some()),
+            (REUSE_ADDR, what.sharing.reuse_addr),
+            (REUSE_PORT, what.sharing.reuse_port),
+        ];
+        let flags = flags.into_iter().filter(|flag| flag.1).fold(0, |all, flag| all | flag.0);
         let entry = Entry {
             local: to_octets(what.tuple.local),
             remote: to_octets(what.tuple.remote),
@@ -71,7 +80,7 @@ impl TimeWaits {
             snd_nxt: what.snd_nxt,
             rcv_nxt: what.rcv_nxt,
             ts_recent: what.ts_recent.unwrap_or(0),
-            entered: stamp(now) | u32::from(what.ts_recent.is_some()) << 1 | v6,
+            entered: stamp(now) | flags,
             prev: NIL,
             next: NIL,
         };
@@ -98,7 +107,18 @@ impl TimeWaits {
             remote_port: entry.remote_port,
         };
         let ts_recent = (entry.entered & HAS_TIMESTAMP != 0).then_some(entry.ts_recent);
-        Remembered { tuple, snd_nxt: entry.snd_nxt, rcv_nxt: entry.rcv_nxt, ts_recent }
+        let sharing = PortSharing {
+            reuse_addr: entry.entered & REUSE_ADDR != 0,
+            reuse_port: entry.entered & REUSE_PORT != 0,
+        };
+        Remembered { tuple, snd_nxt: entry.snd_nxt, rcv_nxt: entry.rcv_nxt, ts_recent, sharing }
+    }
+
+    /// All of them, the oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Remembered> {
+        let held = |index: u32| (index != NIL).then_some(index);
+        let next = move |&index: &u32| held(self.entries[index as usize].next);
+        std::iter::successors(held(self.oldest), next).map(|index| self.get(index))
     }
 
     /// How long it has been here since its last FIN.
@@ -200,8 +220,10 @@ fn from_octets(octets: [u8; 16], v6: bool) -> IpAddr {
 const NIL: u32 = u32::MAX;
 const V6: u32 = 1;
 const HAS_TIMESTAMP: u32 = 2;
-const FLAG_BITS: u32 = 2;
-const FLAGS: u32 = 3;
+const REUSE_ADDR: u32 = 4;
+const REUSE_PORT: u32 = 8;
+const FLAG_BITS: u32 = 4;
+const FLAGS: u32 = 15;
 /// Within what the stamp can tell.
 const MAX_STAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -219,6 +241,7 @@ mod tests {
             snd_nxt: SeqNumber::new(1),
             rcv_nxt: SeqNumber::new(2),
             ts_recent: v6.then_some(7),
+            sharing: PortSharing { reuse_addr: v6, reuse_port: !v6 },
         }
     }
 

@@ -214,6 +214,39 @@ fn unconnected_streams_refuse_what_linux_refuses() {
 }
 
 #[test]
+fn a_connection_holds_its_port_until_its_time_wait_is_over() {
+    let net = Net::with_shards(3);
+    let (a, b) = (net.node(1), net.node(2));
+    let bind = |reuse: bool, addr: &str| {
+        let socket = b.tcp();
+        b.inet.set_option(socket, SocketOption::ReuseAddr(reuse)).unwrap();
+        let bound = b.inet.bind(socket, addr.parse().unwrap()).map_err(|e| e.raw_os_error());
+        b.inet.close(socket);
+        bound
+    };
+    let listener = b.tcp();
+    b.inet.set_option(listener, SocketOption::ReuseAddr(true)).unwrap();
+    b.inet.bind(listener, at(2, 80)).unwrap();
+    b.inet.listen(listener, 8).unwrap();
+    let client = connect(&net, &a, at(2, 80));
+    let (server, _) = b.inet.accept(listener).unwrap();
+    b.inet.close(listener);
+    for addr in ["10.0.0.2:80", "0.0.0.0:80"] {
+        assert_eq!(bind(false, addr), Err(Some(EADDRINUSE)), "{addr}");
+        assert_eq!(bind(true, addr), Ok(()), "both reuse {addr}");
+    }
+    assert_eq!(bind(false, "127.0.0.1:80"), Ok(()), "another address");
+    b.inet.close(server);
+    net.run_ms(20);
+    a.inet.close(client);
+    net.run_ms(20);
+    assert_eq!(bind(false, "10.0.0.2:80"), Err(Some(EADDRINUSE)), "TIME-WAIT");
+    assert_eq!(bind(true, "10.0.0.2:80"), Ok(()));
+    net.run_ms(61_000);
+    assert_eq!(bind(false, "10.0.0.2:80"), Ok(()));
+}
+
+#[test]
 fn a_port_is_free_again_when_its_listener_is_closed() {
     let net = Net::with_shards(3);
     let (a, b) = (net.node(1), net.node(2));

@@ -4,6 +4,7 @@ mod index;
 mod input;
 mod open;
 mod output;
+mod ports;
 mod ready;
 mod slots;
 mod user;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use libnet::{DropCounters, IfIndex, Instant, Ready, Wheel};
 
 use self::index::{Index, Place};
+pub use self::ports::PortSharing;
+use self::ports::Ports;
 use self::ready::ReadyQueues;
 pub use self::slots::ConnId;
 use self::slots::Slots;
@@ -42,6 +45,7 @@ pub struct Table {
     shard: u32,
     slots: Slots,
     index: Index,
+    ports: Ports,
     waits: TimeWaits,
     listeners: BTreeMap<u16, Vec<Arc<Listener>>>,
     wheel: Wheel<u32>,
@@ -82,6 +86,7 @@ impl Table {
             shard,
             slots: Slots::new(config.connections_max),
             index: Index::default(),
+            ports: Ports::default(),
             waits: TimeWaits::new(config.time_wait),
             listeners: BTreeMap::new(),
             wheel: Wheel::new(),
@@ -225,6 +230,7 @@ impl Table {
 
     fn insert(&mut self, mut conn: Connection) -> ConnId {
         let hash = self.hash(&conn.tuple);
+        self.ports.add(&conn.tuple);
         conn.mode.indexed = true;
         let id = self.slots.insert(conn);
         self.index.insert(hash, Place::Slot(id.index));
@@ -302,9 +308,11 @@ impl Table {
             snd_nxt: conn.snd_max,
             rcv_nxt: conn.rcv_nxt,
             ts_recent: conn.mode.timestamps.then_some(conn.ts_recent),
+            sharing: conn.cold.options.sharing,
         };
         let hash = self.hash(&tuple);
         self.index.remove(hash, Place::Slot(index));
+        self.ports.remove(&tuple);
         if !waits {
             return;
         }
@@ -317,13 +325,16 @@ impl Table {
         if self.ctx.config.time_wait_max > 0 {
             let entry = self.waits.insert(now, &note);
             self.index.insert(hash, Place::TimeWait(entry));
+            self.ports.add(&tuple);
         }
     }
 
     fn forget_time_wait(&mut self, now: Instant, entry: u32) {
-        let hash = self.hash(&self.waits.get(entry).tuple);
+        let tuple = self.waits.get(entry).tuple;
+        let hash = self.hash(&tuple);
         self.ctx.transitions.record(State::TimeWait, State::Closed);
         self.index.remove(hash, Place::TimeWait(entry));
+        self.ports.remove(&tuple);
         self.waits.remove(now, entry);
     }
 

@@ -1,0 +1,62 @@
+//! The local ports that connections hold, those in TIME-WAIT among them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::Table;
+use crate::tcp::segment::FourTuple;
+
+/// With whom a socket shares its port: who says the same. Source: `socket(7)`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PortSharing {
+    /// `SO_REUSEADDR`: while nobody listens.
+    pub reuse_addr: bool,
+    /// `SO_REUSEPORT`: always.
+    pub reuse_port: bool,
+}
+
+impl PortSharing {
+    /// May two have one port, where neither listens?
+    pub const fn agrees(self, other: Self) -> bool {
+        (self.reuse_addr && other.reuse_addr) || (self.reuse_port && other.reuse_port)
+    }
+}
+
+/// How many four-tuples of the index each port is of.
+#[derive(Debug, Default)]
+pub(super) struct Ports(BTreeMap<u16, u32>);
+
+impl Ports {
+    pub(super) fn add(&mut self, tuple: &FourTuple) {
+        *self.0.entry(tuple.local_port).or_default() += 1;
+    }
+
+    pub(super) fn remove(&mut self, tuple: &FourTuple) {
+        let Some(count) = self.0.get_mut(&tuple.local_port) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.0.remove(&tuple.local_port);
+        }
+    }
+}
+
+impl Table {
+    /// Does a connection stand in the way of a socket that is to be bound to `addr`, whose address
+    /// may be the wildcard? As on Linux, one in TIME-WAIT does too.
+    ///
+    /// Looks at every connection if any has the port, and at none otherwise.
+    pub fn holds_port(&self, addr: SocketAddr, sharing: PortSharing) -> bool {
+        if !self.ports.0.contains_key(&addr.port()) {
+            return false;
+        }
+        let (ip, any) = (addr.ip(), addr.ip().is_unspecified());
+        let in_the_way = |tuple: &FourTuple, other: PortSharing| {
+            let overlap = tuple.local == ip || (any && tuple.local.is_ipv4() == ip.is_ipv4());
+            tuple.local_port == addr.port() && overlap && !sharing.agrees(other)
+        };
+        let by_conn = self.slots.iter().any(|(_, conn)| {
+            conn.mode.indexed && in_the_way(&conn.tuple, conn.cold.options.sharing)
+        });
+        by_conn || self.waits.iter().any(|wait| in_the_way(&wait.tuple, wait.sharing))
+    }
+}
