@@ -97,6 +97,13 @@ impl Domain for Inet {
         }
     }
 
+    fn is_at_mark(&self, id: SocketId) -> io::Result<bool> {
+        match self.socket_of(id)? {
+            Socket::Datagram(_) => Err(errno::not_supported()),
+            Socket::Stream(socket) => Ok(self.stream_is_at_mark(&socket)),
+        }
+    }
+
     fn shutdown(&self, id: SocketId, how: Shutdown) -> io::Result<()> {
         let mut wakes = Vec::new();
         match self.socket_of(id)? {

@@ -31,7 +31,7 @@ macro_rules! themes {
     };
 }
 
-themes! { bind close connect errors listen options readiness stream timeouts udp }
+themes! { bind close connect errors listen options readiness stream timeouts udp urgent }
 
 #[test]
 fn every_table_has_a_test() {

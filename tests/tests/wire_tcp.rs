@@ -384,6 +384,7 @@ fn push_is_set_on_the_last_segment_of_what_was_written() {
 fn urgent_data_of_any_length_is_delivered_in_line() {
     let rig = Rig::steady();
     let (mut peer, stream) = established(&rig);
+    stream.socket().set_option(SocketOption::UrgentInline(true)).expect("an option");
     let urgent = Tcp { urgent: 2_000, ..peer.segment(URG | ACK, &[1; 500]) };
     peer.seq = urgent.next_seq();
     peer.say_segment(&urgent);
@@ -394,6 +395,21 @@ fn urgent_data_of_any_length_is_delivered_in_line() {
     let data = read_all(&stream).expect("not the end");
     assert_eq!(data.len(), 2_005);
     assert!(data.ends_with(b"after"));
+}
+
+#[test]
+fn an_urgent_send_points_past_its_last_byte_until_that_is_acknowledged() {
+    let rig = Rig::steady();
+    let (mut peer, mut stream) = established(&rig);
+    assert_eq!(stream.socket().send_urgent(b"ab!").expect("it is taken"), 3);
+    let sent = peer.hear();
+    let segment = sent.last().expect("a segment");
+    assert_eq!((segment.flags & URG, segment.urgent), (URG, 3));
+    peer.acknowledge();
+    stream.write_all(b"calm").expect("it is taken");
+    let sent = peer.hear();
+    let segment = sent.last().expect("a segment");
+    assert_eq!((segment.flags & URG, segment.urgent), (0, 0));
 }
 
 #[test]

@@ -334,11 +334,11 @@ impl Inet {
                 SendMsg::Owned(mut data) | SendMsg::OwnedTo(mut data, _) => {
                     tcp.send_shared(now, place.conn, &mut data)
                 }
+                SendMsg::Urgent(slices) => tcp.send_urgent(now, place.conn, slices),
                 _ => return None,
             };
             Some(sent)
         });
-        // RFC 6093 §5: new applications should not use urgent data; we receive them in line.
         Ok(sent.ok_or_else(errno::not_supported)??)
     }
 
@@ -348,10 +348,18 @@ impl Inet {
         socket: &Shared,
         msg: RecvMsg<'_, '_>,
     ) -> io::Result<Received> {
-        let Role::Connection(place, _) = socket.role() else {
-            return Err(self.stream_error(socket).unwrap_or_else(errno::not_connected));
+        let place = match socket.role() {
+            Role::Connection(place, _) => place,
+            Role::Fresh if matches!(msg, RecvMsg::Urgent(_)) => return Err(errno::invalid()),
+            _ => return Err(self.stream_error(socket).unwrap_or_else(errno::not_connected)),
         };
         let into = match msg {
+            RecvMsg::Urgent(slices) => {
+                let received = self.engine().with_shard(place.shard, |core, now| {
+                    core.tcp_mut().recv_urgent(now, place.conn, slices)
+                });
+                return Ok(Received::stream(received?));
+            }
             RecvMsg::Copy(slices) => RecvInto::Copy(slices),
             RecvMsg::Peek(slices) => RecvInto::Peek(slices),
             RecvMsg::Zero { max_bytes, out } => RecvInto::Take { max_bytes, out },
@@ -361,6 +369,13 @@ impl Inet {
             .engine()
             .with_shard(place.shard, |core, now| core.tcp_mut().recv(now, place.conn, into));
         Ok(Received::stream(received?))
+    }
+
+    /// `sockatmark(3)`.
+    pub(crate) fn stream_is_at_mark(&self, socket: &Shared) -> bool {
+        let Role::Connection(place, _) = socket.role() else { return false };
+        let at_mark = |core: &mut Shard| core.tcp().get(place.conn).is_some_and(|c| c.is_at_mark());
+        self.engine().with_shard(place.shard, |core, _| at_mark(core))
     }
 
     /// `shutdown(2)`. A listener that is shut down for reading stops listening, as on Linux.

@@ -69,6 +69,7 @@ impl Inet {
             }
             OptionKey::Linger => SocketOption::Linger(o.linger),
             OptionKey::NoDelay => SocketOption::NoDelay(c.nodelay),
+            OptionKey::UrgentInline => SocketOption::UrgentInline(c.urgent_inline),
             OptionKey::KeepIdle => {
                 SocketOption::KeepIdle(time(c.keepalive_idle, tcp.keepalive_idle))
             }
@@ -114,6 +115,7 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
         SocketOption::Linger(linger) => options.linger = linger,
         SocketOption::KeepAlive(on) => conn.keepalive = on,
         SocketOption::NoDelay(on) => conn.nodelay = on,
+        SocketOption::UrgentInline(on) => conn.urgent_inline = on,
         SocketOption::SendBufferBytes(bytes) => {
             conn.send_buffer_bytes = bytes.max(BUFFER_BYTES_MIN);
         }

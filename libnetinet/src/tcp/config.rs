@@ -137,6 +137,8 @@ pub struct ConnOptions {
     pub ttl: u8,
     /// The traffic class octet. Source: RFC 9293 §3.9.2 (MUST-48).
     pub tos: u8,
+    /// Urgent data stay in line (`SO_OOBINLINE`).
+    pub urgent_inline: bool,
     /// With whom it shares its port.
     pub sharing: PortSharing,
 }
@@ -156,6 +158,7 @@ impl ConnOptions {
             max_segment_bytes: 0,
             ttl: 0,
             tos: 0,
+            urgent_inline: false,
             sharing: PortSharing { reuse_addr: false, reuse_port: false },
         }
     }

@@ -109,6 +109,9 @@ pub enum RecvError {
     /// Nothing is there yet.
     #[error("would block")]
     WouldBlock,
+    /// No urgent byte is kept out of line.
+    #[error("no urgent data")]
+    NoUrgent,
     /// The connection failed.
     #[error(transparent)]
     Failed(ConnError),
@@ -118,6 +121,7 @@ impl From<RecvError> for io::Error {
     fn from(error: RecvError) -> io::Error {
         match error {
             RecvError::WouldBlock => errno::would_block(),
+            RecvError::NoUrgent => errno::invalid(),
             RecvError::Failed(error) => error.into(),
         }
     }

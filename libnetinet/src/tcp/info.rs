@@ -69,8 +69,6 @@ pub struct TcpInfo {
 impl Connection {
     /// A snapshot.
     pub fn info(&self) -> TcpInfo {
-        let unread_from = self.rcv_nxt - self.buffered_to_read();
-        let urgent = self.cold.urgent_end.map_or(0, |end| end.saturating_since(unread_from));
         TcpInfo {
             tuple: self.tuple,
             state: self.state,
@@ -91,7 +89,7 @@ impl Connection {
             reassembly_bytes: self.reassembly.as_ref().map_or(0, |r| r.bytes()),
             timestamps: self.mode.timestamps,
             in_recovery: self.recovery.in_recovery(),
-            urgent_bytes: urgent,
+            urgent_bytes: self.urgent_unread(),
             bytes_in: self.cold.bytes_in,
             bytes_out: self.cold.bytes_out,
             segments_in: self.cold.segments_in,

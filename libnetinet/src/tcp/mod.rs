@@ -28,6 +28,7 @@ mod tcb;
 mod tests;
 mod timers;
 mod timewait;
+mod urgent;
 mod user;
 
 pub use cc::CongestionControl;

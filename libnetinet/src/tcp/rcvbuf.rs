@@ -46,28 +46,38 @@ impl ReceiveBuffer {
         self.tail.extend_from_slice(&piece);
     }
 
-    /// Copies bytes out and removes them; how many.
-    pub(crate) fn read(&mut self, slices: &mut [IoSliceMut<'_>]) -> usize {
-        let n = self.peek(slices);
+    /// Copies up to `limit` bytes out and removes them; how many.
+    pub(crate) fn read(&mut self, slices: &mut [IoSliceMut<'_>], limit: usize) -> usize {
+        let n = self.peek(slices, 0, limit);
         self.consume(n);
         n
     }
 
-    /// Copies bytes out and leaves them; how many.
-    pub(crate) fn peek(&self, slices: &mut [IoSliceMut<'_>]) -> usize {
+    /// Copies up to `limit` bytes behind the first `skip` out and leaves them; how many.
+    pub(crate) fn peek(
+        &self,
+        slices: &mut [IoSliceMut<'_>],
+        mut skip: usize,
+        limit: usize,
+    ) -> usize {
         let mut pieces = self.pieces.iter().map(|p| &p[..]).chain([&self.tail[..]]);
         let mut piece: &[u8] = &[];
+        while skip > 0 {
+            let Some(next) = pieces.next() else { return 0 };
+            let n = skip.min(next.len());
+            (piece, skip) = (&next[n..], skip - n);
+        }
         let mut done = 0;
         for slice in slices {
             let mut filled = 0;
-            while filled < slice.len() {
+            while filled < slice.len() && done < limit {
                 if piece.is_empty() {
                     match pieces.next() {
                         Some(next) => piece = next,
                         None => return done,
                     }
                 }
-                let n = piece.len().min(slice.len() - filled);
+                let n = piece.len().min(slice.len() - filled).min(limit - done);
                 slice[filled..filled + n].copy_from_slice(&piece[..n]);
                 piece = &piece[n..];
                 filled += n;
@@ -97,7 +107,8 @@ impl ReceiveBuffer {
         taken
     }
 
-    fn consume(&mut self, n: usize) {
+    /// Removes the first `n` bytes.
+    pub(crate) fn consume(&mut self, n: usize) {
         let mut left = n.min(self.len);
         self.len -= left;
         while left > 0 {
@@ -157,8 +168,8 @@ mod tests {
                 let (first, second) = got.split_at_mut(n / 3);
                 let mut slices = [IoSliceMut::new(first), IoSliceMut::new(second)];
                 let count = match how {
-                    0 => buffer.peek(&mut slices),
-                    1 => buffer.read(&mut slices),
+                    0 => buffer.peek(&mut slices, 0, usize::MAX),
+                    1 => buffer.read(&mut slices, usize::MAX),
                     _ => {
                         let mut out = VecDeque::new();
                         let count = buffer.take(n, &mut out);

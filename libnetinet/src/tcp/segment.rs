@@ -168,6 +168,8 @@ impl Segment {
     pub fn trim_front(&mut self, n: u32) {
         let mut rest = n.min(self.len());
         self.seq += rest;
+        // It counts from the sequence number.
+        self.urgent = u16::try_from(u32::from(self.urgent).saturating_sub(rest)).unwrap_or(0);
         if rest > 0 && self.flags.has(Flags::SYN) {
             self.flags = self.flags.without(Flags::SYN);
             rest -= 1;
@@ -224,6 +226,8 @@ pub struct Header {
     pub flags: Flags,
     /// The window field as it goes onto the wire.
     pub wnd: u16,
+    /// The urgent pointer; significant with URG.
+    pub urgent: u16,
     /// Options.
     pub options: Options,
 }
@@ -248,6 +252,7 @@ impl Header {
         h[14..16].copy_from_slice(&self.wnd.to_be_bytes());
         // RFC 9293 §3.1 (MUST-2): the checksum is always sent; a link or its peer completes it.
         h[16..18].copy_from_slice(&sum.to_be_bytes());
+        h[18..20].copy_from_slice(&self.urgent.to_be_bytes());
         self.options.write(&mut h[MIN_HEADER_BYTES..]);
         packet.checksum = Checksum::Partial { start: 0, field: 16 };
         packet.gso = match NonZeroU16::new(mss) {
@@ -274,7 +279,7 @@ pub(super) fn reset_for(segment: &Segment) -> Option<Header> {
     } else {
         (SeqNumber::default(), segment.seq + segment.len(), Flags::RST | Flags::ACK)
     };
-    Some(Header { seq, ack, flags, wnd: 0, options: Options::default() })
+    Some(Header { seq, ack, flags, wnd: 0, urgent: 0, options: Options::default() })
 }
 
 /// Bytes of a header without options.
@@ -309,6 +314,7 @@ mod tests {
             ack: SeqNumber::new(5),
             flags: Flags::ACK | Flags::PSH,
             wnd: 1000,
+            urgent: 0,
             options: Options { timestamps, ..Options::default() },
         };
         let mut packet = Packet::from_payload(Bytes::copy_from_slice(data));

@@ -19,6 +19,7 @@ use super::segment::FourTuple;
 use super::seq::SeqNumber;
 use super::sndbuf::SendBuffer;
 use super::state::State;
+use super::urgent::Urgent;
 
 /// One connection: protocol only, no clock, no I/O.
 ///
@@ -179,8 +180,10 @@ pub(super) struct Cold {
     pub(super) out_of_window_ack_at: Instant,
     /// When the data at `snd_una` were first sent without an answer since.
     pub(super) stalled_since: Instant,
-    /// One past the last urgent byte announced (RCV.UP).
-    pub(super) urgent_end: Option<SeqNumber>,
+    /// The peer's urgent byte.
+    pub(super) urgent: Option<Urgent>,
+    /// One past our last urgent byte (SND.UP), until it is acknowledged.
+    pub(super) snd_up: Option<SeqNumber>,
     pub(super) token: u64,
     pub(super) created_at: Instant,
     pub(super) bytes_in: u64,
@@ -262,7 +265,8 @@ impl Connection {
                 gso_max_bytes: path.gso_max_bytes,
                 out_of_window_ack_at: Instant::ZERO,
                 stalled_since: now,
-                urgent_end: None,
+                urgent: None,
+                snd_up: None,
                 token: 0,
                 created_at: now,
                 bytes_in: 0,

@@ -54,6 +54,18 @@ impl Connection {
         self.after_send(taken, wanted)
     }
 
+    /// As [`send`](Self::send); the last byte taken is urgent.
+    ///
+    /// # Errors
+    /// [`SendError`] if none was taken.
+    pub fn send_urgent(&mut self, ctx: &Ctx, slices: &[IoSlice<'_>]) -> Result<usize, SendError> {
+        let taken = self.send(ctx, slices)?;
+        if taken > 0 {
+            self.mark_sent_as_urgent();
+        }
+        Ok(taken)
+    }
+
     /// Takes a shared buffer to send, as much of its front as fits; how much. What it did not
     /// take stays in `data`.
     ///
@@ -76,15 +88,25 @@ impl Connection {
     /// # Errors
     /// [`RecvError`] if nothing is there and it is not the end.
     pub fn recv(&mut self, ctx: &Ctx, into: RecvInto<'_, '_>) -> Result<usize, RecvError> {
+        let mark = self.mark();
+        let peeks = matches!(into, RecvInto::Peek(_));
+        if mark.skip > 0 && !peeks && self.receive_buffer.is_some() {
+            self.pass_urgent_byte();
+        }
+        let skipped = if peeks { mark.skip } else { 0 };
+        if self.buffered_to_read() as usize <= skipped {
+            return self.recv_nothing();
+        }
         let Some(buffer) = &mut self.receive_buffer else { return self.recv_nothing() };
         let n = match into {
-            RecvInto::Peek(slices) => return Ok(buffer.peek(slices)),
-            RecvInto::Copy(slices) => buffer.read(slices),
-            RecvInto::Take { max_bytes, out } => buffer.take(max_bytes, out),
+            RecvInto::Peek(slices) => return Ok(buffer.peek(slices, mark.skip, mark.limit)),
+            RecvInto::Copy(slices) => buffer.read(slices, mark.limit),
+            RecvInto::Take { max_bytes, out } => buffer.take(max_bytes.min(mark.limit), out),
         };
         if buffer.is_empty() {
             self.receive_buffer = None;
         }
+        self.forget_passed_mark();
         self.offer_window(&ctx.config);
         Ok(n)
     }
@@ -174,8 +196,12 @@ impl Connection {
         let mut ready = Ready::NONE;
         let closed = self.state == State::Closed;
         let read_end = self.is_read_end();
-        if self.receive_buffer.is_some() || read_end || self.error.is_some() {
+        let readable = self.buffered_to_read() as usize > self.mark().skip;
+        if readable || read_end || self.error.is_some() {
             ready |= Ready::READABLE;
+        }
+        if self.has_urgent_byte() {
+            ready |= Ready::URGENT;
         }
         if read_end {
             ready |= Ready::READ_CLOSED;
@@ -256,12 +282,6 @@ impl Connection {
             return Err(RecvError::Failed(error));
         }
         if self.is_read_end() { Ok(0) } else { Err(RecvError::WouldBlock) }
-    }
-
-    /// Will no byte come any more?
-    fn is_read_end(&self) -> bool {
-        let waiting = matches!(self.state, State::SynSent | State::SynReceived);
-        self.mode.read_shut || !(self.state.can_receive() || waiting)
     }
 
     /// RFC 9293 §3.8.6.2.2: reading made room; an ACK tells the peer when that is worth one: it

@@ -5,6 +5,7 @@ use std::io::{IoSlice, IoSliceMut};
 use libnet::socket::{
     Domain, MtuDiscovery, OptionKey, Protocol, RecvMsg, SendControl, SendMsg, SocketOption,
 };
+use libnet::wake::Ready;
 
 use crate::testing::{Net, at, errno, ip, is_ip};
 
@@ -72,7 +73,7 @@ fn df_is_set_as_the_socket_wants_it() {
 }
 
 #[test]
-fn there_are_no_urgent_data_out_of_line() {
+fn an_urgent_byte_goes_out_of_line_unless_it_is_to_stay() {
     let net = Net::new();
     let (a, b) = (net.node(1), net.node(2));
     let (client, listener) = (a.tcp(), b.listener(7));
@@ -80,12 +81,29 @@ fn there_are_no_urgent_data_out_of_line() {
     let _ = a.inet.connect(client, at(2, 7));
     net.run_ms(100);
     let (server, _) = b.inet.accept(listener).unwrap();
-    let urgent = SendMsg::Urgent(&[IoSlice::new(b"!")]);
-    assert_eq!(errno(a.inet.send(client, urgent)), EOPNOTSUPP);
-    let mut buf = [0; 1];
-    let into = &mut [IoSliceMut::new(&mut buf)];
-    assert_eq!(errno(b.inet.recv(server, RecvMsg::Urgent(into))), EOPNOTSUPP);
-    assert_eq!(errno(b.inet.is_at_mark(server)), EOPNOTSUPP);
+    let send = |data: &[u8]| a.inet.send(client, SendMsg::Urgent(&[IoSlice::new(data)]));
+    let receive = || {
+        let mut buf = [0; 2];
+        let into = &mut [IoSliceMut::new(&mut buf)];
+        b.inet.recv(server, RecvMsg::Urgent(into)).map(|got| buf[..got.bytes].to_vec())
+    };
+    assert_eq!(errno(receive()), EINVAL);
+    assert!(!b.inet.is_at_mark(server).unwrap());
+    assert_eq!(send(b"ab!").unwrap(), 3);
+    net.run_ms(100);
+    assert!(b.inet.ready(server).unwrap().contains(Ready::URGENT));
+    assert_eq!(receive().unwrap(), b"!");
+    assert_eq!(errno(receive()), EINVAL, "once");
+    assert!(!b.inet.is_at_mark(server).unwrap());
+    assert_eq!(b.recv(server).unwrap().0, b"ab");
+    assert!(b.inet.is_at_mark(server).unwrap());
+    b.inet.set_option(server, SocketOption::UrgentInline(true)).unwrap();
+    assert_eq!(b.recv(server).unwrap().0, b"!", "in line, the byte is where it was");
+    assert_eq!(send(b"?").unwrap(), 1);
+    net.run_ms(100);
+    assert_eq!(errno(receive()), EINVAL, "it stays in line");
+    assert_eq!(b.recv(server).unwrap().0, b"?");
+    assert_eq!(errno(b.inet.recv(b.tcp(), RecvMsg::Urgent(&mut []))), EINVAL);
     assert!(b.inet.descriptor(server).unwrap().is_none());
     let udp = a.udp();
     let urgent = SendMsg::Urgent(&[IoSlice::new(b"!")]);

@@ -200,6 +200,7 @@ impl Sock for HostSock {
             }
             SocketOption::Linger(time) => sockopt::set_socket_linger(fd, time)?,
             SocketOption::NoDelay(on) => sockopt::set_tcp_nodelay(fd, on)?,
+            SocketOption::UrgentInline(on) => sockopt::set_socket_oobinline(fd, on)?,
             SocketOption::KeepIdle(time) => sockopt::set_tcp_keepidle(fd, time)?,
             SocketOption::KeepInterval(time) => sockopt::set_tcp_keepintvl(fd, time)?,
             SocketOption::KeepCount(n) => sockopt::set_tcp_keepcnt(fd, n)?,
@@ -235,6 +236,7 @@ impl Sock for HostSock {
             }
             OptionKey::Linger => SocketOption::Linger(sockopt::socket_linger(fd)?),
             OptionKey::NoDelay => SocketOption::NoDelay(sockopt::tcp_nodelay(fd)?),
+            OptionKey::UrgentInline => SocketOption::UrgentInline(sockopt::socket_oobinline(fd)?),
             OptionKey::KeepIdle => SocketOption::KeepIdle(sockopt::tcp_keepidle(fd)?),
             OptionKey::KeepInterval => SocketOption::KeepInterval(sockopt::tcp_keepintvl(fd)?),
             OptionKey::KeepCount => SocketOption::KeepCount(sockopt::tcp_keepcnt(fd)?),
@@ -285,6 +287,7 @@ impl Sock for HostSock {
             (Ready::READABLE, epoll::EventFlags::IN),
             (Ready::WRITABLE, epoll::EventFlags::OUT),
             (Ready::READ_CLOSED, epoll::EventFlags::RDHUP),
+            (Ready::URGENT, epoll::EventFlags::PRI),
         ] {
             flags.set(flag, interest.contains(meaning));
         }

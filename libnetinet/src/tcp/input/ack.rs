@@ -112,6 +112,7 @@ impl Connection {
         self.snd_una = seg.ack;
         self.snd_nxt = self.snd_nxt.max(self.snd_una);
         self.snd_small = self.snd_small.max(self.snd_una);
+        self.forget_acknowledged_mark();
         self.retries = 0;
         self.cold.stalled_since = now;
         self.owed.head = false;

@@ -1,4 +1,4 @@
-//! Sixth and seventh step: urgent pointer and data, and when to acknowledge them.
+//! Seventh step: data, and when to acknowledge them.
 
 use bytes::Bytes;
 use libnet::{DropReason, Instant, Packet, Ready};
@@ -11,21 +11,6 @@ use crate::tcp::seq::SeqNumber;
 use crate::tcp::tcb::{Connection, QUICK_ACKS};
 
 impl Connection {
-    /// RFC 9293 §3.10.7.4, sixth: RCV.UP moves up. The bytes stay in line (RFC 6093 §6), and
-    /// [`info`](Self::info) tells where they end (MUST-30 to MUST-33).
-    pub(super) fn take_urgent(&mut self, seg: &Segment) {
-        if !seg.flags.has(Flags::URG) || !self.state.can_receive() {
-            return;
-        }
-        // RFC 6093 §4 (RFC 9293 MUST-62): the pointer is to the byte after the last urgent one
-        // in what everyone sends; RCV.UP is one past it either way.
-        let end = seg.seq + u32::from(seg.urgent);
-        if self.cold.urgent_end.is_none_or(|known| end.gt(known)) && end.gt(self.rcv_nxt) {
-            self.cold.urgent_end = Some(end);
-            self.wake |= Ready::READABLE;
-        }
-    }
-
     /// RFC 9293 §3.10.7.4, seventh: process the segment text.
     pub(super) fn take_data(
         &mut self,
@@ -75,6 +60,7 @@ impl Connection {
 
     /// Hands in-order bytes to the application, or drops them if it does not read any more.
     fn deliver(&mut self, piece: Bytes) {
+        self.find_urgent_byte(&piece);
         self.rcv_nxt += piece.len() as u32;
         if !self.mode.read_shut {
             self.receive_buffer.get_or_insert_default().push(piece);

@@ -40,7 +40,7 @@ impl Connection {
         // RFC 5961 §3, if nothing of ours is still under way.
         let options = Options::default();
         let flags = Flags::RST | Flags::ACK;
-        Header { seq: self.ack_seq(), ack: self.rcv_nxt, flags, wnd: 0, options }
+        Header { seq: self.ack_seq(), ack: self.rcv_nxt, flags, wnd: 0, urgent: 0, options }
     }
 
     fn build_syn(&mut self, now: Instant, ctx: &mut Ctx) -> Header {
@@ -80,7 +80,7 @@ impl Connection {
         if reply {
             self.note_acked();
         }
-        Header { seq: self.iss, ack: self.rcv_nxt, flags, wnd: window as u16, options }
+        Header { seq: self.iss, ack: self.rcv_nxt, flags, wnd: window as u16, urgent: 0, options }
     }
 
     fn build_ack(&mut self, now: Instant, ctx: &mut Ctx, duplicate: bool) -> Header {
@@ -176,7 +176,7 @@ impl Connection {
     }
 
     /// The header that every segment after the handshake has; it acknowledges all there is.
-    fn header(&mut self, now: Instant, ctx: &Ctx, seq: SeqNumber, flags: Flags) -> Header {
+    fn header(&mut self, now: Instant, ctx: &Ctx, seq: SeqNumber, mut flags: Flags) -> Header {
         let wnd = self.select_window(&ctx.config);
         let timestamps = self
             .mode
@@ -184,7 +184,11 @@ impl Connection {
             .then(|| Timestamps { value: self.timestamp(now), echo: self.ts_recent });
         self.note_acked();
         let options = Options { timestamps, ..Options::default() };
-        Header { seq, ack: self.rcv_nxt, flags, wnd, options }
+        let urgent = self.urgent_pointer(seq);
+        if urgent > 0 {
+            flags |= Flags::URG;
+        }
+        Header { seq, ack: self.rcv_nxt, flags, wnd, urgent, options }
     }
 
     fn note_acked(&mut self) {

@@ -129,6 +129,7 @@ impl Connection {
             || self.mode.fin_queued
             || self.snd_nxt.lt(self.snd_max)
             || self.snd_small.le(self.snd_una)
+            || self.sends_urgent()
     }
 
     /// One byte past the window, or what the window has room for: RFC 9293 §3.8.6.1 (MUST-36).

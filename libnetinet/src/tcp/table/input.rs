@@ -187,7 +187,7 @@ impl Table {
             old.ts_recent.map(|echo| Timestamps { value: timestamp(now, offset), echo });
         let options = Options { timestamps, ..Options::default() };
         let (seq, ack) = (old.snd_nxt, old.rcv_nxt);
-        let header = Header { seq, ack, flags: Flags::ACK, wnd: 0, options };
+        let header = Header { seq, ack, flags: Flags::ACK, wnd: 0, urgent: 0, options };
         self.ctx.counters.pure_acks_out += 1;
         self.reply(now, path, old.tuple, &header);
     }

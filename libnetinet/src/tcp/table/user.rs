@@ -1,6 +1,6 @@
 //! The application's calls, by id; each settles what it changed.
 
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 
 use bytes::Bytes;
 use libnet::{Instant, Ready};
@@ -28,6 +28,20 @@ impl Table {
         self.with(now, id, |conn, ctx| conn.send(ctx, slices)).unwrap_or(Err(SendError::ShutDown))
     }
 
+    /// As [`send`](Self::send); the last byte taken is urgent.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_urgent(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        slices: &[IoSlice<'_>],
+    ) -> Result<usize, SendError> {
+        self.with(now, id, |conn, ctx| conn.send_urgent(ctx, slices))
+            .unwrap_or(Err(SendError::ShutDown))
+    }
+
     /// Takes the front of a shared buffer to send, without a copy; how much.
     ///
     /// # Errors
@@ -53,6 +67,20 @@ impl Table {
         into: RecvInto<'_, '_>,
     ) -> Result<usize, RecvError> {
         self.with(now, id, |conn, ctx| conn.recv(ctx, into)).unwrap_or(Ok(0))
+    }
+
+    /// Receives the urgent byte.
+    ///
+    /// # Errors
+    /// [`RecvError`]; a stale id has none.
+    pub fn recv_urgent(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        slices: &mut [IoSliceMut<'_>],
+    ) -> Result<usize, RecvError> {
+        let received = self.with(now, id, |conn, _| conn.recv_urgent(slices));
+        received.unwrap_or(Err(RecvError::NoUrgent))
     }
 
     /// Closes the sending side.

@@ -171,6 +171,7 @@ fn a_peer_without_options_gets_the_default_segment_size_and_no_scaling() {
         ack: SeqNumber::default(),
         flags: Flags::SYN,
         wnd: 4_000,
+        urgent: 0,
         options: Options::default(),
     };
     let tuple = FourTuple { local: a_addr, remote: b_addr, local_port: 9, remote_port: 80 };
@@ -181,7 +182,8 @@ fn a_peer_without_options_gets_the_default_segment_size_and_no_scaling() {
     assert_eq!(reply.options.timestamps, None);
     assert_eq!(reply.options.mss, Some(1460));
     let (seq, ack) = (SeqNumber::new(78), reply.seq + 1);
-    let third = Header { seq, ack, flags: Flags::ACK, wnd: 4_000, options: Options::default() };
+    let third =
+        Header { seq, ack, flags: Flags::ACK, wnd: 4_000, urgent: 0, options: Options::default() };
     net.inject(Side::B, &third, &tuple, b"");
     let id = listener.accept().expect("it is established").id;
     let info = net.info(Side::B, id);

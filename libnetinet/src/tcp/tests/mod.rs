@@ -13,4 +13,5 @@ mod net;
 mod path_mtu;
 mod reset;
 mod time_wait;
+mod urgent;
 mod window;

@@ -379,6 +379,7 @@ impl Net {
             ack: conn.snd_max,
             flags: Flags::ACK | Flags::URG,
             wnd: 1000,
+            urgent: pointer,
             options: Options { timestamps: Some(timestamps), ..Options::default() },
         };
         let reverse = FourTuple {
@@ -389,7 +390,6 @@ impl Net {
         };
         let mut packet = Packet::from_payload(Bytes::copy_from_slice(data));
         header.prepend_to(&mut packet, &reverse, 0);
-        packet.write_at(18, &pointer.to_be_bytes());
         self.arrive(Side::B, reverse.local, reverse.remote, packet);
     }
 
@@ -417,6 +417,7 @@ impl Net {
                 ack: conn.snd_max,
                 flags: Flags::ACK,
                 wnd: 1000,
+                urgent: 0,
                 options: Options::default(),
             },
             data: Vec::new(),
@@ -512,6 +513,7 @@ fn cut_up(meta: &OutMeta, mut packet: Packet) -> Vec<Packet> {
             ack: seg.ack,
             flags: if i == last { seg.flags } else { seg.flags.without(only_last) },
             wnd: seg.wnd,
+            urgent: usize::from(seg.urgent).saturating_sub(i * size) as u16,
             options: seg.options,
         };
         let mut piece = Packet::from_payload(data.slice_ref(chunk));

@@ -227,7 +227,8 @@ fn segments_to_nobody_are_reset_and_resets_to_nobody_are_not() {
     };
     for (flags, resets) in [(Flags::ACK, 1), (Flags::SYN, 2), (Flags::FIN, 3), (Flags::RST, 3)] {
         let seq = SeqNumber::new(1);
-        let header = Header { seq, ack: seq, flags, wnd: 0, options: Options::default() };
+        let header =
+            Header { seq, ack: seq, flags, wnd: 0, urgent: 0, options: Options::default() };
         net.inject(Side::B, &header, &tuple, b"data");
         net.pump(Side::B);
         assert_eq!(net.count(Side::B, Flags::RST), resets);
@@ -247,7 +248,8 @@ fn a_listener_ignores_resets_answers_acks_and_takes_syns_only() {
     };
     for (flags, resets) in [(Flags::RST, 0), (Flags::ACK, 1), (Flags::FIN, 1), (Flags::NONE, 1)] {
         let seq = SeqNumber::new(1);
-        let header = Header { seq, ack: seq, flags, wnd: 0, options: Options::default() };
+        let header =
+            Header { seq, ack: seq, flags, wnd: 0, urgent: 0, options: Options::default() };
         net.inject(Side::B, &header, &tuple, b"");
         net.pump(Side::B);
         assert_eq!(net.count(Side::B, Flags::RST), resets, "{flags:?}");

@@ -123,7 +123,8 @@ fn an_old_syn_is_acknowledged_and_changes_nothing() {
     let old = net.log.iter().find(|sent| sent.has(Flags::SYN)).expect("the first SYN").clone();
     let seg = old.seg;
     let (seq, options) = (seg.seq, seg.options);
-    let syn = Header { seq, ack: SeqNumber::default(), flags: Flags::SYN, wnd: 9, options };
+    let syn =
+        Header { seq, ack: SeqNumber::default(), flags: Flags::SYN, wnd: 9, urgent: 0, options };
     let tuple = FourTuple {
         local: net.a.path.addr,
         remote: net.b.path.addr,
@@ -181,6 +182,7 @@ fn stray_segments_are_acknowledged_only_if_they_may_mean_something() {
         ack: last.ack,
         flags: Flags::ACK,
         wnd: 0,
+        urgent: 0,
         options: Options::default(),
     };
     net.inject(Side::A, &exact, &reverse, b"");

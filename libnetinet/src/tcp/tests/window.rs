@@ -294,19 +294,3 @@ fn out_of_order_segments_are_acknowledged_one_by_one() {
     let duplicates = net.sent_by(Side::B).len();
     assert_eq!(duplicates, 5);
 }
-
-#[test]
-fn urgent_data_stay_in_line_and_the_mark_is_told() {
-    // RFC 9293 §3.8.5 (MUST-30 to MUST-33), RFC 6093.
-    let mut net = Net::new();
-    let (_, b) = net.established();
-    net.forge(Side::A, b, |forged| {
-        forged.header.flags |= Flags::URG;
-        forged.data = b"normal!".to_vec();
-    });
-    assert_eq!(net.info(Side::B, b).urgent_bytes, 0, "a pointer of 0 points before the data");
-    net.forge_urgent(b, 6, b"abcdef-rest");
-    assert_eq!(net.info(Side::B, b).urgent_bytes, 7 + 6);
-    assert_eq!(net.recv(Side::B, b), Ok(b"normal!abcdef-rest".to_vec()));
-    assert_eq!(net.info(Side::B, b).urgent_bytes, 0);
-}

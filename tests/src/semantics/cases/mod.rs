@@ -12,6 +12,7 @@ mod readiness;
 mod stream;
 mod timeouts;
 mod udp;
+mod urgent;
 
 /// The tables by theme.
 pub const TABLES: &[(&str, &[Case])] = &[
@@ -25,6 +26,7 @@ pub const TABLES: &[(&str, &[Case])] = &[
     ("stream", stream::CASES),
     ("timeouts", timeouts::CASES),
     ("udp", udp::CASES),
+    ("urgent", urgent::CASES),
 ];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Data of streams: partial reads and writes, peek, half-close, urgent data.
+//! Data of streams: partial reads and writes, peek, half-close.
 
 use std::net::Shutdown;
 
@@ -268,43 +268,5 @@ pub(super) const CASES: &[Case] = &[
         let (a, b) = r.pair();
         r.send(&a, b"who");
         r.recv(&b, 3);
-    }),
-    case("urgent data are received out of band", |r| {
-        let (a, b) = r.pair();
-        r.send(&a, b"ab");
-        r.send_urgent(&a, b"!");
-        r.arrives(&b);
-        r.recv_urgent(&b, 8);
-        r.recv_all(&b, 2);
-    }),
-    case("without urgent data there is none to receive", |r| {
-        let (_a, b) = r.pair();
-        r.recv_urgent(&b, 8);
-    }),
-    case("urgent data are not among the others", |r| {
-        let (a, b) = r.pair();
-        r.send(&a, b"ab");
-        r.send_urgent(&a, b"!");
-        r.send(&a, b"cd");
-        r.recv_all(&b, 4);
-    }),
-    case("urgent data are received once", |r| {
-        let (a, b) = r.pair();
-        r.send_urgent(&a, b"!");
-        r.send(&a, b"x");
-        r.arrives(&b);
-        r.recv_urgent(&b, 8);
-        r.recv_urgent(&b, 8);
-    }),
-    case("the last byte of an urgent send is the urgent one", |r| {
-        let (a, b) = r.pair();
-        r.send_urgent(&a, b"abc");
-        r.arrives(&b);
-        r.recv_urgent(&b, 8);
-        r.recv_all(&b, 2);
-    }),
-    case("an urgent send on a stream that is not connected", |r| {
-        let a = r.tcp("a", Side::A);
-        r.send_urgent(&a, b"!");
     }),
 ];
