@@ -82,7 +82,8 @@ impl Default for ArpConfig {
     fn default() -> Self {
         ArpConfig {
             max_entries: 1024,
-            queue_packets: 101,
+            // 64 KiB at an MTU of 296 are 241 fragments, and one lost is all lost.
+            queue_packets: 256,
             queue_bytes: 1 << 20,
             retransmit: Duration::from_secs(1),
             broadcast_probes: 3,

@@ -73,6 +73,19 @@ fn what_waits_for_a_neighbour_is_bounded_and_the_latest_is_kept() {
 }
 
 #[test]
+fn the_longest_datagram_waits_whole_for_a_neighbour_however_many_fragments_it_is() {
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node(2));
+    a.inet.set_mtu(libnet::IfIndex(2), 296).unwrap();
+    let server = b.udp_at(at(2, 7));
+    let datagram = vec![7; 65_507];
+    a.send_to(a.udp(), &datagram, at(2, 7)).unwrap();
+    net.run_ms(1_100);
+    assert_eq!(a.dropped(DropReason::NeighbourQueueFull), 0);
+    assert_eq!(b.got(server), datagram);
+}
+
+#[test]
 fn the_table_evicts_who_was_used_longest_ago() {
     let net = Net::new();
     let a = net.node_with(1, |config| config.arp.max_entries = 3);
