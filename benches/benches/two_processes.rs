@@ -2,32 +2,20 @@
 //!
 //! `cargo bench -p rumpnet-benches --bench two_processes -- [--runs N] [--seconds S] [--only bulk|rr|crr|start] [--json]`
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rumpnet::{BusConfig, Shmif, Stack};
-use rumpnet_benches::place::{Placement, cpu_seconds, pin};
+use rumpnet_benches::ends::{Report, ask, serve};
+use rumpnet_benches::place::{Placement, pin};
 use rumpnet_benches::stats::{Summary, summarize};
-use rumpnet_benches::transport::{Stream, Transport};
-use serde::{Deserialize, Serialize};
+use rumpnet_benches::transport::Transport;
+use serde::Serialize;
 
-const WRITE_BYTES: usize = 128 << 10;
 const SERVER: &str = "10.77.0.1";
 const CLIENT: &str = "10.77.0.2";
-
-/// What one run of one end measured.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Report {
-    /// Payload bytes, round trips, or connections.
-    count: u64,
-    seconds: f64,
-    cpu_seconds: f64,
-    p50_us: f64,
-    p99_us: f64,
-}
 
 /// One run: both ends.
 #[derive(Clone, Copy, Debug)]
@@ -247,122 +235,6 @@ fn role(args: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-fn serve(transport: &Transport, mode: &str, ip: &str) -> io::Result<Report> {
-    let addr: SocketAddr = format!("{ip}:0").parse().map_err(|_| wrong("ip"))?;
-    let listener = transport.listen(addr)?;
-    println!("{}", listener.local_addr()?);
-    io::stdout().flush()?;
-    let mut stream = listener.accept()?;
-    let (start, cpu) = (Instant::now(), cpu_seconds());
-    let mut count = 0;
-    match mode {
-        "bulk" => count = drain(&mut stream)?,
-        "rr" => echo(&mut stream)?,
-        _ => loop {
-            // The first byte says whether another connection follows.
-            let mut byte = [0];
-            if stream.read(&mut byte)? == 0 || byte[0] == b'q' {
-                break;
-            }
-            stream.write_all(&byte)?;
-            count += 1;
-            stream = listener.accept()?;
-        },
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    Ok(Report { count, seconds, cpu_seconds: cpu_seconds() - cpu, ..Report::default() })
-}
-
-/// Reads to the end, and touches every byte.
-fn drain(stream: &mut Stream) -> io::Result<u64> {
-    let mut buf = vec![0; WRITE_BYTES];
-    let (mut count, mut sum) = (0, 0u64);
-    loop {
-        let n = stream.read(&mut buf)?;
-        if n == 0 {
-            std::hint::black_box(sum);
-            return Ok(count);
-        }
-        count += n as u64;
-        sum ^= touch(&buf[..n]);
-    }
-}
-
-/// Reads every byte, as fast as memory gives them.
-fn touch(bytes: &[u8]) -> u64 {
-    let words = bytes.chunks_exact(8);
-    let rest = words.remainder().iter().fold(0, |sum, byte| sum ^ u64::from(*byte));
-    words.fold(rest, |sum, word| {
-        sum ^ u64::from_ne_bytes(word.try_into().expect("chunks of eight bytes"))
-    })
-}
-
-fn echo(stream: &mut Stream) -> io::Result<()> {
-    let mut byte = [0];
-    while stream.read(&mut byte)? == 1 {
-        stream.write_all(&byte)?;
-    }
-    Ok(())
-}
-
-fn ask(
-    transport: &Transport,
-    mode: &str,
-    addr: SocketAddr,
-    duration: Duration,
-) -> io::Result<Report> {
-    let mut stream = transport.connect(addr)?;
-    let (start, cpu) = (Instant::now(), cpu_seconds());
-    let mut times = Vec::new();
-    let mut count = 0u64;
-    match mode {
-        "bulk" => {
-            let data = vec![0x5a; WRITE_BYTES];
-            while start.elapsed() < duration {
-                stream.write_all(&data)?;
-                count += data.len() as u64;
-            }
-        }
-        "rr" => {
-            while start.elapsed() < duration {
-                let asked = Instant::now();
-                round_trip(&mut stream)?;
-                times.push(asked.elapsed().as_nanos() as f64 / 1e3);
-                count += 1;
-            }
-        }
-        _ => {
-            while start.elapsed() < duration {
-                let asked = Instant::now();
-                round_trip(&mut stream)?;
-                drop(stream);
-                stream = transport.connect(addr)?;
-                times.push(asked.elapsed().as_nanos() as f64 / 1e3);
-                count += 1;
-            }
-            stream.write_all(b"q")?;
-        }
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    let cpu_seconds = cpu_seconds() - cpu;
-    drop(stream);
-    times.sort_by(f64::total_cmp);
-    let at = |q: f64| times.get((times.len() as f64 * q) as usize).copied().unwrap_or(f64::NAN);
-    let nan_is_zero = |v: f64| if v.is_nan() { 0.0 } else { v };
-    Ok(Report {
-        count,
-        seconds,
-        cpu_seconds,
-        p50_us: nan_is_zero(at(0.5)),
-        p99_us: nan_is_zero(at(0.99)),
-    })
-}
-
-fn round_trip(stream: &mut Stream) -> io::Result<()> {
-    stream.write_all(b"x")?;
-    stream.read_exact(&mut [0])
-}
-
 /// From before the process is made to its first datagram on the bus, in milliseconds.
 fn start_times(folder: &Path, runs: usize) -> io::Result<Summary> {
     let bus: PathBuf = folder.join("start.bus");
@@ -384,7 +256,7 @@ fn start_times(folder: &Path, runs: usize) -> io::Result<Summary> {
 }
 
 fn first_packet(bus: &str) -> io::Result<()> {
-    let Transport::Bus(stack) = Transport::open(bus, "10.77.0.2/24")? else {
+    let Transport::Ours(stack) = Transport::open(bus, "10.77.0.2/24")? else {
         return Err(wrong("start needs a bus"));
     };
     let socket = stack.udp_bind("10.77.0.2:0")?;

@@ -1,5 +1,7 @@
 //! What the benches share: medians with their intervals, placement of processes, and the table.
 
+pub mod ends;
 pub mod place;
+pub mod smol;
 pub mod stats;
 pub mod transport;

@@ -1,4 +1,4 @@
-//! The same stream over the kernel's loopback or over a stack of ours on a bus.
+//! The same stream over the kernel's sockets or over a stack of ours, on a bus or a tap.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -6,14 +6,15 @@ use std::path::Path;
 
 use nix::sys::socket::{setsockopt, sockopt::TcpCongestion};
 use rumpnet::{Shmif, Stack};
+use virtif::{Offloads, Virtif, VirtifConfig};
 
 /// What carries the bytes.
 #[derive(Debug)]
 pub enum Transport {
-    /// The host's loopback.
+    /// The kernel's own sockets.
     Linux,
-    /// A stack on a bus.
-    Bus(Stack),
+    /// A stack of ours.
+    Ours(Stack),
 }
 
 /// A listener on either.
@@ -22,7 +23,7 @@ pub enum Listener {
     /// The host's.
     Linux(std::net::TcpListener),
     /// Ours.
-    Bus(rumpnet::TcpListener),
+    Ours(rumpnet::TcpListener),
 }
 
 /// A stream on either.
@@ -31,11 +32,12 @@ pub enum Stream {
     /// The host's.
     Linux(std::net::TcpStream),
     /// Ours.
-    Bus(rumpnet::TcpStream),
+    Ours(rumpnet::TcpStream),
 }
 
 impl Transport {
-    /// The host's loopback for `linux`, else a stack with `addr` on the bus at that path.
+    /// The kernel's sockets for `linux`; else a stack with `addr`, on the tap behind `tap:` or
+    /// `plain:` (without offloads), or on the bus at that path.
     ///
     /// # Errors
     /// As attaching gives them.
@@ -43,8 +45,16 @@ impl Transport {
         if name == "linux" {
             return Ok(Transport::Linux);
         }
-        let bus = Shmif::attach(Path::new(name))?;
-        Ok(Transport::Bus(Stack::builder().interface(bus.addr(addr)).start()?))
+        let interface = match name.split_once(':') {
+            Some(("tap", device)) => Virtif::open(device)?.addr(addr),
+            Some(("plain", device)) => {
+                let mut config = VirtifConfig::default();
+                config.offloads = Offloads::Off;
+                Virtif::open_with(device, &config)?.addr(addr)
+            }
+            _ => Shmif::attach(Path::new(name))?.addr(addr),
+        };
+        Ok(Transport::Ours(Stack::builder().interface(interface).start()?))
     }
 
     /// Listens.
@@ -58,7 +68,7 @@ impl Transport {
                 setsockopt(&listener, TcpCongestion, &"cubic".into())?;
                 Listener::Linux(listener)
             }
-            Transport::Bus(stack) => Listener::Bus(stack.tcp_listen(addr)?),
+            Transport::Ours(stack) => Listener::Ours(stack.tcp_listen(addr)?),
         })
     }
 
@@ -74,10 +84,10 @@ impl Transport {
                 stream.set_nodelay(true)?;
                 Stream::Linux(stream)
             }
-            Transport::Bus(stack) => {
+            Transport::Ours(stack) => {
                 let stream = stack.tcp_connect(addr)?;
                 stream.set_nodelay(true)?;
-                Stream::Bus(stream)
+                Stream::Ours(stream)
             }
         })
     }
@@ -95,10 +105,10 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Stream::Linux(stream)
             }
-            Listener::Bus(listener) => {
+            Listener::Ours(listener) => {
                 let stream = listener.accept()?.0;
                 stream.set_nodelay(true)?;
-                Stream::Bus(stream)
+                Stream::Ours(stream)
             }
         })
     }
@@ -110,7 +120,7 @@ impl Listener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Listener::Linux(listener) => listener.local_addr(),
-            Listener::Bus(listener) => listener.local_addr(),
+            Listener::Ours(listener) => listener.local_addr(),
         }
     }
 }
@@ -119,7 +129,7 @@ impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Linux(stream) => stream.read(buf),
-            Stream::Bus(stream) => stream.read(buf),
+            Stream::Ours(stream) => stream.read(buf),
         }
     }
 }
@@ -128,7 +138,7 @@ impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Linux(stream) => stream.write(buf),
-            Stream::Bus(stream) => stream.write(buf),
+            Stream::Ours(stream) => stream.write(buf),
         }
     }
 

@@ -1,0 +1,386 @@
+//! TCP between a stack over a tap and the kernel, beside kernel and kernel over a veth pair, and
+//! beside smoltcp over the same tap; interleaved, in namespaces that the bench makes.
+//!
+//! `cargo bench -p rumpnet-benches --bench tap -- [--runs N] [--seconds S] [--only ROW] [--json]`
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns, unshare};
+use rumpnet_benches::ends::{Report, WRITE_BYTES, ask, serve, touch};
+use rumpnet_benches::place::{Placement, cpu_seconds, pin};
+use rumpnet_benches::smol::Smol;
+use rumpnet_benches::stats::{Summary, summarize};
+use rumpnet_benches::transport::Transport;
+use serde::Serialize;
+use virtif::{HostSide, Offloads};
+
+/// The tap's two sides, and the veth pair's.
+const HOST: &str = "10.78.0.1";
+const OURS: &str = "10.78.0.2";
+const NEAR: &str = "10.79.0.1";
+const FAR: &str = "10.79.0.2";
+const PORT: u16 = 7_800;
+const TAP: &str = "btap";
+
+/// Where an end runs, and on what.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The kernel's sockets beside the tap's host side, or at the near end of the veth pair.
+    Near,
+    /// The kernel's sockets at the far end of the veth pair.
+    Far,
+    /// Our stack over the tap.
+    Ours(Offloads),
+    /// smoltcp over the tap.
+    Smol(Offloads),
+}
+
+/// One row: a client, a server, and the peers' clients and servers.
+struct Row {
+    name: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    mode: &'static str,
+    ours: (End, End),
+    peer_name: &'static str,
+    peer: (End, End),
+}
+
+const ON: Offloads = Offloads::Auto;
+const OFF: Offloads = Offloads::Off;
+
+const ROWS: &[Row] = &[
+    row("in", "bulk", (End::Near, End::Ours(ON)), "veth", (End::Near, End::Far)),
+    row("out", "bulk", (End::Ours(ON), End::Near), "veth", (End::Near, End::Far)),
+    row("in-smoltcp", "bulk", (End::Near, End::Ours(ON)), "smoltcp", (End::Near, End::Smol(ON))),
+    row("out-smoltcp", "bulk", (End::Ours(ON), End::Near), "smoltcp", (End::Smol(ON), End::Near)),
+    row("plain-in", "bulk", (End::Near, End::Ours(OFF)), "smoltcp", (End::Near, End::Smol(OFF))),
+    row("plain-out", "bulk", (End::Ours(OFF), End::Near), "smoltcp", (End::Smol(OFF), End::Near)),
+    row("rr", "rr", (End::Ours(ON), End::Near), "veth", (End::Near, End::Far)),
+    row("crr", "crr", (End::Ours(ON), End::Near), "veth", (End::Near, End::Far)),
+];
+
+const fn row(
+    name: &'static str,
+    mode: &'static str,
+    ours: (End, End),
+    peer_name: &'static str,
+    peer: (End, End),
+) -> Row {
+    let (what, unit) = match mode.as_bytes() {
+        b"bulk" => ("bulk TCP, 128 KiB writes", "Gbit/s"),
+        b"rr" => ("one-byte request/response", "1/s"),
+        _ => ("connect, request, close", "1/s"),
+    };
+    Row { name, what, unit, mode, ours, peer_name, peer }
+}
+
+#[derive(Clone, Copy)]
+struct Run {
+    rate: f64,
+    per_cpu_second: f64,
+    p50_us: f64,
+}
+
+#[derive(Serialize)]
+struct Result {
+    row: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    placement: Placement,
+    peer: &'static str,
+    ours: Summary,
+    theirs: Summary,
+    ratio: Summary,
+    ours_per_cpu_second: Summary,
+    theirs_per_cpu_second: Summary,
+    ours_p50_us: Summary,
+    theirs_p50_us: Summary,
+}
+
+fn main() -> io::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    match args.first().map(String::as_str) {
+        Some("role") => role(&args[1..]),
+        Some("far") => far(),
+        _ => Options::parse(&args)?.run(),
+    }
+}
+
+struct Options {
+    runs: usize,
+    seconds: f64,
+    only: Option<String>,
+    json: bool,
+}
+
+impl Options {
+    fn parse(args: &[String]) -> io::Result<Self> {
+        let mut options = Options { runs: 20, seconds: 0.5, only: None, json: false };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or_else(|| wrong(&format!("{arg} needs a value")));
+            match arg.as_str() {
+                "--runs" => options.runs = value()?.parse().map_err(|_| wrong("--runs"))?,
+                "--seconds" => {
+                    options.seconds = value()?.parse().map_err(|_| wrong("--seconds"))?
+                }
+                "--only" => options.only = Some(value()?.clone()),
+                "--json" => options.json = true,
+                _ => return Err(wrong(&format!("unknown option {arg}"))),
+            }
+        }
+        Ok(options)
+    }
+
+    fn run(&self) -> io::Result<()> {
+        let Some(mut wires) = Wires::make()? else { return Ok(()) };
+        let mut results = Vec::new();
+        for row in ROWS.iter().filter(|row| self.only.as_deref().is_none_or(|o| o == row.name)) {
+            for placement in Placement::ALL {
+                let result = self.measure(row, placement, &wires)?;
+                if !self.json {
+                    print(&result);
+                }
+                results.push(result);
+            }
+        }
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&results)?);
+        }
+        wires.far.stdin = None;
+        wires.far.wait()?;
+        Ok(())
+    }
+
+    fn measure(&self, row: &Row, placement: Placement, wires: &Wires) -> io::Result<Result> {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..self.runs {
+            ours.push(self.pair(row.mode, row.ours, placement, wires)?);
+            theirs.push(self.pair(row.mode, row.peer, placement, wires)?);
+        }
+        let of = |runs: &[Run], f: fn(&Run) -> f64| {
+            summarize(&runs.iter().map(f).collect::<Vec<_>>()).expect("at least one run")
+        };
+        let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(a, b)| a.rate / b.rate).collect();
+        Ok(Result {
+            row: row.name,
+            what: row.what,
+            unit: row.unit,
+            placement,
+            peer: row.peer_name,
+            ours: of(&ours, |run| run.rate),
+            theirs: of(&theirs, |run| run.rate),
+            ratio: summarize(&ratios).expect("at least one run"),
+            ours_per_cpu_second: of(&ours, |run| run.per_cpu_second),
+            theirs_per_cpu_second: of(&theirs, |run| run.per_cpu_second),
+            ours_p50_us: of(&ours, |run| run.p50_us),
+            theirs_p50_us: of(&theirs, |run| run.p50_us),
+        })
+    }
+
+    fn pair(
+        &self,
+        mode: &str,
+        (client, server): (End, End),
+        placement: Placement,
+        wires: &Wires,
+    ) -> io::Result<Run> {
+        let ip = match server {
+            End::Near => HOST,
+            End::Far => FAR,
+            End::Ours(_) | End::Smol(_) => OURS,
+        };
+        let mut server_process =
+            spawn(wires, server, placement.core(1), 0.0, &["server", mode, ip])?;
+        let mut lines =
+            BufReader::new(server_process.stdout.take().expect("standard output is piped")).lines();
+        let addr = lines.next().ok_or_else(|| wrong("the server ended early"))??;
+        let own_ip = match client {
+            End::Near | End::Far => "0.0.0.0",
+            End::Ours(_) | End::Smol(_) => OURS,
+        };
+        let words = ["client", mode, own_ip, &addr];
+        let client = spawn(wires, client, placement.core(0), self.seconds, &words)?;
+        let client = client.wait_with_output()?;
+        let client: Report = serde_json::from_slice(&client.stdout)?;
+        let line = lines.next().ok_or_else(|| wrong("the server ended early"))??;
+        let server: Report = serde_json::from_str(&line)?;
+        server_process.wait()?;
+        let (count, seconds) = match mode {
+            "bulk" => (server.count as f64 * 8.0 / 1e9, server.seconds),
+            _ => (client.count as f64, client.seconds),
+        };
+        Ok(Run {
+            rate: count / seconds,
+            per_cpu_second: count / (client.cpu_seconds + server.cpu_seconds),
+            p50_us: client.p50_us,
+        })
+    }
+}
+
+/// The veth pair and the process that holds its far end's namespace.
+struct Wires {
+    far: Child,
+}
+
+impl Wires {
+    /// Moves this process into a namespace with a tap and one end of a veth pair; `None`, and
+    /// why on stderr, where that is not allowed.
+    fn make() -> io::Result<Option<Self>> {
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+            eprintln!("skipped: no network namespace: {error}; run it as root");
+            return Ok(None);
+        }
+        // Kept for as long as the device lives in this namespace.
+        if let Err(error) = virtif::Virtif::open(TAP) {
+            eprintln!("skipped: {error}");
+            return Ok(None);
+        }
+        ip(&format!("tuntap add {TAP} mode tap"))?;
+        HostSide::new(vec![cidr(HOST)?]).apply(TAP)?;
+        virtif::loopback_up()?;
+        let far = Command::new(std::env::current_exe()?)
+            .arg("far")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut far = Wires { far };
+        far.await_line()?;
+        ip(&format!("link add bnear type veth peer name bfar netns {}", far.far.id()))?;
+        HostSide::new(vec![cidr(NEAR)?]).apply("bnear")?;
+        far.far.stdin.as_mut().expect("standard input is piped").write_all(b"set\n")?;
+        far.await_line()?;
+        Ok(Some(far))
+    }
+
+    fn await_line(&mut self) -> io::Result<()> {
+        let mut byte = [0];
+        let out = self.far.stdout.as_mut().expect("standard output is piped");
+        while out.read(&mut byte)? == 1 && byte[0] != b'\n' {}
+        Ok(())
+    }
+}
+
+/// Holds the namespace at the veth pair's far end until standard input ends.
+fn far() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    let say = |text: &str| {
+        println!("{text}");
+        io::stdout().flush()
+    };
+    say("ready")?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    HostSide::new(vec![cidr(FAR)?]).apply("bfar")?;
+    say("set")?;
+    io::stdin().read_to_string(&mut line)?;
+    Ok(())
+}
+
+fn ip(args: &str) -> io::Result<()> {
+    let status = Command::new("ip").args(args.split(' ')).status()?;
+    if status.success() { Ok(()) } else { Err(wrong(&format!("ip {args}"))) }
+}
+
+fn cidr(addr: &str) -> io::Result<rumpnet::IpCidr> {
+    format!("{addr}/24").parse().map_err(|_| wrong("address"))
+}
+
+fn spawn(wires: &Wires, end: End, core: usize, seconds: f64, words: &[&str]) -> io::Result<Child> {
+    let (transport, namespace) = match end {
+        End::Near => ("linux".to_owned(), 0),
+        End::Far => ("linux".to_owned(), wires.far.id()),
+        End::Ours(ON) => (format!("tap:{TAP}"), 0),
+        End::Ours(OFF) => (format!("plain:{TAP}"), 0),
+        End::Smol(ON) => ("smol-on".to_owned(), 0),
+        End::Smol(OFF) => ("smol-off".to_owned(), 0),
+    };
+    Command::new(std::env::current_exe()?)
+        .arg("role")
+        .args([core.to_string(), seconds.to_string(), transport, namespace.to_string()])
+        .args(words)
+        .stdout(Stdio::piped())
+        .spawn()
+}
+
+/// A child: `CORE SECONDS TRANSPORT NAMESPACE server|client MODE OWN-IP [SERVER-ADDR]`.
+fn role(args: &[String]) -> io::Result<()> {
+    let [core, seconds, transport, namespace, end, mode, ip, rest @ ..] = args else {
+        return Err(wrong("role: too few words"));
+    };
+    pin(core.parse().map_err(|_| wrong("core"))?)?;
+    if namespace != "0" {
+        let file = std::fs::File::open(format!("/proc/{namespace}/ns/net"))?;
+        setns(file, CloneFlags::CLONE_NEWNET)?;
+    }
+    let duration = Duration::from_secs_f64(seconds.parse().map_err(|_| wrong("seconds"))?);
+    let report = match transport.strip_prefix("smol-") {
+        Some(offloads) => smol(if offloads == "on" { ON } else { OFF }, end, rest, duration)?,
+        None => {
+            let transport = Transport::open(transport, &format!("{ip}/24"))?;
+            match rest {
+                [] => serve(&transport, mode, ip)?,
+                [addr, ..] => {
+                    ask(&transport, mode, addr.parse().map_err(|_| wrong("address"))?, duration)?
+                }
+            }
+        }
+    };
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
+}
+
+/// smoltcp as one end of a bulk run.
+fn smol(offloads: Offloads, end: &str, rest: &[String], duration: Duration) -> io::Result<Report> {
+    let own: Ipv4Addr = OURS.parse().map_err(|_| wrong("address"))?;
+    let mut stack = Smol::open(TAP, own, offloads)?;
+    let (mut start, mut cpu) = (Instant::now(), cpu_seconds());
+    let count = if end == "server" {
+        println!("{OURS}:{PORT}");
+        io::stdout().flush()?;
+        let mut sum = 0;
+        let begin = || (start, cpu) = (Instant::now(), cpu_seconds());
+        let count = stack.receive(PORT, begin, |bytes| sum ^= touch(bytes))?;
+        std::hint::black_box(sum);
+        count
+    } else {
+        let addr = rest.first().and_then(|addr| addr.parse().ok());
+        let Some(SocketAddr::V4(addr)) = addr else { return Err(wrong("address")) };
+        stack.send(addr, &vec![0x5a; WRITE_BYTES], duration)?
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Report { count, seconds, cpu_seconds: cpu_seconds() - cpu, ..Report::default() })
+}
+
+fn print(result: &Result) {
+    let Result { row, what, unit, placement, peer, ours, theirs, ratio, .. } = result;
+    println!(
+        "{row}: {what} ({unit}), {}: ours {:.2} [{:.2}-{:.2}]  {peer} {:.2} [{:.2}-{:.2}]  ratio {:.3} (95 %: {:.3}-{:.3}, {} runs)",
+        placement.name(),
+        ours.median,
+        ours.min,
+        ours.max,
+        theirs.median,
+        theirs.min,
+        theirs.max,
+        ratio.median,
+        ratio.low95,
+        ratio.high95,
+        ratio.runs,
+    );
+    println!(
+        "    per CPU-second: ours {:.2}, {peer} {:.2}; p50: ours {:.1} us, {peer} {:.1} us",
+        result.ours_per_cpu_second.median,
+        result.theirs_per_cpu_second.median,
+        result.ours_p50_us.median,
+        result.theirs_p50_us.median,
+    );
+}
+
+fn wrong(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what.to_owned())
+}
