@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use nix::sys::socket::{setsockopt, sockopt::TcpCongestion};
 use rumpnet::{Shmif, Stack};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use virtif::{Offloads, Virtif, VirtifConfig};
 
 /// What carries the bytes.
@@ -65,7 +65,7 @@ impl Transport {
         Ok(match self {
             Transport::Linux => {
                 let listener = std::net::TcpListener::bind(addr)?;
-                setsockopt(&listener, TcpCongestion, &"cubic".into())?;
+                sockopt::set_tcp_congestion(&listener, "cubic")?;
                 Listener::Linux(listener)
             }
             Transport::Ours(stack) => Listener::Ours(stack.tcp_listen(addr)?),
@@ -79,8 +79,7 @@ impl Transport {
     pub fn connect(&self, addr: SocketAddr) -> io::Result<Stream> {
         Ok(match self {
             Transport::Linux => {
-                let stream = std::net::TcpStream::connect(addr)?;
-                setsockopt(&stream, TcpCongestion, &"cubic".into())?;
+                let stream = connect_with_cubic(addr)?;
                 stream.set_nodelay(true)?;
                 Stream::Linux(stream)
             }
@@ -123,6 +122,15 @@ impl Listener {
             Listener::Ours(listener) => listener.local_addr(),
         }
     }
+}
+
+/// Set before it connects: one that began with bbr would go on pacing.
+fn connect_with_cubic(addr: SocketAddr) -> io::Result<std::net::TcpStream> {
+    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let fd = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_tcp_congestion(&fd, "cubic")?;
+    rustix::net::connect(&fd, &addr)?;
+    Ok(fd.into())
 }
 
 impl Read for Stream {

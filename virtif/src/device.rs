@@ -145,8 +145,10 @@ impl Recipe {
             .map_err(|error| self.explain(error))?;
         let name = iface.name().to_owned();
         let fd = sys::take(iface);
-        let prepared =
-            set_nonblocking(fd.as_fd()).and_then(|()| Ok(rustix::io::fcntl_setfd(&fd, CLOEXEC)?));
+        // What the last user of a persistent device agreed to would still be sent.
+        let prepared = sys::set_offload(fd.as_fd(), 0)
+            .and_then(|()| set_nonblocking(fd.as_fd()))
+            .and_then(|()| Ok(rustix::io::fcntl_setfd(&fd, CLOEXEC)?));
         prepared.map_err(|source| OpenError::Io { name: name.clone(), source })?;
         Ok(Opened { fd, name, header_bytes: 0, offload: Offload::NONE })
     }
