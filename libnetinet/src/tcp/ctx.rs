@@ -1,7 +1,9 @@
 //! What the connections of a shard share: settings, keys, counters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use libnet::pool::Pool;
 use libnet::{DropCounters, DropReason, Instant};
 
 use super::config::TcpConfig;
@@ -21,6 +23,9 @@ pub struct Ctx {
     pub counters: TcpCounters,
     /// Which state transitions were made.
     pub transitions: TransitionCounts,
+    /// Memory for what is to be sent.
+    pub pool: Pool,
+    next_shrink: Instant,
     challenges: ChallengeBudget,
 }
 
@@ -70,6 +75,9 @@ pub struct TcpCounters {
     pub path_mtu_shrunk: u64,
 }
 
+/// Memory that was not used for so long is freed.
+const SHRINK_AFTER: Duration = Duration::from_secs(1);
+
 impl Ctx {
     /// A context with all counters at zero.
     pub fn new(config: Arc<TcpConfig>, secrets: Secrets, drops: Arc<DropCounters>) -> Self {
@@ -79,6 +87,8 @@ impl Ctx {
             drops,
             counters: TcpCounters::default(),
             transitions: TransitionCounts::default(),
+            pool: Pool::default(),
+            next_shrink: Instant::ZERO,
             challenges: ChallengeBudget::default(),
         }
     }
@@ -86,6 +96,14 @@ impl Ctx {
     /// Counts a drop.
     pub fn dropped(&self, reason: DropReason) {
         self.drops.count(reason);
+    }
+
+    /// Frees memory for sending that nobody has used since the last time.
+    pub(super) fn free_unused(&mut self, now: Instant) {
+        if now >= self.next_shrink {
+            self.pool.shrink();
+            self.next_shrink = now + SHRINK_AFTER;
+        }
     }
 
     /// May a challenge ACK be sent now? Counts it either way.

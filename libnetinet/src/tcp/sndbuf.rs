@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use libnet::Packet;
+use libnet::pool::{Lease, Pool};
 
 /// Bytes to send and to send again, in order.
 ///
@@ -19,7 +20,7 @@ pub(crate) struct SendBuffer {
     /// Bytes in `pieces`.
     frozen: usize,
     /// Where the caller's bytes are copied to; frozen when they are first transmitted.
-    tail: BytesMut,
+    tail: Lease,
     /// Where transmission found its last byte: a piece, and the offset of the piece's first byte.
     cursor: (usize, usize),
 }
@@ -55,12 +56,13 @@ impl SendBuffer {
         slices: &[IoSlice<'_>],
         limit: usize,
         chunk_bytes: usize,
+        pool: &Pool,
     ) -> usize {
         let mut taken = 0;
         for slice in slices {
             let room = self.room(limit);
             let n = slice.len().min(room);
-            self.append(&slice[..n], chunk_bytes);
+            self.append(&slice[..n], chunk_bytes, pool);
             taken += n;
             if n < slice.len() {
                 break;
@@ -75,6 +77,7 @@ impl SendBuffer {
         data: &mut Bytes,
         limit: usize,
         chunk_bytes: usize,
+        pool: &Pool,
     ) -> usize {
         let n = data.len().min(self.room(limit));
         if n == 0 {
@@ -82,7 +85,7 @@ impl SendBuffer {
         }
         let piece = data.split_to(n);
         if n <= SMALL_PIECE_BYTES {
-            self.append(&piece, chunk_bytes);
+            self.append(&piece, chunk_bytes, pool);
         } else {
             self.freeze();
             self.frozen += n;
@@ -143,23 +146,22 @@ impl SendBuffer {
         }
     }
 
-    fn append(&mut self, mut bytes: &[u8], chunk_bytes: usize) {
+    fn append(&mut self, mut bytes: &[u8], chunk_bytes: usize, pool: &Pool) {
         while !bytes.is_empty() {
-            if self.tail.capacity() == self.tail.len() {
+            if self.tail.room() == 0 {
                 self.freeze();
                 // Little for a short message, a whole super-segment once data flow.
                 let want = bytes.len().max(self.frozen).max(MIN_CHUNK_BYTES);
-                self.tail = BytesMut::with_capacity(want.min(chunk_bytes.max(MIN_CHUNK_BYTES)));
+                self.tail = pool.lend(want.min(chunk_bytes.max(MIN_CHUNK_BYTES)));
             }
-            let n = bytes.len().min(self.tail.capacity() - self.tail.len());
-            self.tail.extend_from_slice(&bytes[..n]);
+            let n = self.tail.fill(bytes);
             bytes = &bytes[n..];
         }
     }
 
     fn freeze(&mut self) {
         if !self.tail.is_empty() {
-            let piece = self.tail.split().freeze();
+            let piece = self.tail.share();
             self.frozen += piece.len();
             self.pieces.push_back(piece);
         }
@@ -198,7 +200,7 @@ mod tests {
     proptest! {
         #[test]
         fn holds_what_a_plain_vector_holds(steps in prop::collection::vec(step(), 1..80)) {
-            let mut buffer = SendBuffer::new();
+            let (mut buffer, pool) = (SendBuffer::new(), Pool::default());
             let mut oracle: VecDeque<u8> = VecDeque::new();
             let mut next = 0u8;
             let mut fresh = |n: usize| -> Vec<u8> {
@@ -209,13 +211,13 @@ mod tests {
                     Step::Write(sizes) => {
                         let data: Vec<Vec<u8>> = sizes.iter().map(|&n| fresh(n)).collect();
                         let slices: Vec<_> = data.iter().map(|d| IoSlice::new(d)).collect();
-                        let n = buffer.write(&slices, 20_000, 5_000);
+                        let n = buffer.write(&slices, 20_000, 5_000, &pool);
                         oracle.extend(data.concat()[..n].iter());
                     }
                     Step::Shared(n) => {
                         let mut data = Bytes::from(fresh(n));
                         let whole = data.clone();
-                        let n = buffer.write_shared(&mut data, 20_000, 5_000);
+                        let n = buffer.write_shared(&mut data, 20_000, 5_000, &pool);
                         prop_assert_eq!(n + data.len(), whole.len());
                         oracle.extend(whole[..n].iter());
                     }
@@ -243,7 +245,10 @@ mod tests {
     fn bulk_lies_in_pieces_of_a_super_segment() {
         let mut buffer = SendBuffer::new();
         let data = vec![7; 1 << 20];
-        assert_eq!(buffer.write(&[IoSlice::new(&data)], 1 << 19, 65_160), 1 << 19);
+        assert_eq!(
+            buffer.write(&[IoSlice::new(&data)], 1 << 19, 65_160, &Pool::default()),
+            1 << 19
+        );
         let mut packet = Packet::new();
         buffer.share(65_160, 65_160, &mut packet);
         assert_eq!(packet.payload().count(), 1);

@@ -50,7 +50,7 @@ impl Connection {
             return Ok(0);
         }
         let (limit, chunk) = (self.send_limit(&ctx.config) as usize, self.chunk_bytes());
-        let taken = self.send_buffer.get_or_insert_default().write(slices, limit, chunk);
+        let taken = self.send_buffer.get_or_insert_default().write(slices, limit, chunk, &ctx.pool);
         self.after_send(taken, wanted)
     }
 
@@ -78,7 +78,8 @@ impl Connection {
             return Ok(0);
         }
         let (limit, chunk) = (self.send_limit(&ctx.config) as usize, self.chunk_bytes());
-        let taken = self.send_buffer.get_or_insert_default().write_shared(data, limit, chunk);
+        let taken =
+            self.send_buffer.get_or_insert_default().write_shared(data, limit, chunk, &ctx.pool);
         self.after_send(taken, wanted)
     }
 

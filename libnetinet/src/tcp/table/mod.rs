@@ -135,6 +135,7 @@ impl Table {
         while let Some(entry) = self.waits.expired(now) {
             self.forget_time_wait(now, entry);
         }
+        self.ctx.free_unused(now);
     }
 
     /// When [`on_timer`](Self::on_timer) wants to be called next.
