@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
+use rumpnet::sockin::Sockin;
 use rumpnet::{Shmif, Stack};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use virtif::{Offloads, Virtif, VirtifConfig};
@@ -12,9 +13,18 @@ use virtif::{Offloads, Virtif, VirtifConfig};
 #[derive(Debug)]
 pub enum Transport {
     /// The kernel's own sockets.
-    Linux,
+    Linux(Congestion),
     /// A stack of ours.
     Ours(Stack),
+}
+
+/// How the kernel's TCP avoids congestion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Congestion {
+    /// By CUBIC, as our own TCP.
+    Cubic,
+    /// As the host does by default.
+    Hosts,
 }
 
 /// A listener on either.
@@ -36,14 +46,20 @@ pub enum Stream {
 }
 
 impl Transport {
-    /// The kernel's sockets for `linux`; else a stack with `addr`, on the tap behind `tap:` or
+    /// The kernel's sockets for `linux` and, with the host's congestion control, `std`; a stack
+    /// over them for `sockin`; else a stack with `addr`, on the tap behind `tap:` or
     /// `plain:` (without offloads), or on the bus at that path.
     ///
     /// # Errors
     /// As attaching gives them.
     pub fn open(name: &str, addr: &str) -> io::Result<Self> {
-        if name == "linux" {
-            return Ok(Transport::Linux);
+        match name {
+            "linux" => return Ok(Transport::Linux(Congestion::Cubic)),
+            "std" => return Ok(Transport::Linux(Congestion::Hosts)),
+            "sockin" => {
+                return Ok(Transport::Ours(Stack::builder().domain(Sockin::new()?).start()?));
+            }
+            _ => {}
         }
         let interface = match name.split_once(':') {
             Some(("tap", device)) => Virtif::open(device)?.addr(addr),
@@ -63,9 +79,11 @@ impl Transport {
     /// As the transport gives them.
     pub fn listen(&self, addr: SocketAddr) -> io::Result<Listener> {
         Ok(match self {
-            Transport::Linux => {
+            Transport::Linux(congestion) => {
                 let listener = std::net::TcpListener::bind(addr)?;
-                sockopt::set_tcp_congestion(&listener, "cubic")?;
+                if *congestion == Congestion::Cubic {
+                    sockopt::set_tcp_congestion(&listener, "cubic")?;
+                }
                 Listener::Linux(listener)
             }
             Transport::Ours(stack) => Listener::Ours(stack.tcp_listen(addr)?),
@@ -78,8 +96,11 @@ impl Transport {
     /// As the transport gives them.
     pub fn connect(&self, addr: SocketAddr) -> io::Result<Stream> {
         Ok(match self {
-            Transport::Linux => {
-                let stream = connect_with_cubic(addr)?;
+            Transport::Linux(congestion) => {
+                let stream = match congestion {
+                    Congestion::Cubic => connect_with_cubic(addr)?,
+                    Congestion::Hosts => std::net::TcpStream::connect(addr)?,
+                };
                 stream.set_nodelay(true)?;
                 Stream::Linux(stream)
             }
