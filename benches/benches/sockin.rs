@@ -25,7 +25,7 @@ fn run(options: &Options) -> io::Result<()> {
             let (mut ours, mut linux) = (Vec::new(), Vec::new());
             for i in 0..options.runs {
                 // Each is the first as often as the other.
-                let order = if i % 2 == 0 { ["sockin", "linux"] } else { ["linux", "sockin"] };
+                let order = if i % 2 == 0 { ["sockin", "std"] } else { ["std", "sockin"] };
                 for transport in order {
                     let run = pair::run(mode, transport, LOOPBACK, placement, options.seconds)?;
                     let runs = if transport == "sockin" { &mut ours } else { &mut linux };

@@ -363,6 +363,24 @@ pub trait Domain: Send + Sync {
     /// `EAGAIN` if there is nothing, `ENOTCONN`, or the pending error.
     fn recv(&self, id: SocketId, msg: RecvMsg<'_, '_>) -> io::Result<Received>;
 
+    /// As [`send`](Self::send), asleep for as long as there is no room, where the domain can do
+    /// that in one call; all of a stream's bytes are taken then. `None`, the default: it cannot.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), but not `EAGAIN`.
+    fn send_blocking(&self, _id: SocketId, _msg: SendMsg<'_>) -> Option<io::Result<usize>> {
+        None
+    }
+
+    /// As [`recv`](Self::recv), asleep until something comes, where the domain can do that in one
+    /// call. `None`, the default: it cannot.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), but not `EAGAIN`.
+    fn recv_blocking(&self, _id: SocketId, _msg: RecvMsg<'_, '_>) -> Option<io::Result<Received>> {
+        None
+    }
+
     /// Has everything before the urgent byte been read (`sockatmark(3)`)?
     ///
     /// # Errors

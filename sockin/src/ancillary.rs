@@ -11,13 +11,18 @@ use libnet::time::Instant;
 use nix::libc;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage};
 use nix::sys::time::TimeSpec;
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::table::Entry;
 
 /// Sends with what holds for this message alone.
-pub(crate) fn send(entry: &Entry, bufs: &[IoSlice<'_>], control: SendControl) -> io::Result<usize> {
+pub(crate) fn send(
+    entry: &Entry,
+    bufs: &[IoSlice<'_>],
+    control: SendControl,
+    flags: SendFlags,
+) -> io::Result<usize> {
     let SendControl { to, tos, ttl, from, interface, .. } = control;
     let (wide_tos, ttl) = (tos.map(i32::from), ttl.map(i32::from));
     let mut messages = Vec::with_capacity(3);
@@ -35,7 +40,8 @@ pub(crate) fn send(entry: &Entry, bufs: &[IoSlice<'_>], control: SendControl) ->
     }
     let to = to.map(SockaddrStorage::from);
     let fd = entry.fd.as_raw_fd();
-    let flags = MsgFlags::MSG_NOSIGNAL;
+    // The bits of the two packages are the host's.
+    let flags = MsgFlags::from_bits_truncate(flags.bits() as i32);
     Ok(nix::sys::socket::sendmsg(fd, bufs, &messages, flags, to.as_ref())?)
 }
 

@@ -28,8 +28,9 @@ use libnet::socket::{
 use libnet::wake::{Ready, Registration};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use crate::msg::Wait;
 use crate::poller::Poller;
-use crate::table::{Entry, Kind, Table};
+use crate::table::{Entry, Kind, Mode, Table};
 pub use crate::table::{SocketTraffic, SockinCounters};
 
 /// Bounds of a [`Sockin`].
@@ -105,10 +106,15 @@ impl Domain for Sockin {
             _ => return Err(errno::protocol_not_supported()),
         };
         let number = NonZeroU32::new(protocol.0.into()).map(rustix::net::Protocol::from_raw);
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (flags, mode) = match ty {
+            SockType::Stream => (SocketFlags::NONBLOCK, Mode::NonBlocking),
+            // Its connect does not wait, and it accepts nothing.
+            _ => (SocketFlags::empty(), Mode::Blocking),
+        };
+        let flags = flags | SocketFlags::CLOEXEC;
         let fd = rustix::net::socket_with(address_family, socket_type, flags, number);
         let fd = self.table.count(fd.map_err(io::Error::from))?;
-        self.table.insert(Entry::new(fd, Kind { family, ty, protocol }))
+        self.table.insert(Entry::new(fd, Kind { family, ty, protocol }, mode))
     }
 
     fn bind(&self, id: SocketId, addr: SocketAddr) -> io::Result<()> {
@@ -125,11 +131,11 @@ impl Domain for Sockin {
     fn accept(&self, id: SocketId) -> io::Result<(SocketId, SocketAddr)> {
         let listener = self.table.get(id)?;
         self.table.check_room()?;
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let (fd, peer) = rustix::net::acceptfrom_with(&listener.fd, flags)?;
+        let accepted = rustix::net::acceptfrom_with(&listener.fd, SocketFlags::CLOEXEC);
+        let (fd, peer) = self.table.count(accepted.map_err(io::Error::from))?;
         let peer = peer.ok_or_else(errno::not_connected)?;
         let peer = SocketAddr::try_from(peer)?;
-        Ok((self.table.insert(Entry::new(fd, listener.kind))?, peer))
+        Ok((self.table.insert(Entry::new(fd, listener.kind, Mode::Blocking))?, peer))
     }
 
     fn connect(&self, id: SocketId, addr: SocketAddr) -> io::Result<()> {
@@ -138,11 +144,11 @@ impl Domain for Sockin {
     }
 
     fn send(&self, id: SocketId, msg: SendMsg<'_>) -> io::Result<usize> {
-        self.table.count(msg::send(&*self.table.get(id)?, msg))
+        self.table.count(msg::send(&*self.table.get(id)?, msg, Wait::Never))
     }
 
     fn recv(&self, id: SocketId, msg: RecvMsg<'_, '_>) -> io::Result<Received> {
-        self.table.count(msg::recv(&*self.table.get(id)?, msg))
+        self.table.count(msg::recv(&*self.table.get(id)?, msg, Wait::Never))
     }
 
     fn shutdown(&self, id: SocketId, how: Shutdown) -> io::Result<()> {
@@ -166,12 +172,26 @@ impl Domain for Sockin {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    fn send_blocking(&self, id: SocketId, msg: SendMsg<'_>) -> Option<io::Result<usize>> {
+        let entry = self.table.get(id).ok().filter(|entry| entry.may_block())?;
+        let sent = poller::asleep(&entry, || msg::send(&entry, msg, Wait::Sleep));
+        Some(self.table.count(sent))
+    }
+
+    fn recv_blocking(&self, id: SocketId, msg: RecvMsg<'_, '_>) -> Option<io::Result<Received>> {
+        let entry = self.table.get(id).ok().filter(|entry| entry.may_block())?;
+        let received = poller::asleep(&entry, || msg::recv(&entry, msg, Wait::Sleep));
+        Some(self.table.count(received))
+    }
+
     fn is_at_mark(&self, id: SocketId) -> io::Result<bool> {
         sys::is_at_mark(&self.table.get(id)?.fd)
     }
 
     fn descriptor(&self, id: SocketId) -> io::Result<Option<OwnedFd>> {
-        Ok(Some(rustix::io::fcntl_dupfd_cloexec(&self.table.get(id)?.fd, 3)?))
+        let entry = self.table.get(id)?;
+        entry.never_block()?;
+        Ok(Some(rustix::io::fcntl_dupfd_cloexec(&entry.fd, 3)?))
     }
 
     fn set_option(&self, id: SocketId, option: SocketOption) -> io::Result<()> {

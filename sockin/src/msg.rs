@@ -12,20 +12,43 @@ use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags
 use crate::ancillary;
 use crate::table::Entry;
 
-/// A broken pipe is an error here, never a signal.
-const SEND: SendFlags = SendFlags::NOSIGNAL;
+/// May a call sleep?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    /// `EAGAIN` instead.
+    Never,
+    /// Until it is done; the descriptor is a blocking one.
+    Sleep,
+}
 
-pub(crate) fn send(entry: &Entry, msg: SendMsg<'_>) -> io::Result<usize> {
-    let sent = match msg {
-        SendMsg::Copy(bufs) => send_slices(entry, bufs, None, SEND),
-        SendMsg::Owned(bytes) => send_slices(entry, &[IoSlice::new(&bytes)], None, SEND),
-        SendMsg::CopyTo(bufs, addr) => send_slices(entry, bufs, Some(addr), SEND),
-        SendMsg::OwnedTo(bytes, to) => send_slices(entry, &[IoSlice::new(&bytes)], Some(to), SEND),
-        SendMsg::With(bufs, control) if control == SendControl::to(control.to) => {
-            send_slices(entry, bufs, control.to, SEND)
+impl Wait {
+    fn send_flags(self) -> SendFlags {
+        // A broken pipe is an error here, never a signal.
+        match self {
+            Wait::Never => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            Wait::Sleep => SendFlags::NOSIGNAL,
         }
-        SendMsg::With(bufs, control) => ancillary::send(entry, bufs, control),
-        SendMsg::Urgent(bufs) => send_slices(entry, bufs, None, SEND | SendFlags::OOB),
+    }
+
+    fn recv_flags(self) -> RecvFlags {
+        if self == Wait::Never { RecvFlags::DONTWAIT } else { RecvFlags::empty() }
+    }
+}
+
+pub(crate) fn send(entry: &Entry, msg: SendMsg<'_>, wait: Wait) -> io::Result<usize> {
+    let flags = wait.send_flags();
+    let sent = match msg {
+        SendMsg::Copy(bufs) => retry(|| send_slices(entry, bufs, None, flags)),
+        SendMsg::Owned(bytes) => retry(|| send_slices(entry, &[IoSlice::new(&bytes)], None, flags)),
+        SendMsg::CopyTo(bufs, addr) => retry(|| send_slices(entry, bufs, Some(addr), flags)),
+        SendMsg::OwnedTo(bytes, to) => {
+            retry(|| send_slices(entry, &[IoSlice::new(&bytes)], Some(to), flags))
+        }
+        SendMsg::With(bufs, control) if control == SendControl::to(control.to) => {
+            retry(|| send_slices(entry, bufs, control.to, flags))
+        }
+        SendMsg::With(bufs, control) => retry(|| ancillary::send(entry, bufs, control, flags)),
+        SendMsg::Urgent(bufs) => retry(|| send_slices(entry, bufs, None, flags | SendFlags::OOB)),
         _ => Err(errno::not_supported()),
     }?;
     entry.traffic.sent(sent);
@@ -49,15 +72,20 @@ fn send_slices(
     })
 }
 
-pub(crate) fn recv(entry: &Entry, msg: RecvMsg<'_, '_>) -> io::Result<Received> {
+pub(crate) fn recv(entry: &Entry, msg: RecvMsg<'_, '_>, wait: Wait) -> io::Result<Received> {
+    let flags = wait.recv_flags();
     let (received, is_consumed) = match msg {
-        RecvMsg::Copy(bufs) => (recv_slices(entry, bufs, RecvFlags::empty())?, true),
-        RecvMsg::Peek(bufs) => (recv_slices(entry, bufs, RecvFlags::PEEK)?, false),
-        RecvMsg::Urgent(bufs) => (recv_slices(entry, bufs, RecvFlags::OOB)?, true),
+        RecvMsg::Copy(bufs) => (retry(|| recv_slices(entry, bufs, flags))?, true),
+        RecvMsg::Peek(bufs) => {
+            (retry(|| recv_slices(entry, bufs, flags | RecvFlags::PEEK))?, false)
+        }
+        RecvMsg::Urgent(bufs) => {
+            (retry(|| recv_slices(entry, bufs, flags | RecvFlags::OOB))?, true)
+        }
         RecvMsg::Zero { max_bytes, out } => {
             let (buf, received) = match entry.is_stream() {
-                true => recv_piece(entry, max_bytes.min(MAX_MESSAGE_BYTES))?,
-                false => recv_datagram(entry)?,
+                true => retry(|| recv_piece(entry, max_bytes.min(MAX_MESSAGE_BYTES), flags))?,
+                false => retry(|| recv_datagram(entry, flags))?,
             };
             // An empty datagram is one all the same; the end of a stream is none.
             if received.bytes > 0 || !entry.is_stream() {
@@ -71,6 +99,16 @@ pub(crate) fn recv(entry: &Entry, msg: RecvMsg<'_, '_>) -> io::Result<Received> 
         entry.traffic.received(received.bytes);
     }
     Ok(received)
+}
+
+/// A signal ends no call, as with our own protocols.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 fn recv_slices(
@@ -110,27 +148,30 @@ fn recv_slices(
 }
 
 /// Up to `room_bytes` of a stream, into memory that is not cleared before.
-fn recv_piece(entry: &Entry, room_bytes: usize) -> io::Result<(Vec<u8>, Received)> {
+fn recv_piece(
+    entry: &Entry,
+    room_bytes: usize,
+    flags: RecvFlags,
+) -> io::Result<(Vec<u8>, Received)> {
     let mut buf = Vec::with_capacity(room_bytes);
-    rustix::net::recv(&entry.fd, spare_capacity(&mut buf), RecvFlags::empty())?;
+    rustix::net::recv(&entry.fd, spare_capacity(&mut buf), flags)?;
     buf.shrink_to_fit();
     let received = Received::stream(buf.len());
     Ok((buf, received))
 }
 
 /// A datagram, as [`recv_piece`] gives a stream's bytes.
-fn recv_datagram(entry: &Entry) -> io::Result<(Vec<u8>, Received)> {
+fn recv_datagram(entry: &Entry, flags: RecvFlags) -> io::Result<(Vec<u8>, Received)> {
     if !entry.asked_for.is_empty() {
         let mut buf = vec![0; MAX_MESSAGE_BYTES];
         let mut bufs = [IoSliceMut::new(&mut buf)];
-        let received = ancillary::recv(entry, &mut bufs, RecvFlags::empty())?;
+        let received = ancillary::recv(entry, &mut bufs, flags)?;
         buf.truncate(received.bytes);
         buf.shrink_to_fit();
         return Ok((buf, received));
     }
     let mut buf = Vec::with_capacity(MAX_MESSAGE_BYTES);
-    let (_, _, from) =
-        rustix::net::recvfrom(&entry.fd, spare_capacity(&mut buf), RecvFlags::empty())?;
+    let (_, _, from) = rustix::net::recvfrom(&entry.fd, spare_capacity(&mut buf), flags)?;
     buf.shrink_to_fit();
     let mut received = Received::stream(buf.len());
     received.from = from.and_then(|addr| SocketAddr::try_from(addr).ok());

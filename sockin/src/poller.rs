@@ -212,6 +212,13 @@ impl Drop for Asleep<'_> {
     }
 }
 
+/// A send or receive that may sleep; `EBADF` if the socket is closed meanwhile.
+pub(crate) fn asleep<T>(entry: &Entry, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let _asleep = Asleep::announce(entry)?;
+    let done = call();
+    if entry.is_closed() { Err(errno::bad_descriptor()) } else { done }
+}
+
 /// Wakes whoever sleeps on a socket that was closed. The host does not: to it the descriptor that
 /// they sleep on is open. Shutting down wakes them, and is what a close would do next.
 pub(crate) fn interrupt(entry: &Entry) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use libnet::errno;
 use libnet::socket::{Family, Protocol, SockType, SocketId};
@@ -17,7 +17,7 @@ pub struct SockinCounters {
     pub opened: u64,
     /// Sockets refused because the table was full.
     pub refused: u64,
-    /// Calls that the host refused, other than by `EAGAIN` and `EINPROGRESS`.
+    /// Calls that the host refused, other than by `EAGAIN`, `EINPROGRESS` and `EALREADY`.
     pub errors: u64,
     /// What the sockets carried, closed ones too.
     pub traffic: SocketTraffic,
@@ -113,8 +113,25 @@ pub(crate) struct Entry {
     pub(crate) watched: AtomicBool,
     /// Given up by its owner; calls that hold it still end soon.
     pub(crate) closed: AtomicBool,
+    /// How the host sees it; its transitions change the descriptor's flags under the lock, which
+    /// is a leaf.
+    mode: Mutex<Mode>,
+    /// Has it the mode [`Mode::Blocking`]? Read without the lock.
+    blocking: AtomicBool,
     /// Threads asleep in a call to the host. Only then does a close have to wake them.
     pub(crate) sleepers: AtomicU32,
+}
+
+/// How the host sees a descriptor. Sends and receives that must not sleep say so themselves
+/// (`MSG_DONTWAIT`), so that those that may need no second call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// `O_NONBLOCK`, as long as a connect or an accept may be asked of it.
+    NonBlocking,
+    /// Not so: a connection, which never connects or accepts again, or a datagram socket.
+    Blocking,
+    /// `O_NONBLOCK` for good: the caller has a descriptor of it.
+    NeverBlocking,
 }
 
 /// What a socket speaks.
@@ -126,10 +143,12 @@ pub(crate) struct Kind {
 }
 
 impl Entry {
-    pub(crate) fn new(fd: OwnedFd, kind: Kind) -> Self {
+    pub(crate) fn new(fd: OwnedFd, kind: Kind, mode: Mode) -> Self {
         Entry {
             fd,
             kind,
+            mode: Mutex::new(mode),
+            blocking: AtomicBool::new(mode == Mode::Blocking),
             wakers: WakeSet::new(),
             traffic: Traffic::default(),
             asked_for: AskedFor::default(),
@@ -141,6 +160,37 @@ impl Entry {
 
     pub(crate) fn is_stream(&self) -> bool {
         self.kind.ty == SockType::Stream
+    }
+
+    /// May a send or receive sleep in the host's own call? From now on it may, if a connect or
+    /// an accept could not: those must never.
+    pub(crate) fn may_block(&self) -> bool {
+        if self.blocking.load(Ordering::Acquire) {
+            return true;
+        }
+        let mut mode = self.mode.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_connected = || rustix::net::getpeername(&self.fd).is_ok();
+        if *mode != Mode::NonBlocking || !is_connected() || self.set_flag(false).is_err() {
+            return *mode == Mode::Blocking;
+        }
+        *mode = Mode::Blocking;
+        self.blocking.store(true, Ordering::Release);
+        true
+    }
+
+    /// The descriptor is non-blocking from now on, for good.
+    pub(crate) fn never_block(&self) -> io::Result<()> {
+        let mut mode = self.mode.lock().unwrap_or_else(PoisonError::into_inner);
+        if *mode == Mode::Blocking {
+            self.set_flag(true)?;
+        }
+        *mode = Mode::NeverBlocking;
+        self.blocking.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn set_flag(&self, nonblocking: bool) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(&self.fd, nonblocking)?)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -246,7 +296,7 @@ impl Table {
     pub(crate) fn count<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && !errno::is_would_block(error)
-            && !errno::is_in_progress(error)
+            && !errno::is_under_way(error)
         {
             self.errors.fetch_add(1, Ordering::Relaxed);
         }

@@ -130,6 +130,9 @@ impl Socket {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Some(sent) = self.send_asleep(SendMsg::Copy(bufs)) {
+            return sent;
+        }
         self.send_slices(bufs, |rest| self.domain.send(self.id, SendMsg::Copy(rest)))
     }
 
@@ -138,6 +141,9 @@ impl Socket {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_bytes(&self, bytes: &bytes::Bytes) -> io::Result<usize> {
+        if let Some(sent) = self.send_asleep(SendMsg::Owned(bytes.clone())) {
+            return sent;
+        }
         self.send_all(bytes.len(), |sent| {
             self.domain.send(self.id, SendMsg::Owned(bytes.slice(sent..)))
         })
@@ -148,6 +154,9 @@ impl Socket {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_to(&self, buf: &[u8], addr: SocketAddr) -> io::Result<usize> {
+        if let Some(sent) = self.send_asleep(SendMsg::CopyTo(&[IoSlice::new(buf)], addr)) {
+            return sent;
+        }
         self.send_all(buf.len(), |sent| {
             let rest = [IoSlice::new(&buf[sent..])];
             self.domain.send(self.id, SendMsg::CopyTo(&rest, addr))
@@ -159,6 +168,9 @@ impl Socket {
     /// # Errors
     /// As [`send`](Self::send); `EOPNOTSUPP` for what the domain has not.
     pub fn send_with(&self, bufs: &[IoSlice<'_>], control: SendControl) -> io::Result<usize> {
+        if let Some(sent) = self.send_asleep(SendMsg::With(bufs, control)) {
+            return sent;
+        }
         self.send_slices(bufs, |rest| self.domain.send(self.id, SendMsg::With(rest, control)))
     }
 
@@ -219,6 +231,11 @@ impl Socket {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn recv_msg(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
+        if self.waits_for_ever(&self.read_timeout)
+            && let Some(received) = self.domain.recv_blocking(self.id, RecvMsg::Copy(bufs))
+        {
+            return received;
+        }
         self.block_on_read(|| self.domain.recv(self.id, RecvMsg::Copy(bufs)))
     }
 
@@ -251,6 +268,12 @@ impl Socket {
         max_bytes: usize,
         out: &mut std::collections::VecDeque<bytes::Bytes>,
     ) -> io::Result<usize> {
+        if self.waits_for_ever(&self.read_timeout)
+            && let Some(received) =
+                self.domain.recv_blocking(self.id, RecvMsg::Zero { max_bytes, out })
+        {
+            return received.map(|received| received.bytes);
+        }
         let received =
             self.block_on_read(|| self.domain.recv(self.id, RecvMsg::Zero { max_bytes, out }))?;
         Ok(received.bytes)
@@ -375,6 +398,18 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Received::stream(0)),
             done => done,
         }
+    }
+
+    /// Sends in one call of the domain's that may sleep, where it has such; else `None`.
+    fn send_asleep(&self, msg: SendMsg<'_>) -> Option<io::Result<usize>> {
+        if !self.waits_for_ever(&self.write_timeout) {
+            return None;
+        }
+        self.domain.send_blocking(self.id, msg)
+    }
+
+    fn waits_for_ever(&self, timeout: &Timeout) -> bool {
+        !self.is_nonblocking() && timeout.get().is_none()
     }
 
     /// As [`send_all`](Self::send_all), of what is left of `bufs`.

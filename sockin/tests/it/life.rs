@@ -15,6 +15,7 @@ use sockin::Sockin;
 use crate::{layer, new_layer};
 
 const EBADF: i32 = 9;
+const EISCONN: i32 = 106;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn socket(domain: &Sockin, ty: SockType) -> SocketId {
@@ -59,6 +60,56 @@ fn a_close_wakes_a_thread_that_sleeps_on_a_connection() {
         close_wakes(&domain, id, Ready::READABLE | Ready::READ_CLOSED);
         assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
     }
+}
+
+#[test]
+fn a_close_wakes_a_thread_that_sleeps_in_a_receive_or_a_send() {
+    let domain = Arc::new(Sockin::new().unwrap());
+    for round in 0..100 {
+        let layer = layer(&domain);
+        let listener = layer.tcp_listen("127.0.0.1:0").unwrap();
+        let client = layer.tcp_connect(listener.local_addr().unwrap()).unwrap();
+        let _peer = listener.accept().unwrap();
+        let id = client.socket().id();
+        let thread = std::thread::spawn(move || match round % 2 {
+            0 => (&client).read(&mut [0; 1]).unwrap_err(),
+            _ => loop {
+                // Nobody reads: it fills up.
+                if let Err(error) = (&client).write(&[0; 1 << 20]) {
+                    return error;
+                }
+            },
+        });
+        while round % 2 == 1 && domain.traffic(id).is_ok_and(|traffic| traffic.sent_bytes == 0) {
+            std::thread::yield_now();
+            // The first write of a megabyte may be the one that sleeps.
+            if domain.ready(id).is_ok_and(|ready| !ready.contains(Ready::WRITABLE)) {
+                break;
+            }
+        }
+        domain.close(id);
+        let error = thread.join().unwrap();
+        assert_eq!(error.raw_os_error(), Some(EBADF), "round {round}: {error}");
+    }
+}
+
+#[test]
+fn a_connect_of_what_was_connected_does_not_wait_though_its_receives_may() {
+    let domain = Arc::new(Sockin::new().unwrap());
+    let layer = layer(&domain);
+    let listener = layer.tcp_listen("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let client = layer.tcp_connect(addr).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (&server).write_all(b"x").unwrap();
+    assert_eq!((&client).read(&mut [0; 1]).unwrap(), 1);
+    let id = client.socket().id();
+    assert_eq!(domain.connect(id, addr).unwrap_err().raw_os_error(), Some(EISCONN));
+    server.set_linger(Some(Duration::ZERO)).unwrap();
+    drop(server);
+    assert_eq!((&client).read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    // The host lets no socket connect twice, not even after a reset.
+    assert_eq!(domain.connect(id, addr).unwrap_err().raw_os_error(), Some(EISCONN));
 }
 
 #[test]
