@@ -31,7 +31,7 @@ macro_rules! themes {
     };
 }
 
-themes! { bind close connect errors listen options readiness stream timeouts udp urgent }
+themes! { bind close connect errors listen options reach readiness stream timeouts udp urgent }
 
 #[test]
 fn every_table_has_a_test() {
@@ -80,6 +80,10 @@ fn holds(theme: &str) {
     let known = known();
     let mut complaints = String::new();
     for case in *cases {
+        if case.wants_closed_net && !host.is_closed() {
+            eprintln!("skipped: {}: it takes a network namespace, so root", case.name);
+            continue;
+        }
         let oracle = case.transcript(&host, None);
         for subject in subjects {
             let complaint = match judge(case, &oracle, subject, &known) {

@@ -402,11 +402,14 @@ fn an_urgent_send_points_past_its_last_byte_until_that_is_acknowledged() {
     let rig = Rig::steady();
     let (mut peer, mut stream) = established(&rig);
     assert_eq!(stream.socket().send_urgent(b"ab!").expect("it is taken"), 3);
+    moment(&rig);
     let sent = peer.hear();
     let segment = sent.last().expect("a segment");
     assert_eq!((segment.flags & URG, segment.urgent), (URG, 3));
-    peer.acknowledge();
+    peer.take(segment);
+    peer.say(ACK, b"");
     stream.write_all(b"calm").expect("it is taken");
+    moment(&rig);
     let sent = peer.hear();
     let segment = sent.last().expect("a segment");
     assert_eq!((segment.flags & URG, segment.urgent), (0, 0));

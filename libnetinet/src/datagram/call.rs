@@ -171,12 +171,6 @@ impl Inet {
         if socket.kind == Kind::Udp && remote.port() == 0 {
             return Err(errno::invalid());
         }
-        if state.write_closed {
-            return Err(errno::broken_pipe());
-        }
-        if let Some(error) = state.error.take() {
-            return Err(error.to_io());
-        }
         if state.local.port() == 0 {
             let any = SocketAddr::new(state.local.ip(), 0);
             drop(state);
@@ -204,6 +198,13 @@ impl Inet {
             }
         };
         check_broadcast(&path, &options)?;
+        // As on Linux, whether there is a way comes first.
+        if let Some(error) = state.error.take() {
+            return Err(error.to_io());
+        }
+        if state.write_closed {
+            return Err(errno::broken_pipe());
+        }
         let port = state.local.port();
         let packet = build(wide, socket.kind, &options, port, remote, &path, data)?;
         if socket.kind == Kind::Udp {

@@ -222,7 +222,8 @@ fn with_header(wide: &Wide, meta: &OutMeta, mut packet: Packet) -> Option<Packet
 fn error_of(no_path: NoPath) -> PathError {
     match no_path {
         NoPath::NetUnreachable => PathError::NetUnreachable,
-        NoPath::HostUnreachable | NoPath::Blackhole => PathError::HostUnreachable,
+        NoPath::HostUnreachable => PathError::HostUnreachable,
+        NoPath::Blackhole => PathError::Blackhole,
         NoPath::BadSource | NoPath::BadDestination => PathError::BadSource,
     }
 }

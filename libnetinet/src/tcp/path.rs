@@ -28,6 +28,9 @@ pub enum PathError {
     /// The host does not answer, or its route rejects.
     #[error("no route to host")]
     HostUnreachable,
+    /// The route drops what is sent by it.
+    #[error("the route drops packets")]
+    Blackhole,
     /// The source address is not ours.
     #[error("address not available")]
     BadSource,
@@ -38,6 +41,7 @@ impl From<PathError> for io::Error {
         match error {
             PathError::NetUnreachable => errno::net_unreachable(),
             PathError::HostUnreachable => errno::host_unreachable(),
+            PathError::Blackhole => errno::invalid(),
             PathError::BadSource => errno::addr_not_available(),
         }
     }

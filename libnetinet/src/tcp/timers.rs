@@ -82,14 +82,15 @@ impl Connection {
         // RFC 9293 §3.8.6.1 (MUST-37): without end as long as the peer answers; `retries` counts
         // probes that it did not. An orphan has nobody who would wait.
         let limit = if self.mode.orphan { config.orphan_retries } else { config.data_retries };
-        if self.retries >= limit || (self.retries > 0 && self.user_timeout_over(now)) {
+        // As on Linux, the application's own bound is also one on data that cannot be sent: `tcp(7)`.
+        if self.retries >= limit || self.user_timeout_over(now) {
             return self.give_up(ctx);
         }
         self.retries = self.retries.saturating_add(1);
         self.owed.window_probe = true;
         // RFC 9293 §3.8.6.1 (SHOULD-30): the interval grows as that of retransmissions.
         self.rtt.back_off(&config);
-        self.deadlines.resend = now + self.rtt.rto();
+        self.deadlines.resend = self.next_probe(now);
     }
 
     fn on_idle(&mut self, now: Instant, ctx: &mut Ctx) {
@@ -163,8 +164,15 @@ impl Connection {
         let waiting = self.buffered_to_send() > 0 || (self.mode.fin_queued && !self.mode.fin_acked);
         if self.state.is_synchronized() && waiting && self.deadlines.resend == Instant::MAX {
             self.mode.persist = true;
-            self.deadlines.resend = now + self.rtt.rto();
+            self.cold.stalled_since = now;
+            self.deadlines.resend = self.next_probe(now);
         }
+    }
+
+    /// A time-out away, but not after the user timeout.
+    fn next_probe(&self, now: Instant) -> Instant {
+        let at = now + self.rtt.rto();
+        self.user_timeout().map_or(at, |timeout| at.min(self.cold.stalled_since + timeout))
     }
 
     fn may_keep_alive(&self) -> bool {

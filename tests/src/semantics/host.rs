@@ -20,18 +20,20 @@ use super::observe::host_stalls;
 /// The host, on its loopback.
 #[derive(Debug)]
 pub struct Host {
-    /// The network whose first two addresses are the sides'.
-    net: [u8; 3],
+    /// Side B's; side A's is the one that the loopback chooses.
+    b: Ipv4Addr,
+    /// Has a network namespace of its own.
+    isolated: bool,
 }
 
 impl Host {
-    /// The host as the calling thread has it, at addresses of that thread's own: other tests'
-    /// sockets keep out of the cases.
+    /// The host as the calling thread has it. Side B's address is that thread's own, so that other
+    /// tests' sockets keep out of the cases.
     pub fn plain() -> Self {
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
-        let [.., b, c] = thread.to_be_bytes();
+        let [.., high, low] = thread.to_be_bytes();
         // All of 127/8 is this machine's; its first and last networks have a meaning to some.
-        Host { net: [127, b.clamp(1, 254), c] }
+        Host { b: Ipv4Addr::new(127, high.clamp(1, 254), low, 2), isolated: false }
     }
 
     /// Moves the calling thread, and those it will start, into a fresh network namespace with a
@@ -43,11 +45,16 @@ impl Host {
         // Before there is no way back.
         Command::new("ip").arg("-Version").stdout(Stdio::null()).status()?;
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
-        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
-        if !up.success() {
-            return Err(io::Error::other("`ip link set lo up` failed in a new namespace"));
+        for setup in [
+            "link set lo up",
+            "route add unreachable 198.51.100.0/24",
+            "route add blackhole 203.0.113.0/24",
+        ] {
+            if !Command::new("ip").args(setup.split(' ')).status()?.success() {
+                return Err(io::Error::other(format!("`ip {setup}` failed in a new namespace")));
+            }
         }
-        Ok(Host { net: [127, 0, 0] })
+        Ok(Host { b: Ipv4Addr::new(127, 0, 0, 2), isolated: true })
     }
 
     /// In a namespace of its own if that may be, else as it is.
@@ -61,10 +68,12 @@ impl Net for Host {
         "host"
     }
 
+    fn is_closed(&self) -> bool {
+        self.isolated
+    }
+
     fn addr(&self, side: Side) -> IpAddr {
-        let last = if side == Side::A { 1 } else { 2 };
-        let [a, b, c] = self.net;
-        IpAddr::V4(Ipv4Addr::new(a, b, c, last))
+        IpAddr::V4(if side == Side::A { Ipv4Addr::LOCALHOST } else { self.b })
     }
 
     fn socket(&self, _: Side, ty: SockType) -> io::Result<Box<dyn Sock>> {

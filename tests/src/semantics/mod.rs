@@ -22,6 +22,8 @@ pub use run::Run;
 pub struct Case {
     /// What it is about, as a sentence.
     pub name: &'static str,
+    /// It sends to other networks: only a net that [is closed](Net::is_closed) can run it.
+    pub wants_closed_net: bool,
     run: fn(&mut Run<'_>),
 }
 
@@ -30,7 +32,12 @@ pub const BROKEN: &str = "the case could not go on";
 
 /// A case for a table.
 const fn case(name: &'static str, run: fn(&mut Run<'_>)) -> Case {
-    Case { name, run }
+    Case { name, wants_closed_net: false, run }
+}
+
+/// A case for a table, which sends to other networks.
+const fn closed_case(name: &'static str, run: fn(&mut Run<'_>)) -> Case {
+    Case { name, wants_closed_net: true, run }
 }
 
 impl Case {

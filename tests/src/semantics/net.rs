@@ -43,6 +43,10 @@ pub trait Net: Sync {
     /// What differences are listed under.
     fn name(&self) -> &'static str;
 
+    /// Is there no way out of it, but to 198.51.100.0/24, which is refused, and 203.0.113.0/24,
+    /// which is dropped?
+    fn is_closed(&self) -> bool;
+
     /// The address of a side.
     fn addr(&self, side: Side) -> IpAddr;
 

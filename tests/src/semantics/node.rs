@@ -8,11 +8,12 @@ use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use libnet::route::{Route, RouteKind};
 use libnet::socket::{Family, OptionKey, Protocol, Received, SockType, SocketOption};
 use libnet::wake::Registration;
 use libnet::{Ready, errno};
 use rumpnet::sockin::Sockin;
-use rumpnet::{BusConfig, Inet, InetConfig, Shmif, Socket, Stack};
+use rumpnet::{BusConfig, Inet, InetConfig, IpCidr, Shmif, Socket, Stack};
 
 use super::host::Host;
 use super::net::{Got, How, Net, Side, Sock, Watch};
@@ -23,6 +24,7 @@ pub struct Node {
     name: &'static str,
     stacks: [Stack; 2],
     addrs: [IpAddr; 2],
+    closed: bool,
     /// Where the bus lies.
     _folder: Option<tempfile::TempDir>,
 }
@@ -37,7 +39,7 @@ impl Node {
         let stack = Stack::builder().domain(Sockin::new()?).start()?;
         let addrs = [Side::A, Side::B].map(|side| host.addr(side));
         let stacks = [stack.clone(), stack];
-        Ok(Node { name: "sockin", stacks, addrs, _folder: None })
+        Ok(Node { name: "sockin", stacks, addrs, closed: host.is_closed(), _folder: None })
     }
 
     /// A stack with nothing but its loopback.
@@ -48,7 +50,8 @@ impl Node {
         let stack = Stack::builder().linger(Duration::ZERO).start()?;
         let addrs = [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
         let stacks = [stack.clone(), stack];
-        Ok(Node { name: "loopback", stacks, addrs, _folder: None })
+        close_routes(&stacks[0])?;
+        Ok(Node { name: "loopback", stacks, addrs, closed: true, _folder: None })
     }
 
     /// Two stacks on a bus.
@@ -70,13 +73,30 @@ impl Node {
         };
         let stacks = [start("10.0.0.1/24")?, start("10.0.0.2/24")?];
         let addrs = [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
-        Ok(Node { name: "bus", stacks, addrs, _folder: Some(folder) })
+        stacks.iter().try_for_each(close_routes)?;
+        Ok(Node { name: "bus", stacks, addrs, closed: true, _folder: Some(folder) })
     }
+}
+
+/// Gives a stack the routes of [`Net::is_closed`].
+fn close_routes(stack: &Stack) -> io::Result<()> {
+    let Some(inet) = stack.inet() else { return Ok(()) };
+    let lo = inet.routes().first().map(|route| route.iface).ok_or_else(errno::no_device)?;
+    let nets = [([198, 51, 100, 0], RouteKind::Reject), ([203, 0, 113, 0], RouteKind::Blackhole)];
+    for (net, kind) in nets {
+        let net = IpCidr::new(net.into(), 24).ok_or_else(errno::invalid)?;
+        inet.add_route(Route::connected(net, lo).with_kind(kind))?;
+    }
+    Ok(())
 }
 
 impl Net for Node {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed
     }
 
     fn addr(&self, side: Side) -> IpAddr {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
+use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ impl Sleeper {
         let deadline = Instant::now() + patience;
         let (mut slept, mut looks) = (None, 0);
         while looks < LOOKS {
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || self.is_gone() {
                 return false;
             }
             let now = self.sleep();
@@ -32,6 +33,12 @@ impl Sleeper {
             thread::park_timeout(Duration::from_millis(1));
         }
         true
+    }
+
+    /// Has it said who it is, and ended?
+    fn is_gone(&self) -> bool {
+        let thread = self.0.load(Ordering::Acquire);
+        thread != 0 && !Path::new(&format!("/proc/self/task/{thread}")).exists()
     }
 
     /// Which of its sleeps the thread is in, if it is in one.

@@ -180,6 +180,11 @@ impl<'a> Run<'a> {
         self.held.push(s);
     }
 
+    /// Closes what was held until the case is over.
+    pub fn release(&mut self) {
+        self.held.clear();
+    }
+
     /// Moves a socket into non-blocking mode.
     pub fn nonblocking(&mut self, s: &S) {
         s.sock.set_nonblocking(true).expect("a mode");

@@ -79,7 +79,7 @@ impl Table {
 
 fn kind_of(error: PathError) -> IcmpErrorKind {
     match error {
-        PathError::HostUnreachable => IcmpErrorKind::HostUnreachable,
+        PathError::HostUnreachable | PathError::Blackhole => IcmpErrorKind::HostUnreachable,
         PathError::NetUnreachable | PathError::BadSource => IcmpErrorKind::NetUnreachable,
     }
 }

@@ -78,6 +78,24 @@ fn probing_goes_on_as_long_as_the_peer_answers() {
 }
 
 #[test]
+fn a_user_timeout_ends_even_what_answers_probes() {
+    let mut net = Net::new();
+    let mut options = ConnOptions::new();
+    options.user_timeout = secs(20);
+    let (a, b) = net.established_with(options, small_receiver(10_240));
+    // It counts from when the window held data back, not from when the connection was last busy.
+    net.run_for(secs(60));
+    assert_eq!(net.send(Side::A, a, &[1; 30_000]), Ok(30_000));
+    net.run_for(secs(15));
+    assert_eq!(net.state(Side::A, a), State::Established);
+    drain(&mut net, Side::B, b);
+    net.run_for(secs(15));
+    assert_eq!(net.state(Side::A, a), State::Established, "some were taken meanwhile");
+    net.run_for(secs(60));
+    assert_eq!(net.a.table.take_error(a), Some(ConnError::TimedOut));
+}
+
+#[test]
 fn probes_without_an_answer_end_the_connection() {
     let mut net = Net::new();
     let (a, _) = net.established_with(ConnOptions::new(), small_receiver(10_240));

@@ -8,6 +8,7 @@ mod connect;
 mod errors;
 mod listen;
 mod options;
+mod reach;
 mod readiness;
 mod stream;
 mod timeouts;
@@ -22,6 +23,7 @@ pub const TABLES: &[(&str, &[Case])] = &[
     ("errors", errors::CASES),
     ("listen", listen::CASES),
     ("options", options::CASES),
+    ("reach", reach::CASES),
     ("readiness", readiness::CASES),
     ("stream", stream::CASES),
     ("timeouts", timeouts::CASES),
