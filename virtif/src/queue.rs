@@ -27,6 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const COPIED_BYTES: usize = 32 * 1024;
 /// Buffers that were not needed for so long are freed.
 const SHRINK_AFTER: Duration = Duration::from_secs(1);
+/// Frames up to this size are joined: cheaper than to have the kernel take pieces apart.
+const JOINED_BYTES: usize = 256;
 /// Pieces of a frame that one call takes; more are joined first. `IOV_MAX` is 1,024.
 const MAX_PIECES: usize = 64;
 
@@ -165,13 +167,22 @@ pub(crate) struct Receiver {
     pool: Pool,
     /// The buffer for the next frame, empty.
     buf: Vec<u8>,
+    /// Frames that the next call asks for. A call that finds none costs as much as one that does,
+    /// so that after a batch of one only one is asked for.
+    expected: usize,
     /// When buffers that nobody needed are given back.
     next_shrink: Instant,
 }
 
 impl Receiver {
     pub(crate) fn new(end: Arc<Endpoint>) -> Self {
-        Receiver { end, pool: Pool::default(), buf: Vec::new(), next_shrink: Instant::ZERO }
+        Receiver {
+            end,
+            pool: Pool::default(),
+            buf: Vec::new(),
+            expected: 1,
+            next_shrink: Instant::ZERO,
+        }
     }
 
     /// What was read becomes a packet, if its header can be true.
@@ -208,7 +219,12 @@ impl LinkRx for Receiver {
             self.end.look_again()?;
         }
         let mut taken = 0;
+        let asked = budget.min(self.expected);
+        let mut is_drained = false;
         for _ in 0..budget {
+            if taken == asked {
+                break;
+            }
             if self.buf.capacity() == 0 {
                 self.buf = self.pool.take(MAX_FRAME_BYTES + LONG_BYTES);
             }
@@ -223,7 +239,10 @@ impl LinkRx for Receiver {
                     }
                     None => drop(self.end.counters.rx_malformed.fetch_add(1, Ordering::Relaxed)),
                 },
-                Err(Errno::AGAIN) => break,
+                Err(Errno::AGAIN) => {
+                    is_drained = true;
+                    break;
+                }
                 Err(Errno::INTR) => {}
                 Err(error) if is_gone(error) && taken == 0 => return Err(self.end.lose(error)),
                 // What came before is delivered first; the next call meets the error again.
@@ -231,6 +250,7 @@ impl LinkRx for Receiver {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.expected = if is_drained { taken.max(1) } else { asked.saturating_mul(2) };
         if taken == 0 && now >= self.next_shrink {
             self.pool.shrink();
             self.next_shrink = now + SHRINK_AFTER;
@@ -256,6 +276,9 @@ impl Sender {
 
     fn write(&mut self, packet: &Packet) -> Result<(), Errno> {
         let header = vnet::encode(packet, self.end.medium);
+        if packet.len() <= JOINED_BYTES {
+            return self.write_joined(&header, packet);
+        }
         let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
         pieces[0] = IoSlice::new(&header[..self.end.header_bytes]);
         let mut count = 1;

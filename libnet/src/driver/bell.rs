@@ -31,6 +31,11 @@ impl Bell {
         })
     }
 
+    /// Does a sleep end at once while there is something to receive, even if it came before?
+    pub(crate) const fn looks_itself(&self) -> bool {
+        matches!(self, Bell::Descriptor { .. })
+    }
+
     pub(crate) fn private() -> Bell {
         Bell::Doorbell(Arc::new(PrivateDoorbell::default()))
     }

@@ -17,7 +17,7 @@ use crate::time::Instant;
 mod lead;
 
 use super::bell::Bell;
-use lead::{Lead, Polled};
+use lead::{Lead, Look, Polled};
 
 /// A sleep never lasts longer: a doorbell in a damaged bus must not be waited for forever.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -148,8 +148,9 @@ impl Threads {
         }
         if timers && let Some((index, number)) = queue {
             let engine = Arc::downgrade(engine);
-            let poll =
-                move || engine.upgrade().and_then(|engine| poll_queue(&engine, index, number));
+            let poll = move |look| {
+                engine.upgrade().and_then(|engine| poll_queue(&engine, index, number, look))
+            };
             // Threads are started once for each driver.
             let _ = self.driver.lead.set(Lead::new(bell.clone(), Box::new(poll)));
         }
@@ -207,8 +208,16 @@ struct Worker<C> {
 }
 
 /// Receives a batch and feeds what the link refused before; `None` if the link failed.
-fn poll_queue<C: StackCore>(engine: &Engine<C>, index: IfIndex, queue: usize) -> Option<Polled> {
-    let received = engine.poll_receive(index, queue).ok()?;
+fn poll_queue<C: StackCore>(
+    engine: &Engine<C>,
+    index: IfIndex,
+    queue: usize,
+    look: Look,
+) -> Option<Polled> {
+    let received = match look {
+        Look::Both => engine.poll_receive(index, queue).ok()?,
+        Look::Room => 0,
+    };
     engine.poll_blocked(index, queue);
     Some(Polled { received, wants_room: engine.is_blocked(index, queue) })
 }

@@ -1,5 +1,6 @@
 //! The command as a user runs it: processes, their output, their exit statuses.
 
+mod attach;
 mod demo;
 mod dump;
 mod forward;

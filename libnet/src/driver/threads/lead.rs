@@ -41,8 +41,17 @@ const ASLEEP: u32 = 3;
 const WHO: u32 = 3;
 const TURN: u32 = 4;
 
-/// Receives a batch and feeds the link; `None` if the link failed.
-pub(super) type Poll = Box<dyn Fn() -> Option<Polled> + Send + Sync>;
+/// Feeds the link, and receives a batch if it should; `None` if the link failed.
+pub(super) type Poll = Box<dyn Fn(Look) -> Option<Polled> + Send + Sync>;
+
+/// What is looked for at a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Look {
+    /// Frames, and room for those that wait.
+    Both,
+    /// Room alone: the sleep that follows looks for frames.
+    Room,
+}
 
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
@@ -212,12 +221,14 @@ impl Lead {
     /// Holds the link until the signal is set, the time is up, or the link is taken away.
     fn lead(&self, own: u32, signal: &Signal, left: &impl Fn() -> Option<Duration>) -> Led {
         let bell = &self.crowd.bell;
+        let mut look = if bell.looks_itself() { Look::Room } else { Look::Both };
         loop {
             if signal.take() {
                 return Led::Done { set: true };
             }
             self.rounds.fetch_add(1, Ordering::Relaxed);
-            let Some(polled) = (self.poll)() else { return Led::Failed };
+            let Some(polled) = (self.poll)(look) else { return Led::Failed };
+            look = Look::Both;
             // Looked at in every round: what comes may be for others, and without end.
             let timeout = left().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
             if timeout.is_zero() {

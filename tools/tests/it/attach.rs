@@ -1,0 +1,186 @@
+//! `rumpnet attach`: commands on the host kernel's stack, on a bus.
+
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+
+use crate::process::{Ended, PATIENCE, Place, Process};
+
+const COMMAND: &str = env!("CARGO_BIN_EXE_rumpnet");
+
+/// The arguments of `attach` for a host of 10.0.0.0/24, and a command behind them.
+fn attach<'a>(bus: &'a str, addr: &'a str, command: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["attach", "--bus", bus, "--addr", addr, "--"];
+    args.extend(command);
+    args
+}
+
+/// May commands be attached here? Says why not.
+fn may_attach() -> bool {
+    let place = Place::new();
+    let bus = place.bus();
+    let ended = place.run(&["attach", "--bus", &bus, "--create", "--", "true"]);
+    let missing = ["/dev/net/tun", "user namespaces"].iter().any(|what| ended.err.contains(what));
+    if ended.status == Some(2) && missing {
+        eprintln!("skipped: {}", ended.err.trim());
+        return false;
+    }
+    assert_eq!(ended.status, Some(0), "{}", ended.err);
+    true
+}
+
+fn run(place: &Place, addr: &str, command: &[&str]) -> Ended {
+    place.run(&attach(&place.bus(), addr, command))
+}
+
+#[test]
+fn an_attached_command_talks_to_nodes() {
+    if !may_attach() {
+        return;
+    }
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let bus = place.bus();
+    // nc over the host's own sockets: an unmodified program, as far as the bus can tell.
+    let args = attach(&bus, "10.0.0.5/24", &[COMMAND, "nc", "--sockin", "10.0.0.1", "7"]);
+    let mut nc = Process::with_input(&args, std::process::Stdio::piped());
+    nc.feed(b"from the kernel's stack\n".to_vec());
+    let ended = nc.finish();
+    assert_eq!((ended.status, &ended.out[..]), (Some(0), "from the kernel's stack\n"));
+}
+
+#[test]
+fn nodes_talk_to_an_attached_command() {
+    if !may_attach() {
+        return;
+    }
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let bus = place.bus();
+    let listen = [COMMAND, "nc", "-v", "--sockin", "-l", "80"];
+    let server = Process::start(&attach(&bus, "10.0.0.5/24", &listen));
+    server.wait_for_error("listening");
+    let listed = place.run(&["ls", &bus]);
+    assert!(listed.out.contains("rumpnet"), "it is listed by its command's name: {}", listed.out);
+    let nc = ["nc", &place.interface(2), "10.0.0.5", "80"];
+    let mut nc = Process::with_input(&nc, std::process::Stdio::piped());
+    nc.feed(b"to the kernel's stack\n".to_vec());
+    server.wait_for("to the kernel's stack");
+}
+
+#[test]
+fn it_ends_with_the_commands_status() {
+    if !may_attach() {
+        return;
+    }
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    for (command, status) in [
+        (&["sh", "-c", "exit 7"][..], 7),
+        (&["sh", "-c", "kill -KILL $$"], 137),
+        (&["no-such-command"], 127),
+        (&["/dev/null"], 126),
+    ] {
+        let ended = run(&place, "10.0.0.5/24", command);
+        assert_eq!(ended.status, Some(status), "{command:?}: {}", ended.err);
+    }
+    let ended = run(&place, "10.0.0.0/24", &["true"]);
+    assert_eq!(ended.status, Some(2));
+    assert!(ended.err.contains("10.0.0.0/24 is the network address"), "{}", ended.err);
+    let ended = Place::new().run(&["attach", "--bus", "none.bus", "--", "true"]);
+    assert_eq!(ended.status, Some(2), "{}", ended.err);
+}
+
+#[test]
+fn a_signal_reaches_the_command_and_its_orphans_end_with_it() {
+    if !may_attach() {
+        return;
+    }
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let bus = place.bus();
+    let script = "trap 'echo told; exit 9' TERM; sleep 1000 & echo up; wait";
+    let attached = Process::start(&attach(&bus, "10.0.0.5/24", &["sh", "-c", script]));
+    attached.wait_for("up");
+    let family = Family::of(attached.pid());
+    assert!(family.0.len() >= 4, "child, init, sh and sleep: {family:?}");
+    attached.signal(Signal::SIGTERM);
+    attached.wait_for("told");
+    assert_eq!(attached.finish().status, Some(9));
+    family.await_end();
+}
+
+/// The processes under one, and when each began, so that a number that is used again is not
+/// taken for it.
+#[derive(Debug)]
+struct Family(Vec<(u32, String)>);
+
+impl Family {
+    fn of(pid: u32) -> Self {
+        let (mut all, mut next) = (Vec::new(), vec![pid]);
+        while let Some(pid) = next.pop() {
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            next.extend(children.unwrap_or_default().split_whitespace().flat_map(str::parse::<u32>));
+            if let Some(began) = Self::began(pid) {
+                all.push((pid, began));
+            }
+        }
+        all.remove(0);
+        Family(all)
+    }
+
+    /// When a process that is not a zombie began.
+    fn began(pid: u32) -> Option<String> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let rest = stat.rsplit_once(") ")?.1;
+        let mut fields = rest.split(' ');
+        let state = fields.next()?;
+        (state != "Z" && state != "X").then(|| fields.nth(18).unwrap_or_default().to_owned())
+    }
+
+    fn await_end(&self) {
+        let began = Instant::now();
+        for (pid, start) in &self.0 {
+            while Self::began(*pid).as_ref() == Some(start) {
+                assert!(began.elapsed() < PATIENCE, "process {pid} is left: {self:?}");
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_is_killed_nothing_is_left() {
+    if !may_attach() {
+        return;
+    }
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let bus = place.bus();
+    // attach itself, then its child, the namespace's first process, and the command.
+    for victim in 0..4 {
+        let command = [COMMAND, "nc", "-v", "--sockin", "-l", "80"];
+        let attached = Process::start(&attach(&bus, "10.0.0.5/24", &command));
+        attached.wait_for_error("listening");
+        let family = Family::of(attached.pid());
+        assert_eq!(family.0.len(), 3, "{family:?}");
+        let pid = match victim {
+            0 => attached.pid(),
+            n => family.0[n - 1].0,
+        };
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)
+            .unwrap();
+        let status = attached.finish().status;
+        if victim > 0 {
+            assert_eq!(status, Some(137), "victim {victim}");
+        }
+        family.await_end();
+        let members = place.run(&["ls", "--json", &bus]);
+        let members: serde_json::Value = serde_json::from_str(&members.out).unwrap();
+        let alive = members.as_array().unwrap().iter().filter(|member| member["state"] == "alive");
+        assert_eq!(alive.count(), 1, "victim {victim}: {members}");
+    }
+    // Its address is free again.
+    let ended = run(&place, "10.0.0.5/24", &[COMMAND, "nc", "--sockin", "-d", "-z", "10.0.0.1", "7"]);
+    assert_eq!(ended.status, Some(0), "{}", ended.err);
+}
