@@ -120,7 +120,9 @@ impl Family {
         let (mut all, mut next) = (Vec::new(), vec![pid]);
         while let Some(pid) = next.pop() {
             let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-            next.extend(children.unwrap_or_default().split_whitespace().flat_map(str::parse::<u32>));
+            next.extend(
+                children.unwrap_or_default().split_whitespace().flat_map(str::parse::<u32>),
+            );
             if let Some(began) = Self::began(pid) {
                 all.push((pid, began));
             }
@@ -181,6 +183,7 @@ fn whoever_is_killed_nothing_is_left() {
         assert_eq!(alive.count(), 1, "victim {victim}: {members}");
     }
     // Its address is free again.
-    let ended = run(&place, "10.0.0.5/24", &[COMMAND, "nc", "--sockin", "-d", "-z", "10.0.0.1", "7"]);
+    let ended =
+        run(&place, "10.0.0.5/24", &[COMMAND, "nc", "--sockin", "-d", "-z", "10.0.0.1", "7"]);
     assert_eq!(ended.status, Some(0), "{}", ended.err);
 }
