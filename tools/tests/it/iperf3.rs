@@ -1,14 +1,9 @@
 //! The system's iperf3 and `rumpnet perf`, each as the client of the other: over the host's sockets,
-//! where they meet directly, and over a bus, where each connection is passed on by a `rumpnet nc` of
-//! its own.
+//! where they meet directly, and over a bus, by `rumpnet forward`.
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -16,60 +11,12 @@ use serde_json::Value;
 use crate::process::{Place, Process};
 use crate::sockin::free_port;
 
-/// Passes connections to a port of the host's loopback on to 10.0.0.1:5201.
-struct Relay {
-    addr: SocketAddr,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Relay {
-    fn start(place: &Place) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let is_over = Arc::clone(&stop);
-        let interfaces: Vec<String> = (10..100).map(|host| place.interface(host)).collect();
-        let thread = std::thread::spawn(move || {
-            let mut children = Vec::new();
-            for interface in interfaces {
-                let (stream, _) = listener.accept().unwrap();
-                if is_over.load(Ordering::Acquire) {
-                    break;
-                }
-                children.push(pass(stream.into(), &interface));
-            }
-            for mut child in children {
-                // One that has ended already is what it should be.
-                let _ = child.kill();
-                child.wait().unwrap();
-            }
-        });
-        Relay { addr, stop, thread: Some(thread) }
-    }
-}
-
-fn pass(stream: OwnedFd, interface: &str) -> Child {
-    // nc waits for the end of its input; iperf3 for that of the stream. The time-out ends that.
-    Command::new(env!("CARGO_BIN_EXE_rumpnet"))
-        .args(["nc", "-w", "4", interface, "10.0.0.1", "5201"])
-        .env_remove("RUST_LOG")
-        .stdin(stream.try_clone().unwrap())
-        .stdout(stream)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        // It wakes the thread; one that has ended already needs no waking.
-        let _ = std::net::TcpStream::connect(self.addr);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
+/// A relay from a port of the host's loopback to 10.0.0.1:5201, and that port.
+fn relay(place: &Place) -> (Process, String) {
+    let relay = Process::start(&["forward", &place.interface(9), "-o", "0=10.0.0.1:5201"]);
+    let line = relay.wait_for("of the host leads to 10.0.0.1:5201");
+    let at: SocketAddr = line.split(' ').nth(1).unwrap().parse().unwrap();
+    (relay, at.port().to_string())
 }
 
 fn is_installed() -> bool {
@@ -98,8 +45,7 @@ fn iperf3_is_a_client_on_a_bus() {
     let interface = format!("{},create", place.interface(1));
     let server = Process::start(&["perf", &interface, "-s"]);
     server.wait_for("Server listening on 5201 (test #1)");
-    let relay = Relay::start(&place);
-    let port = relay.addr.port().to_string();
+    let (relay, port) = relay(&place);
     for more in
         [&["-n", "20M"][..], &["-n", "20M", "-P", "3"], &["-t", "1", "-O", "1"], &["-t", "1", "-R"]]
     {
@@ -111,7 +57,7 @@ fn iperf3_is_a_client_on_a_bus() {
             assert_eq!(bytes("sum_sent"), bytes("sum_received"), "{more:?}");
         }
     }
-    drop(relay);
+    assert_eq!(relay.stop(Signal::SIGINT).status, Some(0));
     assert_eq!(server.stop(Signal::SIGINT).status, Some(0));
 }
 
