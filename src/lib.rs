@@ -146,6 +146,12 @@ impl Builder {
         self
     }
 
+    /// As [`domain`](Self::domain), of one that the caller keeps: for its counters or its taps.
+    pub fn shared_domain(mut self, domain: Arc<dyn Domain>) -> Self {
+        self.domains.push(domain);
+        self
+    }
+
     /// Sets bounds and times.
     pub fn config(mut self, config: InetConfig) -> Self {
         self.config = config;

@@ -55,6 +55,12 @@ pub struct CaptureTaps {
     taps: RwLock<Vec<Arc<dyn CaptureTap>>>,
 }
 
+impl std::fmt::Debug for CaptureTaps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("CaptureTaps").field(&self.count).finish()
+    }
+}
+
 impl CaptureTaps {
     /// None.
     pub fn new() -> Self {
@@ -75,9 +81,14 @@ impl CaptureTaps {
         self.count.store(taps.len(), Ordering::Release);
     }
 
+    /// Is there none, so that nobody looks?
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
     /// Shows a frame to all.
     pub fn show(&self, at: Instant, direction: Direction, packet: &Packet) {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return;
         }
         for tap in self.taps.read().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -5,9 +5,11 @@
 //! wakers are served by one thread per value, which sleeps in `epoll_wait(2)`.
 
 mod ancillary;
+mod capture;
 mod msg;
 mod options;
 mod poller;
+mod synth;
 mod sys;
 mod table;
 
@@ -20,7 +22,10 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
+use libnet::capture::CaptureTaps;
 use libnet::errno;
+use libnet::ethernet::MacAddr;
+use libnet::link::{LinkInfo, Medium};
 use libnet::socket::{
     Domain, Family, OptionKey, Protocol, Received, RecvMsg, SendMsg, SockType, SocketId,
     SocketOption,
@@ -28,6 +33,7 @@ use libnet::socket::{
 use libnet::wake::{Ready, Registration};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use crate::capture::Show;
 use crate::msg::Wait;
 use crate::poller::Poller;
 use crate::table::{Entry, Kind, Mode, Table};
@@ -52,6 +58,7 @@ impl Default for SockinConfig {
 pub struct Sockin {
     table: Arc<Table>,
     poller: Poller,
+    taps: CaptureTaps,
 }
 
 impl Sockin {
@@ -70,7 +77,23 @@ impl Sockin {
     pub fn with_config(config: &SockinConfig) -> io::Result<Self> {
         let table = Arc::new(Table::new(config.max_sockets));
         let poller = Poller::start(Arc::clone(&table))?;
-        Ok(Sockin { table, poller })
+        Ok(Sockin { table, poller, taps: CaptureTaps::new() })
+    }
+
+    /// Who wants to see what passes the calls, as packets with headers made up: a capture. Add a
+    /// tap that takes [`capture_link`](Self::capture_link).
+    ///
+    /// A conversation begins with its handshake, data come in the pieces of the calls, and what
+    /// is received is seen when the call takes it. What the wire carried, no tap sees.
+    pub fn taps(&self) -> &CaptureTaps {
+        &self.taps
+    }
+
+    /// What a capture says of where its packets come from: bare IP.
+    pub fn capture_link() -> LinkInfo {
+        let mut link = LinkInfo::ethernet("sockin", "the host's sockets", MacAddr::ZERO, 65_535);
+        link.medium = Medium::Ip;
+        link
     }
 
     /// What was opened, carried and refused since the start.
@@ -135,29 +158,55 @@ impl Domain for Sockin {
         let (fd, peer) = self.table.count(accepted.map_err(io::Error::from))?;
         let peer = peer.ok_or_else(errno::not_connected)?;
         let peer = SocketAddr::try_from(peer)?;
-        Ok((self.table.insert(Entry::new(fd, listener.kind, Mode::Blocking))?, peer))
+        let id = self.table.insert(Entry::new(fd, listener.kind, Mode::Blocking))?;
+        if let Some(mut show) = Show::of(&self.taps, &*self.table.get(id)?) {
+            show.opened_by(peer);
+        }
+        Ok((id, peer))
     }
 
     fn connect(&self, id: SocketId, addr: SocketAddr) -> io::Result<()> {
-        let connected = rustix::net::connect(&self.table.get(id)?.fd, &addr);
-        self.table.count(connected.map_err(io::Error::from))
+        let entry = self.table.get(id)?;
+        let connected = rustix::net::connect(&entry.fd, &addr).map_err(io::Error::from);
+        if let Some(mut show) = Show::of(&self.taps, &entry) {
+            match &connected {
+                Ok(()) => {
+                    show.connecting(addr);
+                    show.is_open();
+                }
+                Err(error) if errno::is_under_way(error) => show.connecting(addr),
+                Err(error) => {
+                    show.connecting(addr);
+                    show.failed(error);
+                }
+            }
+        }
+        self.table.count(connected)
     }
 
     fn send(&self, id: SocketId, msg: SendMsg<'_>) -> io::Result<usize> {
-        self.table.count(msg::send(&*self.table.get(id)?, msg, Wait::Never))
+        self.table.count(msg::send(&self.taps, &*self.table.get(id)?, msg, Wait::Never))
     }
 
     fn recv(&self, id: SocketId, msg: RecvMsg<'_, '_>) -> io::Result<Received> {
-        self.table.count(msg::recv(&*self.table.get(id)?, msg, Wait::Never))
+        self.table.count(msg::recv(&self.taps, &*self.table.get(id)?, msg, Wait::Never))
     }
 
     fn shutdown(&self, id: SocketId, how: Shutdown) -> io::Result<()> {
+        let entry = self.table.get(id)?;
+        let ends_ours = how != Shutdown::Read;
         let how = match how {
             Shutdown::Read => rustix::net::Shutdown::Read,
             Shutdown::Write => rustix::net::Shutdown::Write,
             Shutdown::Both => rustix::net::Shutdown::Both,
         };
-        let shut = rustix::net::shutdown(&self.table.get(id)?.fd, how);
+        let shut = rustix::net::shutdown(&entry.fd, how);
+        if shut.is_ok()
+            && ends_ours
+            && let Some(mut show) = Show::of(&self.taps, &entry)
+        {
+            show.shut();
+        }
         self.table.count(shut.map_err(io::Error::from))
     }
 
@@ -165,6 +214,9 @@ impl Domain for Sockin {
         let Some(entry) = self.table.remove(id) else { return };
         // A call in another thread may hold the entry; the descriptor closes with the last.
         entry.closed.store(true, Ordering::SeqCst);
+        if let Some(mut show) = Show::of(&self.taps, &entry) {
+            show.closed(poller::aborts(&entry));
+        }
         self.poller.forget(&entry);
         poller::interrupt(&entry);
         let mut wakers = Vec::new();
@@ -174,13 +226,13 @@ impl Domain for Sockin {
 
     fn send_blocking(&self, id: SocketId, msg: SendMsg<'_>) -> Option<io::Result<usize>> {
         let entry = self.table.get(id).ok().filter(|entry| entry.may_block())?;
-        let sent = poller::asleep(&entry, || msg::send(&entry, msg, Wait::Sleep));
+        let sent = poller::asleep(&entry, || msg::send(&self.taps, &entry, msg, Wait::Sleep));
         Some(self.table.count(sent))
     }
 
     fn recv_blocking(&self, id: SocketId, msg: RecvMsg<'_, '_>) -> Option<io::Result<Received>> {
         let entry = self.table.get(id).ok().filter(|entry| entry.may_block())?;
-        let received = poller::asleep(&entry, || msg::recv(&entry, msg, Wait::Sleep));
+        let received = poller::asleep(&entry, || msg::recv(&self.taps, &entry, msg, Wait::Sleep));
         Some(self.table.count(received))
     }
 
@@ -214,12 +266,25 @@ impl Domain for Sockin {
     }
 
     fn take_error(&self, id: SocketId) -> io::Result<Option<io::Error>> {
-        let pending = rustix::net::sockopt::socket_error(&self.table.get(id)?.fd)?;
-        Ok(pending.err().map(Into::into))
+        let entry = self.table.get(id)?;
+        let pending = rustix::net::sockopt::socket_error(&entry.fd)?;
+        let pending: Option<io::Error> = pending.err().map(Into::into);
+        if let Some(error) = &pending
+            && let Some(mut show) = Show::of(&self.taps, &entry)
+        {
+            show.failed(error);
+        }
+        Ok(pending)
     }
 
     fn ready(&self, id: SocketId) -> io::Result<Ready> {
-        poller::poll(&*self.table.get(id)?, Ready::ALL | Ready::URGENT, Some(Duration::ZERO))
+        let entry = self.table.get(id)?;
+        let ready = poller::poll(&entry, Ready::ALL | Ready::URGENT, Some(Duration::ZERO))?;
+        let is_open = ready.contains(Ready::WRITABLE) && !ready.intersects(Ready::ERROR);
+        if is_open && let Some(mut show) = Show::of(&self.taps, &entry) {
+            show.is_open();
+        }
+        Ok(ready)
     }
 
     fn register(&self, id: SocketId, interest: Ready, waker: &Waker) -> Registration {

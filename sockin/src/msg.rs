@@ -4,12 +4,14 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use libnet::capture::CaptureTaps;
 use libnet::errno;
 use libnet::socket::{Received, RecvMsg, SendControl, SendMsg};
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags};
 
 use crate::ancillary;
+use crate::capture::Show;
 use crate::table::Entry;
 
 /// May a call sleep?
@@ -35,24 +37,45 @@ impl Wait {
     }
 }
 
-pub(crate) fn send(entry: &Entry, msg: SendMsg<'_>, wait: Wait) -> io::Result<usize> {
-    let flags = wait.send_flags();
-    let sent = match msg {
-        SendMsg::Copy(bufs) => retry(|| send_slices(entry, bufs, None, flags)),
-        SendMsg::Owned(bytes) => retry(|| send_slices(entry, &[IoSlice::new(&bytes)], None, flags)),
-        SendMsg::CopyTo(bufs, addr) => retry(|| send_slices(entry, bufs, Some(addr), flags)),
+pub(crate) fn send(
+    taps: &CaptureTaps,
+    entry: &Entry,
+    msg: SendMsg<'_>,
+    wait: Wait,
+) -> io::Result<usize> {
+    let (owned, slice);
+    let (bufs, control, urgent) = match msg {
+        SendMsg::Copy(bufs) => (bufs, SendControl::to(None), false),
+        SendMsg::CopyTo(bufs, to) => (bufs, SendControl::to(Some(to)), false),
+        SendMsg::With(bufs, control) => (bufs, control, false),
+        SendMsg::Urgent(bufs) => (bufs, SendControl::to(None), true),
+        SendMsg::Owned(bytes) => {
+            owned = bytes;
+            slice = [IoSlice::new(&owned)];
+            (&slice[..], SendControl::to(None), false)
+        }
         SendMsg::OwnedTo(bytes, to) => {
-            retry(|| send_slices(entry, &[IoSlice::new(&bytes)], Some(to), flags))
+            owned = bytes;
+            slice = [IoSlice::new(&owned)];
+            (&slice[..], SendControl::to(Some(to)), false)
         }
-        SendMsg::With(bufs, control) if control == SendControl::to(control.to) => {
-            retry(|| send_slices(entry, bufs, control.to, flags))
+        _ => return Err(errno::not_supported()),
+    };
+    let flags = wait.send_flags() | if urgent { SendFlags::OOB } else { SendFlags::empty() };
+    let sent = retry(|| match control == SendControl::to(control.to) {
+        true => send_slices(entry, bufs, control.to, flags),
+        false => ancillary::send(entry, bufs, control, flags),
+    });
+    if let Some(mut show) = Show::of(taps, entry) {
+        match &sent {
+            Ok(bytes) => show.sent(bufs, *bytes, control.to, urgent),
+            Err(error) => show.failed(error),
         }
-        SendMsg::With(bufs, control) => retry(|| ancillary::send(entry, bufs, control, flags)),
-        SendMsg::Urgent(bufs) => retry(|| send_slices(entry, bufs, None, flags | SendFlags::OOB)),
-        _ => Err(errno::not_supported()),
-    }?;
-    entry.traffic.sent(sent);
-    Ok(sent)
+    }
+    if let Ok(bytes) = sent {
+        entry.traffic.sent(bytes);
+    }
+    sent
 }
 
 fn send_slices(
@@ -72,33 +95,71 @@ fn send_slices(
     })
 }
 
-pub(crate) fn recv(entry: &Entry, msg: RecvMsg<'_, '_>, wait: Wait) -> io::Result<Received> {
-    let flags = wait.recv_flags();
-    let (received, is_consumed) = match msg {
-        RecvMsg::Copy(bufs) => (retry(|| recv_slices(entry, bufs, flags))?, true),
-        RecvMsg::Peek(bufs) => {
-            (retry(|| recv_slices(entry, bufs, flags | RecvFlags::PEEK))?, false)
-        }
-        RecvMsg::Urgent(bufs) => {
-            (retry(|| recv_slices(entry, bufs, flags | RecvFlags::OOB))?, true)
-        }
+pub(crate) fn recv(
+    taps: &CaptureTaps,
+    entry: &Entry,
+    msg: RecvMsg<'_, '_>,
+    wait: Wait,
+) -> io::Result<Received> {
+    let received = recv_quietly(taps, entry, msg, wait.recv_flags());
+    if let Err(error) = &received
+        && let Some(mut show) = Show::of(taps, entry)
+    {
+        show.failed(error);
+    }
+    received
+}
+
+fn recv_quietly(
+    taps: &CaptureTaps,
+    entry: &Entry,
+    msg: RecvMsg<'_, '_>,
+    flags: RecvFlags,
+) -> io::Result<Received> {
+    let (bufs, flags) = match msg {
+        RecvMsg::Copy(bufs) => (bufs, flags),
+        RecvMsg::Urgent(bufs) => (bufs, flags | RecvFlags::OOB),
+        // It stays where it is: nothing was received.
+        RecvMsg::Peek(bufs) => return retry(|| recv_slices(entry, bufs, flags | RecvFlags::PEEK)),
         RecvMsg::Zero { max_bytes, out } => {
             let (buf, received) = match entry.is_stream() {
                 true => retry(|| recv_piece(entry, max_bytes.min(MAX_MESSAGE_BYTES), flags))?,
                 false => retry(|| recv_datagram(entry, flags))?,
             };
+            took(taps, entry, max_bytes, || buf.clone(), &received);
             // An empty datagram is one all the same; the end of a stream is none.
             if received.bytes > 0 || !entry.is_stream() {
                 out.push_back(Bytes::from(buf));
             }
-            (received, true)
+            return Ok(received);
         }
         _ => return Err(errno::not_supported()),
     };
-    if is_consumed && (received.bytes > 0 || !entry.is_stream()) {
+    let received = retry(|| recv_slices(entry, bufs, flags))?;
+    let room_bytes = bufs.iter().map(|buf| buf.len()).sum();
+    let data = || bufs.iter().flat_map(|buf| buf.iter().copied()).take(received.bytes).collect();
+    took(taps, entry, room_bytes, data, &received);
+    Ok(received)
+}
+
+/// Counts and shows what a receive with so much room brought.
+fn took(
+    taps: &CaptureTaps,
+    entry: &Entry,
+    room_bytes: usize,
+    data: impl FnOnce() -> Vec<u8>,
+    received: &Received,
+) {
+    let is_something = received.bytes > 0 || !entry.is_stream();
+    if is_something {
         entry.traffic.received(received.bytes);
     }
-    Ok(received)
+    // Of a stream, nothing into some room is its end.
+    if (is_something || room_bytes > 0)
+        && let Some(mut show) = Show::of(taps, entry)
+    {
+        show.received(&data(), received);
+    }
 }
 
 /// A signal ends no call, as with our own protocols.

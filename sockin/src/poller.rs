@@ -219,17 +219,20 @@ pub(crate) fn asleep<T>(entry: &Entry, call: impl FnOnce() -> io::Result<T>) -> 
     if entry.is_closed() { Err(errno::bad_descriptor()) } else { done }
 }
 
+/// Does a close of it reset the connection?
+pub(crate) fn aborts(entry: &Entry) -> bool {
+    let linger = || rustix::net::sockopt::socket_linger(&entry.fd);
+    entry.is_stream() && linger().is_ok_and(|time| time == Some(Duration::ZERO))
+}
+
 /// Wakes whoever sleeps on a socket that was closed. The host does not: to it the descriptor that
 /// they sleep on is open. Shutting down wakes them, and is what a close would do next.
 pub(crate) fn interrupt(entry: &Entry) {
     if entry.sleepers.load(Ordering::SeqCst) == 0 {
         return;
     }
-    let abort = entry.is_stream()
-        && rustix::net::sockopt::socket_linger(&entry.fd)
-            .is_ok_and(|time| time == Some(Duration::ZERO));
     // Both wake also where they fail, as on a datagram socket without a peer.
-    let _ = match abort {
+    let _ = match aborts(entry) {
         true => rustix::net::connect_unspec(&entry.fd),
         false => rustix::net::shutdown(&entry.fd, Shutdown::Both),
     };

@@ -9,6 +9,8 @@ use libnet::errno;
 use libnet::socket::{Family, Protocol, SockType, SocketId};
 use libnet::wake::WakeSet;
 
+use crate::capture::Story;
+
 /// What a [`Sockin`](crate::Sockin) did and refused since its start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -109,6 +111,7 @@ pub(crate) struct Entry {
     pub(crate) wakers: WakeSet,
     pub(crate) traffic: Traffic,
     pub(crate) asked_for: AskedFor,
+    pub(crate) story: Story,
     /// Known to the epoll descriptor.
     pub(crate) watched: AtomicBool,
     /// Given up by its owner; calls that hold it still end soon.
@@ -142,6 +145,13 @@ pub(crate) struct Kind {
     pub(crate) protocol: Protocol,
 }
 
+impl Kind {
+    /// Does it speak ICMP echoes, with the identifier as its port?
+    pub(crate) fn is_ping(self) -> bool {
+        self.ty == SockType::Datagram && matches!(self.protocol, Protocol::ICMP | Protocol::ICMPV6)
+    }
+}
+
 impl Entry {
     pub(crate) fn new(fd: OwnedFd, kind: Kind, mode: Mode) -> Self {
         Entry {
@@ -152,6 +162,7 @@ impl Entry {
             wakers: WakeSet::new(),
             traffic: Traffic::default(),
             asked_for: AskedFor::default(),
+            story: Story::default(),
             watched: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             sleepers: AtomicU32::new(0),

@@ -1,5 +1,7 @@
 //! The command line: what all subcommands share, and the list of them.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::ifspec::IfSpec;
@@ -100,6 +102,10 @@ pub struct Sockets {
     /// Use the host's own sockets, and so the kernel's TCP/IP, instead of a stack of our own
     #[arg(long, conflicts_with = "interfaces")]
     pub sockin: bool,
+    /// Write what passes into FILE, as pcapng; with --sockin what passes the calls, its headers made
+    /// up
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::cli::Sockets;
 use crate::fail::{Failure, Status};
 use crate::ifspec::IfSpec;
 use crate::interface;
+use crate::recording::Recording;
 use crate::signals::Interrupts;
 
 /// Whether a bus that is not there is made without being asked for.
@@ -37,15 +38,26 @@ pub fn start(interfaces: &[IfSpec], create: Create, name: &str) -> Result<Stack,
     builder.start().map_err(|error| Failure::usage(error.to_string()))
 }
 
-/// As [`start`], or over the host's own sockets if that was asked for.
+/// As [`start`], or over the host's own sockets if that was asked for; and what is written down of
+/// it, which is to be dropped after the stack.
 ///
 /// # Errors
 /// As [`start`]; those of the host for its sockets.
-pub fn start_sockets(sockets: &Sockets, create: Create, name: &str) -> Result<Stack, Failure> {
-    if !sockets.sockin {
-        return start(&sockets.interfaces.interfaces, create, name);
+pub fn start_sockets(
+    sockets: &Sockets,
+    create: Create,
+    name: &str,
+) -> Result<(Option<Recording>, Stack), Failure> {
+    let recording = sockets.pcap.as_deref().map(Recording::create).transpose()?;
+    if sockets.sockin {
+        let stack = host_sockets_seen_by(recording.as_ref())?;
+        return Ok((recording, stack));
     }
-    host_sockets()
+    let stack = start(&sockets.interfaces.interfaces, create, name)?;
+    if let (Some(recording), Some(inet)) = (&recording, stack.inet()) {
+        recording.watch(inet)?;
+    }
+    Ok((recording, stack))
 }
 
 /// A stack whose sockets are the host's own.
@@ -53,10 +65,18 @@ pub fn start_sockets(sockets: &Sockets, create: Create, name: &str) -> Result<St
 /// # Errors
 /// Those of the host.
 pub fn host_sockets() -> Result<Stack, Failure> {
-    let stack = Sockin::new().and_then(|domain| Stack::builder().domain(domain).start());
-    stack.map_err(|error| {
+    host_sockets_seen_by(None)
+}
+
+fn host_sockets_seen_by(recording: Option<&Recording>) -> Result<Stack, Failure> {
+    let cannot = |error: io::Error| {
         Failure::doing("cannot use the host's sockets", &error).with_status(Status::USAGE)
-    })
+    };
+    let domain = Sockin::new().map_err(cannot)?;
+    if let Some(recording) = recording {
+        domain.taps().add(recording.tap("sockin", &Sockin::capture_link())?);
+    }
+    Stack::builder().domain(domain).start().map_err(cannot)
 }
 
 /// How long a blocked call sleeps before it looks whether the user has had enough.

@@ -24,6 +24,7 @@ pub mod node;
 pub mod output;
 pub mod perf;
 pub mod ping;
+pub mod recording;
 pub mod serve;
 pub mod signals;
 pub mod table;

@@ -8,6 +8,7 @@ use sockin::Sockin;
 
 mod ancillary;
 mod basics;
+mod capture;
 mod life;
 mod options;
 mod urgent;

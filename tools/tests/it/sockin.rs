@@ -81,3 +81,58 @@ fn ping_asks_by_the_hosts_sockets() {
     assert!(ended.out.contains("64 bytes from 127.0.0.1: icmp_seq=2 ttl="), "{}", ended.out);
     assert!(!ended.out.contains("ttl=0"), "{}", ended.out);
 }
+
+/// A capture of a run over the host's sockets, and what tshark finds wrong with it; `None` without
+/// tshark.
+fn complaints(path: &std::path::Path) -> Option<String> {
+    let wrong = "_ws.malformed || tcp.checksum.status == 0 || udp.checksum.status == 0 \
+                 || ip.checksum.status == 0 || icmp.checksum.status == 0 || tcp.analysis.flags";
+    let checks = ["tcp.check_checksum:TRUE", "udp.check_checksum:TRUE", "ip.check_checksum:TRUE"];
+    let mut tshark = std::process::Command::new("tshark");
+    tshark.arg("-r").arg(path).args(["-Y", wrong]);
+    for check in checks {
+        tshark.args(["-o", check]);
+    }
+    let output = tshark.stderr(Stdio::null()).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_capture_of_the_hosts_sockets_is_read_by_dump_and_by_tshark() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (server_file, client_file) = (at("server.pcapng"), at("client.pcapng"));
+    let server = Process::start(&[
+        "perf",
+        "--sockin",
+        "--pcap",
+        &server_file,
+        "-s",
+        "-B",
+        "127.0.0.1",
+        "-p",
+        &port,
+    ]);
+    server.wait_for("Server listening on");
+    for more in
+        [&["-n", "3M"][..], &["-n", "1M", "-R", "-P", "2"], &["-u", "-b", "40M", "-n", "1M"]]
+    {
+        let mut args = vec!["perf", "--sockin", "--pcap", &client_file, "-p", &port];
+        args.extend(["-c", "127.0.0.1"]);
+        args.extend(more);
+        let client = Process::start(&args).finish();
+        assert_eq!((client.status, &client.err[..]), (Some(0), ""), "{more:?}");
+        let dump = Process::start(&["dump", "-r", &client_file]).finish();
+        assert_eq!(dump.status, Some(0), "{dump:?}");
+        let head = format!("127.0.0.1.{port}");
+        assert!(dump.out.lines().count() > 20, "{more:?}: {}", dump.out);
+        assert!(dump.out.contains(&head) || dump.out.contains(&format!(":{port}")), "{}", dump.out);
+        match complaints(client_file.as_ref()) {
+            Some(found) => assert_eq!(found, "", "{more:?}"),
+            None => eprintln!("skipped: tshark is not installed"),
+        }
+    }
+    assert_eq!(server.stop(Signal::SIGINT).status, Some(0));
+    assert_eq!(complaints(server_file.as_ref()).unwrap_or_default(), "");
+}
