@@ -65,7 +65,7 @@ impl Shard {
         }
         packet.advance(meta.header_bytes);
         self.with_tcp(now, Account::Reply, |tcp, below| {
-            tcp.on_packet(now, below, meta.src, meta.dst, packet);
+            tcp.on_packet(now, below, meta.iface, meta.src, meta.dst, packet);
         });
     }
 
@@ -138,8 +138,13 @@ impl Shard {
 }
 
 impl tcp::Path for Below<'_> {
-    fn route(&mut self, src: Option<IpAddr>, dst: IpAddr) -> Result<PathInfo, PathError> {
-        let wanted = Wanted { dst, src, iface: None };
+    fn route(
+        &mut self,
+        src: Option<IpAddr>,
+        dst: IpAddr,
+        iface: Option<IfIndex>,
+    ) -> Result<PathInfo, PathError> {
+        let wanted = Wanted { dst, src, iface };
         let path = Path::find(&self.shard.wide, self.now, wanted).map_err(error_of)?;
         // RFC 9293 §3.9.2.3 (MUST-46): TCP has one peer.
         if matches!(path.reach, Reach::Broadcast | Reach::Multicast) {
@@ -156,14 +161,16 @@ impl tcp::Path for Below<'_> {
     }
 
     fn output(&mut self, now: Instant, meta: &OutMeta, packet: Packet) -> Result<(), PathError> {
-        let ends = (meta.src, meta.dst);
         let wide = &self.shard.wide;
         let kept = self.shard.tcp_paths.slot(meta.dst).take();
-        let is_it = |path: &Path| (path.src, path.dst) == ends && path.is_valid(wide, now);
+        let is_it = |path: &Path| {
+            (path.src, path.dst, path.iface.index) == (meta.src, meta.dst, meta.iface)
+                && path.is_valid(wide, now)
+        };
         let mut path = match kept.filter(is_it) {
             Some(path) => path,
             None => {
-                let wanted = Wanted { dst: meta.dst, src: Some(meta.src), iface: None };
+                let wanted = Wanted { dst: meta.dst, src: Some(meta.src), iface: meta.bound };
                 Path::find(&self.shard.wide, now, wanted).map_err(error_of)?
             }
         };

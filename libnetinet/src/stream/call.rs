@@ -274,7 +274,8 @@ impl Inet {
             return Ok(wide.shard_of(wide.random_u64()));
         }
         let now = self.engine().driver().now();
-        let wanted = Wanted { dst: remote.ip(), src: from.addr, iface: None };
+        let iface = from.options.sharing.iface;
+        let wanted = Wanted { dst: remote.ip(), src: from.addr, iface };
         let local = Path::find(wide, now, wanted).map_err(|no_path| no_path.to_io())?.src;
         from.addr = Some(local);
         let tuple = FourTuple {

@@ -150,9 +150,10 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
         // As on Linux: a stream has one peer.
         SocketOption::MulticastTtl(_) => return Err(errno::invalid()),
         SocketOption::BindToDevice(name) => {
-            if !name.is_empty() && wide.iface_by_name(&name).is_none() {
-                return Err(errno::no_device());
-            }
+            conn.sharing.iface = match name.as_str() {
+                "" => None,
+                name => Some(wide.iface_by_name(name).ok_or_else(errno::no_device)?),
+            };
             options.device = name;
         }
         _ => return Err(errno::no_such_option()),

@@ -79,9 +79,11 @@ impl StreamPorts {
         let entries = table.get_mut(&addr.port()).ok_or(InUse)?;
         let own = entries.iter().position(|entry| Arc::ptr_eq(&entry.claim.socket, socket));
         let own = own.ok_or(InUse)?;
-        let shares = entries[own].claim.sharing.reuse_port;
+        let own_sharing = entries[own].claim.sharing;
         let taken = entries.iter().enumerate().any(|(at, other)| {
-            let agreed = shares && other.claim.sharing.reuse_port;
+            let theirs = other.claim.sharing;
+            let agreed =
+                (own_sharing.reuse_port && theirs.reuse_port) || own_sharing.is_apart(theirs);
             at != own && other.listening && overlap(other.claim.addr, addr) && !agreed
         });
         if taken {
@@ -127,7 +129,7 @@ mod tests {
 
     fn claim(addr: &str, reuse_addr: bool, reuse_port: bool) -> Claim {
         let socket = Arc::new(StreamSocket::new(Family::Inet));
-        let sharing = PortSharing { reuse_addr, reuse_port };
+        let sharing = PortSharing { reuse_addr, reuse_port, iface: None };
         Claim { addr: addr.parse().unwrap(), sharing, socket }
     }
 

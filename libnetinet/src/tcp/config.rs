@@ -139,7 +139,7 @@ pub struct ConnOptions {
     pub tos: u8,
     /// Urgent data stay in line (`SO_OOBINLINE`).
     pub urgent_inline: bool,
-    /// With whom it shares its port.
+    /// With whom it shares its port, and the interface that its packets are bound to.
     pub sharing: PortSharing,
 }
 
@@ -159,7 +159,7 @@ impl ConnOptions {
             ttl: 0,
             tos: 0,
             urgent_inline: false,
-            sharing: PortSharing { reuse_addr: false, reuse_port: false },
+            sharing: PortSharing { reuse_addr: false, reuse_port: false, iface: None },
         }
     }
 }

@@ -54,8 +54,10 @@ pub struct OutMeta {
     pub src: IpAddr,
     /// Destination address.
     pub dst: IpAddr,
-    /// The interface that the connection uses; a hint.
+    /// The interface that [`Path::route`] gave.
     pub iface: IfIndex,
+    /// The interface that it must leave by; `None`: any.
+    pub bound: Option<IfIndex>,
     /// TTL or hop limit, 1..=255.
     pub ttl: u8,
     /// The traffic class octet.
@@ -66,11 +68,16 @@ pub struct OutMeta {
 
 /// The layer below, as TCP sees it; the IP layer implements it.
 pub trait Path {
-    /// The way from `src`, or from the address that fits, to `dst`.
+    /// The way from `src`, or from the address that fits, to `dst`; by `iface` alone, if given.
     ///
     /// # Errors
     /// [`PathError`] if there is none.
-    fn route(&mut self, src: Option<IpAddr>, dst: IpAddr) -> Result<PathInfo, PathError>;
+    fn route(
+        &mut self,
+        src: Option<IpAddr>,
+        dst: IpAddr,
+        iface: Option<IfIndex>,
+    ) -> Result<PathInfo, PathError>;
 
     /// Changes whenever an answer of [`route`](Self::route) may have changed.
     fn route_generation(&self) -> u64;

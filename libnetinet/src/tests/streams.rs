@@ -2,9 +2,11 @@
 
 use std::net::Shutdown;
 
+use libnet::iface::{IfIndex, InterfaceSpec};
 use libnet::socket::{Domain, OptionKey, Protocol, SocketId, SocketOption};
 use libnet::stats::DropReason;
 use libnet::wake::Ready;
+use libnet::world::LinkConfig;
 
 use crate::testing::{Net, Node, at, errno, ip, is_ip};
 
@@ -211,6 +213,48 @@ fn unconnected_streams_refuse_what_linux_refuses() {
     assert_eq!(errno(a.inet.bind(second, "0.0.0.0:80".parse().unwrap())), EADDRINUSE);
     a.inet.bind(second, "0.0.0.0:81".parse().unwrap()).unwrap();
     assert_eq!(errno(a.inet.bind(second, "0.0.0.0:82".parse().unwrap())), EINVAL);
+}
+
+#[test]
+fn a_stream_bound_to_an_interface_uses_that_one() {
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node(2));
+    let other = net.world.segment(LinkConfig::default());
+    let spec = InterfaceSpec::new(other.next_link()).addr("10.9.0.1/24").name("other");
+    a.inet.add_interface(spec).unwrap();
+    let own = a.inet.interfaces().into_iter().find(|entry| entry.index == IfIndex(2)).unwrap().name;
+    let bound = |name: &str| {
+        let socket = a.tcp();
+        a.inet.set_option(socket, SocketOption::BindToDevice(name.into())).unwrap();
+        socket
+    };
+    let _far = b.listener(80);
+    assert_eq!(errno(a.inet.connect(bound("other"), at(2, 80))), ENETUNREACH);
+    let near = bound(&own);
+    assert_eq!(errno(a.inet.connect(near, at(2, 80))), EINPROGRESS);
+    net.run_ms(20);
+    a.inet.connect(near, at(2, 80)).unwrap();
+
+    // Each listens on an interface of its own, at one port.
+    let listeners = ["other", &own].map(|name| {
+        let listener = bound(name);
+        a.inet.bind(listener, "0.0.0.0:7".parse().unwrap()).unwrap();
+        a.inet.listen(listener, 8).unwrap();
+        listener
+    });
+    let third = a.tcp();
+    assert_eq!(errno(a.inet.bind(third, "0.0.0.0:7".parse().unwrap())), EADDRINUSE);
+    let client = connect(&net, &b, at(1, 7));
+    assert_eq!(errno(a.inet.accept(listeners[0])), EAGAIN, "it came by the other interface");
+    let (server, _) = a.inet.accept(listeners[1]).unwrap();
+    a.send(server, b"near").unwrap();
+    net.run_ms(20);
+    assert_eq!(b.recv(client).unwrap().0, b"near");
+    a.inet.close(listeners[1]);
+    let refused = b.tcp();
+    assert_eq!(errno(b.inet.connect(refused, at(1, 7))), EINPROGRESS);
+    net.run_ms(20);
+    assert_eq!(errno(b.inet.connect(refused, at(1, 7))), ECONNREFUSED);
 }
 
 #[test]

@@ -464,13 +464,16 @@ impl<'a> Run<'a> {
     fn settle(&mut self, observe: impl Fn(&Self) -> String, enough: impl Fn(&Self) -> bool) {
         let wanted = self.expected.and_then(|lines| lines.get(self.lines.len()));
         let deadline = Instant::now() + PATIENCE;
+        // A look may fall between two steps of a change: what is good is seen twice.
+        let mut seen = None;
         let line = loop {
             let good = enough(self);
             let line = observe(self);
-            let done = wanted.map_or(good, |wanted| *wanted == line);
+            let done = wanted.map_or(good && seen.as_ref() == Some(&line), |w| *w == line);
             if done || Instant::now() >= deadline {
                 break line;
             }
+            seen = Some(line);
             thread::park_timeout(Duration::from_millis(1));
         };
         self.note(line);

@@ -91,6 +91,7 @@ impl Connection {
             src: self.tuple.local,
             dst: self.tuple.remote,
             iface: self.iface,
+            bound: self.cold.options.sharing.iface,
             ttl: if ttl > 0 { ttl } else { ctx.config.ttl },
             tos: self.cold.options.tos,
             dont_fragment: true,

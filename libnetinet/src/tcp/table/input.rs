@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use libnet::{DropReason, Instant, Packet};
+use libnet::{DropReason, IfIndex, Instant, Packet};
 
 use super::{Place, Table};
 use crate::tcp::icmp::IcmpError;
@@ -16,12 +16,13 @@ use crate::tcp::tcb::{Connection, timestamp};
 use crate::tcp::timewait::Remembered;
 
 impl Table {
-    /// A packet whose first byte is the TCP header's and whose last is the segment's, from `src`
-    /// to our address `dst`. Replies without a connection leave by `path` at once.
+    /// A packet whose first byte is the TCP header's and whose last is the segment's, by `iface`
+    /// from `src` to our address `dst`. Replies without a connection leave by `path` at once.
     pub fn on_packet(
         &mut self,
         now: Instant,
         path: &mut dyn Path,
+        iface: IfIndex,
         src: IpAddr,
         dst: IpAddr,
         mut packet: Packet,
@@ -36,9 +37,11 @@ impl Table {
             Err(reason) => return self.ctx.dropped(reason),
         };
         match self.find(&seg.tuple) {
-            Some(Place::Slot(index)) => self.on_connection(now, path, index, &seg, &packet),
-            Some(Place::TimeWait(entry)) => self.on_time_wait(now, path, entry, &seg),
-            None => self.on_unconnected(now, path, &seg),
+            Some(Place::Slot(index)) if self.takes_from(index, iface) => {
+                self.on_connection(now, path, index, &seg, &packet);
+            }
+            Some(Place::TimeWait(entry)) => self.on_time_wait(now, path, iface, entry, &seg),
+            _ => self.on_unconnected(now, path, iface, &seg),
         }
     }
 
@@ -68,8 +71,8 @@ impl Table {
     }
 
     /// RFC 9293 §3.10.7.1 and §3.10.7.2: CLOSED and LISTEN.
-    fn on_unconnected(&mut self, now: Instant, path: &mut dyn Path, seg: &Segment) {
-        let Some(listener) = self.listener_for(seg) else {
+    fn on_unconnected(&mut self, now: Instant, path: &mut dyn Path, iface: IfIndex, seg: &Segment) {
+        let Some(listener) = self.listener_for(seg, iface) else {
             self.ctx.dropped(DropReason::TcpNoConnection);
             return self.send_reset(now, path, seg);
         };
@@ -102,7 +105,8 @@ impl Table {
             return self.ctx.dropped(DropReason::TcpTableFull);
         }
         // RFC 9293 §3.9.1.1 (MUST-45): the connection keeps the address that the SYN was sent to.
-        let Ok(way) = path.route(Some(seg.tuple.local), seg.tuple.remote) else {
+        let bound = listener.options().sharing.iface;
+        let Ok(way) = path.route(Some(seg.tuple.local), seg.tuple.remote, bound) else {
             return self.ctx.dropped(DropReason::NoRoute);
         };
         if !listener.begin_handshake() {
@@ -120,7 +124,14 @@ impl Table {
     }
 
     /// RFC 9293 §3.10.7.4 for TIME-WAIT, with RFC 5961 and RFC 6191.
-    fn on_time_wait(&mut self, now: Instant, path: &mut dyn Path, entry: u32, seg: &Segment) {
+    fn on_time_wait(
+        &mut self,
+        now: Instant,
+        path: &mut dyn Path,
+        iface: IfIndex,
+        entry: u32,
+        seg: &Segment,
+    ) {
         let old = self.waits.get(entry);
         if seg.flags.has(Flags::RST) {
             // RFC 5961 §3.2: only an exact one is believed.
@@ -130,7 +141,7 @@ impl Table {
             };
         }
         if seg.flags.has(Flags::SYN) && !seg.flags.has(Flags::ACK) {
-            return self.on_time_wait_syn(now, path, entry, seg);
+            return self.on_time_wait_syn(now, path, iface, entry, seg);
         }
         let fin_again = seg.flags.has(Flags::FIN) && (seg.seq + seg.len()) == old.rcv_nxt;
         if fin_again {
@@ -147,7 +158,14 @@ impl Table {
 
     /// RFC 6191 §2, RFC 9293 §3.6.1 (MAY-2): a SYN that is surely new takes the place,
     /// and our numbers go on above the old ones (RFC 1122 §4.2.2.13).
-    fn on_time_wait_syn(&mut self, now: Instant, path: &mut dyn Path, entry: u32, seg: &Segment) {
+    fn on_time_wait_syn(
+        &mut self,
+        now: Instant,
+        path: &mut dyn Path,
+        iface: IfIndex,
+        entry: u32,
+        seg: &Segment,
+    ) {
         let old = self.waits.get(entry);
         let newer_seq = seg.seq.gt(old.rcv_nxt);
         let fresh = match (seg.options.timestamps, old.ts_recent) {
@@ -158,7 +176,7 @@ impl Table {
             },
             _ => newer_seq,
         };
-        if fresh && let Some(listener) = self.listener_for(seg) {
+        if fresh && let Some(listener) = self.listener_for(seg, iface) {
             return self.on_syn(now, path, seg, listener, Some(entry));
         }
         // RFC 5961 §4.2: a challenge; a peer that means it resets and comes again.
@@ -168,9 +186,22 @@ impl Table {
         }
     }
 
-    fn listener_for(&self, seg: &Segment) -> Option<Arc<Listener>> {
+    /// The connection that is bound to an interface hears by no other.
+    fn takes_from(&self, index: u32, iface: IfIndex) -> bool {
+        self.slots.at(index).is_some_and(|conn| conn.cold.options.sharing.takes_from(iface))
+    }
+
+    /// The first that covers the address, one address before the wildcard, one interface before
+    /// any.
+    fn listener_for(&self, seg: &Segment, iface: IfIndex) -> Option<Arc<Listener>> {
         let at_port = self.listeners.get(&seg.tuple.local_port)?;
-        at_port.iter().find(|listener| listener.covers(seg.tuple.local)).cloned()
+        let fitting = at_port.iter().filter_map(|listener| {
+            let sharing = listener.options().sharing;
+            let fits = listener.covers(seg.tuple.local) && sharing.takes_from(iface);
+            fits.then_some((listener, sharing.iface.is_none()))
+        });
+        let best = fitting.min_by_key(|(listener, any)| (!listener.is_specific(), *any));
+        best.map(|(listener, _)| Arc::clone(listener))
     }
 
     fn send_reset(&mut self, now: Instant, path: &mut dyn Path, seg: &Segment) {
@@ -199,7 +230,7 @@ impl Table {
         tuple: crate::tcp::FourTuple,
         header: &Header,
     ) {
-        let Ok(way) = path.route(Some(tuple.local), tuple.remote) else {
+        let Ok(way) = path.route(Some(tuple.local), tuple.remote, None) else {
             return self.ctx.dropped(DropReason::NoRoute);
         };
         let mut packet = Packet::new();
@@ -208,6 +239,7 @@ impl Table {
             src: tuple.local,
             dst: tuple.remote,
             iface: way.iface,
+            bound: None,
             ttl: self.ctx.config.ttl,
             tos: 0,
             dont_fragment: true,

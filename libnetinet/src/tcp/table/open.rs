@@ -47,7 +47,7 @@ impl Table {
             return Err(ConnectError::TableFull);
         }
         // RFC 9293 §3.9.1.1 (MUST-43 to MUST-45): the address is fixed now, for good.
-        let way = path.route(from.addr, remote.ip())?;
+        let way = path.route(from.addr, remote.ip(), from.options.sharing.iface)?;
         let tuple = |local_port| FourTuple {
             local: way.src,
             remote: remote.ip(),

@@ -68,7 +68,8 @@ impl Table {
     fn reroute(&mut self, path: &mut dyn Path, index: u32, iface: IfIndex) -> bool {
         let Some(conn) = self.slots.at_mut(index) else { return false };
         conn.route_generation = path.route_generation();
-        match path.route(Some(conn.tuple.local), conn.tuple.remote) {
+        let bound = conn.cold.options.sharing.iface;
+        match path.route(Some(conn.tuple.local), conn.tuple.remote, bound) {
             Ok(way) => conn.set_path(&way),
             // As RFC 9293 §3.9.2.2 has soft errors: routes may come back.
             Err(error) => conn.on_path_error(&mut self.ctx, kind_of(error)),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use libnet::IfIndex;
+
 use super::Table;
 use crate::tcp::segment::FourTuple;
 
@@ -13,12 +15,26 @@ pub struct PortSharing {
     pub reuse_addr: bool,
     /// `SO_REUSEPORT`: always.
     pub reuse_port: bool,
+    /// The interface that it is bound to (`SO_BINDTODEVICE`): who is bound to another is not in
+    /// the way.
+    pub iface: Option<IfIndex>,
 }
 
 impl PortSharing {
     /// May two have one port, where neither listens?
-    pub const fn agrees(self, other: Self) -> bool {
-        (self.reuse_addr && other.reuse_addr) || (self.reuse_port && other.reuse_port)
+    pub fn agrees(self, other: Self) -> bool {
+        let reuse = (self.reuse_addr && other.reuse_addr) || (self.reuse_port && other.reuse_port);
+        reuse || self.is_apart(other)
+    }
+
+    /// Are they bound to different interfaces?
+    pub fn is_apart(self, other: Self) -> bool {
+        self.iface.is_some() && other.iface.is_some() && self.iface != other.iface
+    }
+
+    /// Does a packet that came by `iface` concern it?
+    pub fn takes_from(self, iface: IfIndex) -> bool {
+        self.iface.is_none_or(|own| own == iface)
     }
 }
 

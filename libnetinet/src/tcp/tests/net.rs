@@ -78,7 +78,12 @@ pub(super) struct TestPath {
 }
 
 impl Path for TestPath {
-    fn route(&mut self, src: Option<IpAddr>, _dst: IpAddr) -> Result<PathInfo, PathError> {
+    fn route(
+        &mut self,
+        src: Option<IpAddr>,
+        _dst: IpAddr,
+        _iface: Option<IfIndex>,
+    ) -> Result<PathInfo, PathError> {
         if let Some(error) = self.broken {
             return Err(error);
         }
@@ -366,7 +371,7 @@ impl Net {
     pub(super) fn arrive(&mut self, side: Side, src: IpAddr, dst: IpAddr, packet: Packet) {
         let now = self.now;
         let node = self.node(side);
-        node.table.on_packet(now, &mut node.path, src, dst, packet);
+        node.table.on_packet(now, &mut node.path, IFACE, src, dst, packet);
         node.table.take_events(&mut node.events);
     }
 
