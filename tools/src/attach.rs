@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use clap::Args;
-use libnet::driver::patch::Patch;
+use libnet::driver::patch::{Patch, PatchConfig};
 use libnet::link::{Link as _, LinkInfo};
 use libnet::{IpCidr, MacAddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -31,6 +31,7 @@ use crate::cli::Global;
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::Create;
 use crate::ifspec::{IfKind, IfSpec, parse_host_addr, parse_mtu, parse_station};
+use crate::impair::ImpairSpec;
 use crate::interface;
 
 mod handover;
@@ -48,7 +49,8 @@ that it started. Exit status: the command's; 127 if it is not there, 126 if it c
 Needs user namespaces, and read and write on /dev/net/tun.
 
   rumpnet attach --bus my.bus --addr 10.0.0.5/24 -- ping 10.0.0.1
-  rumpnet attach --bus my.bus --addr 10.0.0.6/24 -- iperf3 -s")]
+  rumpnet attach --bus my.bus --addr 10.0.0.6/24 -- iperf3 -s
+  rumpnet attach --bus my.bus --addr 10.0.0.7/24 --impair loss=2%,delay=10ms -- bash")]
 pub struct AttachArgs {
     /// The bus's file
     #[arg(long, value_name = "FILE")]
@@ -61,6 +63,13 @@ pub struct AttachArgs {
     name: Option<String>,
     #[command(flatten)]
     device: DeviceArgs,
+    /// Harm frames in each direction: loss=2%, delay=10ms, jitter=2ms, reorder=5%, duplicate=1%,
+    /// corrupt=0.1%, rate=10M; with commas between them
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    impair: Option<ImpairSpec>,
+    /// What becomes of each frame depends on this number and the frames alone [default: random]
+    #[arg(long, value_name = "NUMBER", requires = "impair")]
+    seed: Option<u64>,
     /// What to run, and its arguments [default: $SHELL]
     #[arg(value_name = "CMD", trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
@@ -111,7 +120,7 @@ pub fn run(args: &AttachArgs, global: &Global) -> Outcome {
         .map_err(|error| Failure::doing("cannot start a process", &error))?;
     let patched = handover::receive(&control)
         .map_err(|error| Failure::doing("the namespace's process has gone", &error))
-        .and_then(|tap| tap.map(|tap| join(tap, bus, mtu)).transpose());
+        .and_then(|tap| tap.map(|tap| join(args, tap, bus, mtu)).transpose());
     let patch = match patched {
         Ok(Some(patch)) => patch,
         // It has said why.
@@ -172,11 +181,25 @@ fn start_child(
     Ok((child.spawn()?, ours))
 }
 
-fn join(tap: OwnedFd, bus: Box<dyn libnet::link::Link>, mtu: u32) -> Result<Patch, Failure> {
+fn join(
+    args: &AttachArgs,
+    tap: OwnedFd,
+    bus: Box<dyn libnet::link::Link>,
+    mtu: u32,
+) -> Result<Patch, Failure> {
     let mut config = FdConfig::default();
     config.mtu = Some(mtu);
     let tap = Virtif::from_fd(tap, &config).map_err(|error| Failure::usage(error.to_string()))?;
-    Patch::join(bus, tap).map_err(|error| Failure::usage(error.to_string()))
+    let mut config = PatchConfig::default();
+    if let Some(ImpairSpec(impairments)) = &args.impair {
+        config.impair = [impairments.clone(), impairments.clone()];
+        match args.seed {
+            Some(seed) => config.seed[8..16].copy_from_slice(&seed.to_le_bytes()),
+            None => getrandom::fill(&mut config.seed)
+                .map_err(|error| Failure::doing("no random numbers", &error))?,
+        }
+    }
+    Patch::join_with(bus, tap, &config).map_err(|error| Failure::usage(error.to_string()))
 }
 
 /// The status of a command that was not there or could not be run, as shells have it.

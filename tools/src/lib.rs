@@ -17,6 +17,7 @@ pub mod host;
 pub mod http;
 pub mod httpd;
 pub mod ifspec;
+pub mod impair;
 pub mod interface;
 pub mod ls;
 pub mod nc;

@@ -2,9 +2,10 @@
 //!
 //! One thread per link, asleep on that link's own kind of readiness. Where a link is full, the
 //! thread that feeds it stops receiving until there is room: loss is left to who sends too much
-//! for too long.
+//! for too long, or to who asked for it ([`PatchConfig::impair`]).
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +16,10 @@ use super::Signal;
 use super::bell::Bell;
 use super::threads::monotonic_now;
 use crate::gso;
+use crate::impair::{Delivery, Impair, ImpairStats, Impairments};
 use crate::link::{Link, LinkControl, LinkInfo, LinkRx, LinkTx, RxFilter};
 use crate::packet::Packet;
+use crate::time::Instant;
 
 /// Frames taken from a link at a time.
 const BATCH_FRAMES: usize = 64;
@@ -24,6 +27,26 @@ const BATCH_FRAMES: usize = 64;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Where both links are full, how long until a thread looks for room again.
 const BOTH_FULL_SLEEP: Duration = Duration::from_millis(1);
+
+/// What a cable is like.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PatchConfig {
+    /// What is done to frames that go out on the first link, and on the second.
+    pub impair: [Impairments; 2],
+    /// What becomes of each frame is a function of this and of the frames.
+    pub seed: [u8; 32],
+    /// Frames that are delayed at a time, in one direction, at most; one more is dropped.
+    pub max_delayed_frames: usize,
+}
+
+impl Default for PatchConfig {
+    /// A perfect cable; 16,384 frames, once they are delayed.
+    fn default() -> Self {
+        let impair = [Impairments::none(), Impairments::none()];
+        PatchConfig { impair, seed: [0; 32], max_delayed_frames: 16_384 }
+    }
+}
 
 /// Two links joined; dropping it ends its threads and gives the links back.
 pub struct Patch {
@@ -45,6 +68,8 @@ pub struct PatchStats {
     pub dropped: u64,
     /// Times that it was full.
     pub waits: u64,
+    /// What was done to its frames, where that was asked for.
+    pub impaired: ImpairStats,
 }
 
 struct Shared {
@@ -66,6 +91,93 @@ struct Side {
     bytes: AtomicU64,
     dropped: AtomicU64,
     waits: AtomicU64,
+    impaired: Mutex<ImpairStats>,
+}
+
+/// Frames that are on their way to a link.
+struct Line {
+    impair: Impair,
+    /// The next to arrive on top; of two at the same time the one that came first.
+    delayed: BinaryHeap<Reverse<Delayed>>,
+    next_number: u64,
+    max_frames: usize,
+    arriving: Vec<Delivery>,
+}
+
+struct Delayed {
+    at: Instant,
+    number: u64,
+    packet: Packet,
+}
+
+impl PartialEq for Delayed {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+
+impl Eq for Delayed {}
+
+impl PartialOrd for Delayed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Delayed {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+impl Line {
+    /// A line to a link, if anything is to be done to what goes out on it.
+    fn new(config: &PatchConfig, to: usize, info: &LinkInfo) -> Option<Line> {
+        let impairments = &config.impair[to];
+        if impairments.is_none() {
+            return None;
+        }
+        let mut seed = config.seed;
+        seed[0] ^= to as u8;
+        Some(Line {
+            impair: Impair::new(impairments.clone(), info, seed),
+            delayed: BinaryHeap::new(),
+            next_number: 0,
+            max_frames: config.max_delayed_frames,
+            arriving: Vec::new(),
+        })
+    }
+
+    /// Takes frames; how many were too many.
+    fn take(&mut self, now: Instant, frames: &mut Vec<Packet>) -> u64 {
+        for packet in frames.drain(..) {
+            self.impair.offer(now, packet, &mut self.arriving);
+        }
+        let mut dropped = 0;
+        for Delivery { at, packet } in self.arriving.drain(..) {
+            if self.delayed.len() >= self.max_frames {
+                dropped += 1;
+                continue;
+            }
+            self.delayed.push(Reverse(Delayed { at, number: self.next_number, packet }));
+            self.next_number += 1;
+        }
+        dropped
+    }
+
+    /// Gives the frames that have arrived.
+    fn arrived(&mut self, now: Instant, frames: &mut Vec<Packet>) {
+        while let Some(Reverse(next)) = self.delayed.peek()
+            && next.at <= now
+        {
+            frames.extend(self.delayed.pop().map(|Reverse(delayed)| delayed.packet));
+        }
+    }
+
+    /// How long until the next arrives.
+    fn due_in(&self, now: Instant) -> Duration {
+        self.delayed.peek().map_or(LONGEST_SLEEP, |Reverse(next)| next.at.since(now))
+    }
 }
 
 struct Out {
@@ -80,6 +192,18 @@ impl Patch {
     /// The links', and those of starting threads; `InvalidInput` for a link that cannot be waited
     /// for, or links of different media.
     pub fn join(a: impl Link + 'static, b: impl Link + 'static) -> io::Result<Patch> {
+        Self::join_with(a, b, &PatchConfig::default())
+    }
+
+    /// The same by a cable that is like `config`.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn join_with(
+        a: impl Link + 'static,
+        b: impl Link + 'static,
+        config: &PatchConfig,
+    ) -> io::Result<Patch> {
         let (a_side, a_rx, a_control) = open(Box::new(a))?;
         let (b_side, b_rx, b_control) = open(Box::new(b))?;
         if a_side.info.medium != b_side.info.medium {
@@ -95,7 +219,8 @@ impl Patch {
             let shared = Arc::clone(&patch.shared);
             let name = format!("rump/{}", shared.sides[own].info.kind);
             let builder = std::thread::Builder::new().name(name);
-            patch.threads.push(builder.spawn(move || shared.run(own, rx))?);
+            let line = Line::new(config, 1 - own, &shared.sides[1 - own].info);
+            patch.threads.push(builder.spawn(move || shared.run(own, rx, line))?);
         }
         Ok(patch)
     }
@@ -110,6 +235,7 @@ impl Patch {
                 bytes: read(&side.bytes),
                 dropped: read(&side.dropped),
                 waits: read(&side.waits),
+                impaired: *lock(&side.impaired),
             }
         })
     }
@@ -157,12 +283,13 @@ fn open(link: Box<dyn Link>) -> io::Result<Opened> {
         bytes: AtomicU64::new(0),
         dropped: AtomicU64::new(0),
         waits: AtomicU64::new(0),
+        impaired: Mutex::new(ImpairStats::default()),
     };
     Ok((side, queue.rx, control))
 }
 
 impl Shared {
-    fn run(&self, own: usize, mut rx: Box<dyn LinkRx>) {
+    fn run(&self, own: usize, mut rx: Box<dyn LinkRx>, mut line: Option<Line>) {
         let (side, other) = (&self.sides[own], &self.sides[1 - own]);
         let mut frames = Vec::new();
         while !self.stop.load(Ordering::SeqCst) {
@@ -175,24 +302,33 @@ impl Shared {
                 side.room.sleep(Some(longest));
                 continue;
             }
-            match rx.recv(monotonic_now(), BATCH_FRAMES, &mut frames) {
-                Ok(0) => self.sleep(side),
-                Ok(_) => other.send(&mut frames),
+            let received = match rx.recv(monotonic_now(), BATCH_FRAMES, &mut frames) {
+                Ok(received) => received,
                 // Its readiness fires when the device may be back.
-                Err(error) if error.kind() == io::ErrorKind::NetworkDown => self.sleep(side),
+                Err(error) if error.kind() == io::ErrorKind::NetworkDown => 0,
                 Err(error) => {
                     tracing::warn!(link = %side.info.target, %error, "the link failed");
                     lock(&self.failure).get_or_insert(error);
                     self.stop();
+                    break;
                 }
+            };
+            if let Some(line) = &mut line {
+                other.delay(line, &mut frames);
+            }
+            if !frames.is_empty() {
+                other.send(&mut frames);
+            } else if received == 0 {
+                let now = monotonic_now();
+                self.sleep(side, line.as_ref().map_or(LONGEST_SLEEP, |line| line.due_in(now)));
             }
         }
     }
 
-    fn sleep(&self, side: &Side) {
+    fn sleep(&self, side: &Side, longest: Duration) {
         let Some(armed) = side.bell.arm() else { return };
-        if !self.stop.load(Ordering::SeqCst) {
-            side.bell.sleep(armed, LONGEST_SLEEP, side.is_full());
+        if !longest.is_zero() && !self.stop.load(Ordering::SeqCst) {
+            side.bell.sleep(armed, longest.min(LONGEST_SLEEP), side.is_full());
         }
         side.bell.disarm();
     }
@@ -209,6 +345,17 @@ impl Shared {
 impl Side {
     fn is_full(&self) -> bool {
         self.is_full.load(Ordering::SeqCst)
+    }
+
+    /// Puts frames on their way, and leaves those that have arrived.
+    fn delay(&self, line: &mut Line, frames: &mut Vec<Packet>) {
+        let now = monotonic_now();
+        if !frames.is_empty() {
+            let dropped = line.take(now, frames);
+            self.dropped.fetch_add(dropped, Ordering::Relaxed);
+            *lock(&self.impaired) = line.impair.stats();
+        }
+        line.arrived(now, frames);
     }
 
     /// Sends frames of the other link, made what this one carries.
@@ -337,6 +484,54 @@ mod tests {
         let [_, out] = patch.stats();
         assert_eq!((out.frames, out.bytes, out.dropped), (20_000, 20_000 * 600, 0));
         assert!(out.waits > 0, "four frames of room were never too few");
+    }
+
+    #[test]
+    fn a_bad_cable_does_what_was_asked_and_says_so() {
+        let (a, near) = pair(&PairConfig::default());
+        let (b, far) = pair(&PairConfig::default());
+        let mut config = PatchConfig::default();
+        let delay = Duration::from_millis(2);
+        config.impair[1] = Impairments::none().delay(delay).loss(0.1).duplicate(0.1).reorder(0.1);
+        let patch = Patch::join_with(near, far, &config).unwrap();
+        let ((mut a, _), (mut b, bell)) = (end(a), end(b));
+        let began = monotonic_now();
+        let mut out: VecDeque<Packet> = (0..200).map(numbered).collect();
+        a.tx.send(began, &mut out).unwrap();
+        assert!(out.is_empty());
+        let (mut got, mut batch) = (Vec::new(), Vec::new());
+        let expected = |patch: &Patch| {
+            let done = patch.stats()[1].impaired;
+            (done.offered == 200).then_some(done.delivered)
+        };
+        while expected(&patch).is_none_or(|all| (got.len() as u64) < all) {
+            if b.rx.recv(monotonic_now(), 64, &mut batch).unwrap() == 0
+                && let Some(armed) = bell.arm()
+            {
+                bell.sleep(armed, Duration::from_millis(10), false);
+                bell.disarm();
+            }
+            got.extend(batch.drain(..).map(|packet| number(&packet)));
+        }
+        assert!(monotonic_now().since(began) >= delay);
+        let done = patch.stats()[1].impaired;
+        assert_eq!(done.delivered, 200 - done.lost + done.duplicated);
+        assert!(done.lost > 0 && done.duplicated > 0 && done.reordered > 0, "{done:?}");
+        assert!(!got.is_sorted(), "some were overtaken");
+    }
+
+    #[test]
+    fn what_is_delayed_is_bounded() {
+        let mut config = PatchConfig::default();
+        config.impair[1] = Impairments::none().delay(Duration::from_secs(3_600));
+        config.max_delayed_frames = 10;
+        let (_, far) = pair(&PairConfig::default());
+        let mut line = Line::new(&config, 1, &far.info()).unwrap();
+        let mut frames: Vec<Packet> = (0..15).map(numbered).collect();
+        assert_eq!(line.take(Instant::ZERO, &mut frames), 5);
+        line.arrived(Instant::ZERO, &mut frames);
+        assert!(frames.is_empty());
+        assert!(Line::new(&config, 0, &far.info()).is_none(), "nothing is done to that direction");
     }
 
     #[test]
