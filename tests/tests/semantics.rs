@@ -131,7 +131,8 @@ loopback, and two stacks on a bus. A case is a sentence and a scenario; what its
 transcript. `cargo test -p rumpnet-tests --test semantics` fails when a transcript differs that is not
 listed here, and when one that is listed does not differ any more;
 `cargo run -p rumpnet-tests --example semantics` prints every transcript that differs. Neither needs a
-privilege. The list was last held against Linux 6.18.
+privilege; the cases that send to other networks take a network namespace, and without root are skipped
+with a word. The list was last held against Linux 6.18.
 
 | theme | cases | differ |
 |---|---:|---:|
