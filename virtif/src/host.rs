@@ -89,10 +89,17 @@ impl HostSide {
             ))?;
         }
         if let Some(mtu) = self.mtu {
-            netlink.set_link(index, LinkAttribute::Mtu(mtu)).map_err(failed(
-                format!("cannot set the MTU of `{device}`"),
-                format!("ip link set {device} mtu {mtu}"),
-            ))?;
+            netlink.set_link(index, LinkAttribute::Mtu(mtu)).map_err(|source| {
+                // The kernel does not say what it would take: `TUN_MAX_MTU` less a link header.
+                let range = match Errno::from_io_error(&source) {
+                    Some(Errno::INVAL) => " (a tap takes 68 to 65521, a tun 68 to 65535)",
+                    _ => "",
+                };
+                failed(
+                    format!("cannot set the MTU of `{device}` to {mtu}{range}"),
+                    format!("ip link set {device} mtu {mtu}"),
+                )(source)
+            })?;
         }
         for addr in &self.addrs {
             netlink.add_address(index, addr).map_err(failed(
