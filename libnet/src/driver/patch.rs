@@ -444,7 +444,7 @@ mod tests {
     /// Sends `count` frames from one end while the other is read.
     fn cross(from: (LinkQueue, Bell), to: (LinkQueue, Bell), count: u32) -> Vec<u32> {
         let ((mut from, from_bell), (mut to, to_bell)) = (from, to);
-        let sender = std::thread::spawn(move || {
+        let sender = std::thread::Builder::new().spawn(move || {
             let mut queue: VecDeque<Packet> = (0..count).map(numbered).collect();
             while !queue.is_empty() {
                 from.tx.send(monotonic_now(), &mut queue).unwrap();
@@ -458,6 +458,7 @@ mod tests {
             }
             from
         });
+        let sender = sender.unwrap();
         let (mut got, mut batch) = (Vec::new(), Vec::new());
         while got.len() < count as usize {
             if to.rx.recv(monotonic_now(), 16, &mut batch).unwrap() == 0
@@ -474,8 +475,7 @@ mod tests {
 
     #[test]
     fn every_frame_crosses_in_order_however_small_the_queues_are() {
-        let mut config = PairConfig::default();
-        config.queue_frames = 4;
+        let config = PairConfig { queue_frames: 4, ..PairConfig::default() };
         let (a, near) = pair(&config);
         let (b, far) = pair(&config);
         let patch = Patch::join(near, far).unwrap();
@@ -536,9 +536,7 @@ mod tests {
 
     #[test]
     fn what_the_other_link_cannot_carry_is_counted() {
-        let mut narrow = PairConfig::default();
-        narrow.mtu = 500;
-        narrow.offload = Offload::NONE;
+        let narrow = PairConfig { mtu: 500, offload: Offload::NONE, ..PairConfig::default() };
         let (a, near) = pair(&PairConfig::default());
         let (b, far) = pair(&narrow);
         let patch = Patch::join(near, far).unwrap();
