@@ -96,8 +96,8 @@ struct Port {
     taps: CaptureTaps,
     queues: Box<[PortQueue]>,
     control: Mutex<Box<dyn LinkControl>>,
-    /// The link's device is gone for now.
-    lost: AtomicBool,
+    /// Queues whose device is gone for now; the interface runs while there are none. Rank: a leaf.
+    lost_queues: Mutex<usize>,
 }
 
 struct PortQueue {
@@ -110,6 +110,10 @@ struct PortQueue {
     blocked: AtomicBool,
     /// A shard has more than the queue had room for.
     starved: AtomicBool,
+    /// Its device is gone for now; changed under `Port::lost_queues`.
+    is_lost: AtomicBool,
+    /// The link failed for good.
+    is_broken: AtomicBool,
     /// Requests to deliver what was looped back; whoever raises it from zero serves all.
     pump_requests: AtomicUsize,
 }
@@ -203,7 +207,7 @@ impl<C: StackCore> Engine<C> {
             taps: CaptureTaps::new(),
             queues: queues.into_iter().map(PortQueue::new).collect(),
             control: Mutex::new(control),
-            lost: AtomicBool::new(false),
+            lost_queues: Mutex::new(0),
         };
         slot.set(port).map_err(|_| io::ErrorKind::AlreadyExists.into())
     }
@@ -292,30 +296,36 @@ impl<C: StackCore> Engine<C> {
     pub fn poll_receive(&self, index: IfIndex, queue: usize) -> io::Result<usize> {
         let Some(port) = self.port(index) else { return Ok(0) };
         let now = self.driver.now();
+        let queue = &port.queues[queue];
+        if queue.is_broken.load(Ordering::Relaxed) {
+            // Whoever met the error first may have been a caller: the driver must see it too.
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let (mut frames, received) = {
-            let mut rx = lock(&port.queues[queue].rx);
+            let mut rx = lock(&queue.rx);
             let mut frames = std::mem::take(&mut rx.batch);
             let received = rx.link.recv(now, self.config.rx_batch_frames, &mut frames);
             (frames, received)
         };
         let n = match received {
             Ok(n) => {
-                port.found_link();
+                port.found_link(queue);
                 n
             }
             Err(error) if error.kind() == io::ErrorKind::NetworkDown => {
-                port.lost_link(&error);
+                port.lost_link(queue, &error);
                 0
             }
             Err(error) => {
-                port.iface.reconfigure(|config| config.running = false);
+                queue.is_broken.store(true, Ordering::Relaxed);
+                port.lost_link(queue, &error);
                 return Err(error);
             }
         };
         if !frames.is_empty() {
             self.input(now, index, &mut frames);
         }
-        lock(&port.queues[queue].rx).batch = frames;
+        lock(&queue.rx).batch = frames;
         Ok(n)
     }
 
@@ -546,7 +556,7 @@ impl<C: StackCore> Engine<C> {
                 Err(error) => {
                     self.drops.add(DropReason::LinkFailed, tx.pending.len() as u64);
                     tx.pending.clear();
-                    port.lost_link(&error);
+                    port.lost_link(queue, &error);
                 }
             }
             // Announced first, then asked once more: whoever is woken for the room that this last
@@ -613,17 +623,30 @@ impl<C: StackCore> Engine<C> {
 }
 
 impl Port {
-    /// The link cannot send or receive now: the interface stops.
-    fn lost_link(&self, error: &io::Error) {
-        if !self.lost.swap(true, Ordering::AcqRel) {
+    /// A queue cannot send or receive now: the interface stops.
+    fn lost_link(&self, queue: &PortQueue, error: &io::Error) {
+        let mut lost = lock(&self.lost_queues);
+        if queue.is_lost.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        *lost += 1;
+        if *lost == 1 {
             tracing::warn!(iface = %self.iface.name, %error, "the link is down");
             self.iface.reconfigure(|config| config.running = false);
         }
     }
 
-    /// The link works: a stopped interface goes on.
-    fn found_link(&self) {
-        if self.lost.load(Ordering::Relaxed) && self.lost.swap(false, Ordering::AcqRel) {
+    /// A queue works: the interface goes on once all do.
+    fn found_link(&self, queue: &PortQueue) {
+        if !queue.is_lost.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut lost = lock(&self.lost_queues);
+        if !queue.is_lost.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        *lost -= 1;
+        if *lost == 0 {
             tracing::warn!(iface = %self.iface.name, "the link is back");
             self.iface.reconfigure(|config| config.running = true);
         }
@@ -656,6 +679,8 @@ impl PortQueue {
             rx: Mutex::new(RxSide { link: queue.rx, batch: Vec::new() }),
             blocked: AtomicBool::new(false),
             starved: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
             pump_requests: AtomicUsize::new(0),
         }
     }

@@ -112,7 +112,8 @@ impl Lease {
     /// Takes what it holds, to be shared. One that is less than half full is copied, and can be
     /// filled again: what is shared keeps no more than twice its size.
     pub fn share(&mut self) -> Bytes {
-        let Some(shelf) = self.shelf.as_ref().filter(|_| self.len() * 2 >= self.limit) else {
+        let full = self.len() * 2 >= self.bytes.capacity();
+        let Some(shelf) = self.shelf.as_ref().filter(|_| full) else {
             let copy = Bytes::copy_from_slice(&self.bytes);
             self.bytes.clear();
             return copy;

@@ -1,8 +1,8 @@
 //! The host's own sockets as a domain of libnet's socket layer, in place of libnetinet.
 //!
 //! [`Sockin`] serves `PF_INET` and `PF_INET6` by the host's kernel: the same program runs over it
-//! unchanged. Every descriptor is non-blocking. A call that must wait polls its own descriptor;
-//! wakers are served by one thread per value, which sleeps in `epoll_wait(2)`.
+//! unchanged. A call that must wait blocks in the host, or polls its own descriptor where it has a
+//! time-out; wakers are served by one thread per value, which sleeps in `epoll_wait(2)`.
 
 mod ancillary;
 mod capture;

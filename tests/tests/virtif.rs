@@ -186,7 +186,18 @@ fn a_stack_of_three_shards_has_three_queues() {
 
 #[test]
 fn an_interface_is_down_while_its_device_is_gone() {
-    let Some(stack) = stack(&config(Medium::Ethernet, Offloads::Auto), 1_500) else { return };
+    goes_and_comes_back(1, "tuntap add wire0 mode tap");
+}
+
+#[test]
+fn an_interface_of_several_queues_is_down_until_all_are_back() {
+    goes_and_comes_back(3, "tuntap add wire0 mode tap multi_queue");
+}
+
+fn goes_and_comes_back(queues: usize, made_by: &str) {
+    let mut config = config(Medium::Ethernet, Offloads::Auto);
+    config.queues = queues;
+    let Some(stack) = stack(&config, 1_500) else { return };
     let ip = |args: &str| {
         let status = std::process::Command::new("ip").args(args.split(' ')).status();
         status.is_ok_and(|status| status.success())
@@ -212,9 +223,11 @@ fn an_interface_is_down_while_its_device_is_gone() {
         ),
         "{refused:?}"
     );
-    assert!(ip("tuntap add wire0 mode tap"));
+    let changes = iface.generation();
+    assert!(ip(made_by));
     HostSide::new(vec![format!("{HOST}/24").parse().unwrap()]).apply("wire0").unwrap();
     became(true);
+    assert_eq!(iface.generation(), changes + 1, "it came back once");
     let near = TcpListener::bind((HOST, 0)).unwrap();
     let ours = stack.tcp_connect(near.local_addr().unwrap()).unwrap();
     meet(ours, near.accept().unwrap().0, 64 << 10);

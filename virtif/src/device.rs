@@ -9,8 +9,8 @@ use nix::libc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::sys;
 use crate::vnet::SHORT_BYTES;
+use crate::{host, sys};
 
 /// Why a device could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -122,12 +122,15 @@ impl Recipe {
     /// Opens the device, making it if it is not there and we may.
     pub(crate) fn open(&self) -> Result<Opened, OpenError> {
         check_name(&self.name)?;
-        let opened = if self.wants_offload || self.wants_queues {
-            self.open_with_header().transpose()
-        } else {
-            None
-        };
-        opened.unwrap_or_else(|| self.open_plain())
+        let has_header = self.wants_offload && self.knows_header()?;
+        if has_header || self.wants_queues {
+            return self.open_queue(has_header);
+        }
+        match self.open_plain() {
+            // One made with several queues must be asked for with them.
+            Err(OpenError::OtherKind { .. }) => self.open_queue(false),
+            opened => opened,
+        }
     }
 
     /// `tap` or `tun`.
@@ -153,28 +156,36 @@ impl Recipe {
         Ok(Opened { fd, name, header_bytes: 0, offload: Offload::NONE })
     }
 
-    /// With virtio-net's header in front of frames, or with several queues; `None` if this kernel
-    /// has no such header and it was that which was wanted.
-    fn open_with_header(&self) -> Result<Option<Opened>, OpenError> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = rustix::fs::open("/dev/net/tun", flags, Mode::empty())
-            .map_err(|error| self.explain(error.into()))?;
-        let known = sys::features(fd.as_fd()).unwrap_or(0);
-        let has_header = known & libc::IFF_VNET_HDR as u32 != 0 && self.wants_offload;
-        if self.wants_offload && !has_header {
+    /// Has this kernel virtio-net's header for taps?
+    fn knows_header(&self) -> Result<bool, OpenError> {
+        let fd = self.open_node()?;
+        let known = sys::features(fd.as_fd()).unwrap_or(0) & libc::IFF_VNET_HDR as u32 != 0;
+        if !known {
             tracing::warn!(device = %self.name, "this kernel has no offloads for taps: each frame goes by itself");
-            if !self.wants_queues {
-                return Ok(None);
-            }
         }
+        Ok(known)
+    }
+
+    fn open_node(&self) -> Result<OwnedFd, OpenError> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        rustix::fs::open("/dev/net/tun", flags, Mode::empty())
+            .map_err(|error| self.explain(error.into()))
+    }
+
+    /// One queue of maybe several, with virtio-net's header in front of frames or without.
+    fn open_queue(&self, has_header: bool) -> Result<Opened, OpenError> {
+        let fd = self.open_node()?;
         let name = self.attach(fd.as_fd(), has_header)?;
         let failed = |source| OpenError::Io { name: name.clone(), source };
-        let offload = match has_header {
-            true => agree_on_offload(fd.as_fd()).map_err(failed)?,
-            false => Offload::NONE,
+        let offload = if has_header {
+            agree_on_offload(fd.as_fd()).map_err(failed)?
+        } else {
+            // What the last user of a persistent device agreed to would still be sent.
+            sys::set_offload(fd.as_fd(), 0).map_err(failed)?;
+            Offload::NONE
         };
         let header_bytes = if has_header { SHORT_BYTES } else { 0 };
-        Ok(Some(Opened { fd, name, header_bytes, offload }))
+        Ok(Opened { fd, name, header_bytes, offload })
     }
 
     /// Attaches a queue. A device that was made beforehand must be asked for with the queues that
@@ -206,7 +217,7 @@ impl Recipe {
             Some(Errno::PERM) if !may_open() => OpenError::Permission,
             Some(Errno::PERM) => OpenError::NotOurs { name, mode },
             Some(Errno::BUSY) => OpenError::Busy(name),
-            Some(Errno::INVAL) if self.wants_queues && is_of_mode(&name, mode) => {
+            Some(Errno::INVAL) if self.wants_queues && host::is_tap_or_tun(&name) => {
                 OpenError::OneQueue(name)
             }
             Some(Errno::INVAL | Errno::EXIST) => OpenError::OtherKind { name, mode },
@@ -218,16 +229,6 @@ impl Recipe {
 /// May `/dev/net/tun` be opened?
 fn may_open() -> bool {
     rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).is_ok()
-}
-
-/// Is there such a device, of this mode? Its flags are listed where only these have them.
-fn is_of_mode(name: &str, mode: &str) -> bool {
-    let Ok(text) = std::fs::read_to_string(format!("/sys/class/net/{name}/tun_flags")) else {
-        return false;
-    };
-    let flags = c_int::from_str_radix(text.trim().trim_start_matches("0x"), 16).unwrap_or(0);
-    let bit = if mode == "tap" { libc::IFF_TAP } else { libc::IFF_TUN };
-    flags & bit != 0
 }
 
 fn check_name(name: &str) -> Result<(), OpenError> {

@@ -10,7 +10,7 @@ use netlink_packet_core::{
     NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -126,12 +126,7 @@ impl HostSide {
 /// # Errors
 /// `NotFound` if it is not there.
 pub fn query(device: &str) -> io::Result<HostLink> {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(device.to_owned()));
-    let answer = Netlink::open()?.request(RouteNetlinkMessage::GetLink(message), 0)?;
-    let Some(RouteNetlinkMessage::NewLink(link)) = answer else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
+    let link = ask(device)?;
     let mtu = link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Mtu(mtu) => Some(*mtu),
         _ => None,
@@ -141,6 +136,24 @@ pub fn query(device: &str) -> io::Result<HostLink> {
         mtu: mtu.unwrap_or(crate::DEFAULT_MTU),
         is_up: link.header.flags.contains(LinkFlags::Up),
     })
+}
+
+/// Is it a tap or tun, as far as this thread's network namespace knows?
+pub(crate) fn is_tap_or_tun(device: &str) -> bool {
+    let is_tun = |attribute: &LinkAttribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Tun)),
+        _ => false,
+    };
+    ask(device).is_ok_and(|link| link.attributes.iter().any(is_tun))
+}
+
+fn ask(device: &str) -> io::Result<LinkMessage> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(device.to_owned()));
+    match Netlink::open()?.request(RouteNetlinkMessage::GetLink(message), 0)? {
+        Some(RouteNetlinkMessage::NewLink(link)) => Ok(link),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// Takes the loopback interface of this thread's network namespace up.

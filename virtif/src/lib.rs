@@ -92,7 +92,8 @@ pub struct FdConfig {
     pub medium: Medium,
     /// What stands in front of each frame; a tap or tun knows.
     pub header: FrameHeader,
-    /// The largest IP packet, in bytes; `None`: the device's, or 1,500.
+    /// The largest IP packet, in bytes; `None`: 1,500. A device's own cannot be asked for: it may
+    /// be in another namespace, where its name means another one here.
     pub mtu: Option<u32>,
     /// Whether the other end takes whole super-segments; it must have a header for that.
     pub offloads: Offloads,
@@ -196,21 +197,21 @@ impl Virtif {
         let mut name = format!("fd {number}");
         let failed = |source| OpenError::Io { name: format!("fd {number}"), source };
         device::set_nonblocking(fd.as_fd()).map_err(failed)?;
-        let (mut medium, mut offload, mut mtu) = (config.medium, Offload::NONE, DEFAULT_MTU);
+        let (mut medium, mut offload) = (config.medium, Offload::NONE);
         let header_bytes = match passed {
             Passed::Device { name: device, medium: own, header } => {
-                mtu = query(&device).map_or(DEFAULT_MTU, |link| link.mtu);
                 (name, medium) = (device, own);
-                match (header, config.offloads) {
-                    (true, Offloads::Auto) => {
-                        offload = device::agree_on_offload(fd.as_fd()).map_err(failed)?;
-                        SHORT_BYTES
-                    }
-                    (true, Offloads::Off) => {
-                        let bytes = sys::vnet_header_bytes(fd.as_fd()).map_err(failed)?;
-                        usize::try_from(bytes).unwrap_or(SHORT_BYTES).clamp(SHORT_BYTES, LONG_BYTES)
-                    }
-                    (false, _) => 0,
+                if header && config.offloads == Offloads::Auto {
+                    offload = device::agree_on_offload(fd.as_fd()).map_err(failed)?;
+                } else {
+                    sys::set_offload(fd.as_fd(), 0).map_err(failed)?;
+                }
+                if header {
+                    let bytes = SHORT_BYTES as c_int;
+                    sys::set_vnet_header_bytes(fd.as_fd(), bytes).map_err(failed)?;
+                    SHORT_BYTES
+                } else {
+                    0
                 }
             }
             Passed::Datagrams => {
@@ -224,7 +225,7 @@ impl Virtif {
                 }
             }
         };
-        let mtu = config.mtu.unwrap_or(mtu).min(MAX_FRAME_BYTES as u32);
+        let mtu = config.mtu.unwrap_or(DEFAULT_MTU).min(MAX_FRAME_BYTES as u32);
         let counters = Arc::new(Counters::default());
         let end =
             Endpoint::new(fd, name.clone(), medium, header_bytes, None, Arc::clone(&counters));

@@ -14,6 +14,7 @@ use libnet::link::{
 };
 use libnet::packet::Packet;
 use libnet::pool::Pool;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
@@ -52,6 +53,10 @@ pub(crate) struct Endpoint {
     recipe: Option<Recipe>,
     counters: Arc<Counters>,
     is_lost: AtomicBool,
+    /// It was passed to us, and its other end is closed: nobody can open it again.
+    has_ended: AtomicBool,
+    /// Why it cannot be opened again was said.
+    told_why: AtomicBool,
     /// Held while `fd` changes what it stands for.
     changing: Mutex<()>,
     /// The host's side is down, and that was said.
@@ -75,6 +80,8 @@ impl Endpoint {
             recipe,
             counters,
             is_lost: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+            told_why: AtomicBool::new(false),
             changing: Mutex::new(()),
             is_down: AtomicBool::new(false),
         })
@@ -94,12 +101,11 @@ impl Endpoint {
 
     /// The device was taken away: from now on a timer wakes whoever sleeps on the descriptor.
     fn lose(&self, error: Errno) -> io::Error {
-        let Some(_) = &self.recipe else {
-            return io::Error::new(
-                io::ErrorKind::NotConnected,
-                format!("{} is gone: {}", self.name, io::Error::from(error)),
-            );
-        };
+        if self.recipe.is_none() {
+            self.has_ended.store(true, Ordering::Release);
+            tracing::debug!(device = %self.name, error = %io::Error::from(error), "ended");
+            return self.ended();
+        }
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_lost() {
             match timer().and_then(|timer| sys::replace(&self.fd, timer)) {
@@ -108,6 +114,16 @@ impl Endpoint {
             }
         }
         self.gone()
+    }
+
+    /// Did a passed descriptor end?
+    fn check(&self) -> io::Result<()> {
+        if self.has_ended.load(Ordering::Acquire) { Err(self.ended()) } else { Ok(()) }
+    }
+
+    fn ended(&self) -> io::Error {
+        let text = format!("the other end of {} is closed", self.name);
+        io::Error::new(io::ErrorKind::NotConnected, text)
     }
 
     fn gone(&self) -> io::Error {
@@ -129,11 +145,17 @@ impl Endpoint {
         if nix::net::if_::if_nametoindex(recipe.name.as_str()).is_err() {
             return Err(self.gone());
         }
-        let opened = recipe.open().map_err(|_| self.gone())?;
+        let opened = recipe.open().map_err(|error| {
+            if !self.told_why.swap(true, Ordering::Relaxed) {
+                tracing::warn!(device = %self.name, %error, "it is back, but cannot be used");
+            }
+            self.gone()
+        })?;
         if opened.header_bytes != self.header_bytes {
             return Err(self.gone());
         }
         sys::replace(&self.fd, opened.fd)?;
+        self.told_why.store(false, Ordering::Relaxed);
         self.is_lost.store(false, Ordering::Release);
         Ok(())
     }
@@ -159,6 +181,14 @@ fn timer() -> io::Result<OwnedFd> {
 /// Does the error say that the device is not there any more?
 fn is_gone(error: Errno) -> bool {
     matches!(error, Errno::BADFD | Errno::NODEV | Errno::NXIO)
+}
+
+/// Is the other end of a socket pair closed?
+fn has_hung_up(fd: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::new(fd, PollFlags::RDHUP)];
+    let gone = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR;
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().intersects(gone)
 }
 
 /// The receiving half.
@@ -188,7 +218,7 @@ impl Receiver {
     /// What was read becomes a packet, if its header can be true.
     fn accept(&mut self, now: Instant) -> Option<Packet> {
         let header_bytes = self.end.header_bytes;
-        let frame_bytes = self.buf.len().checked_sub(header_bytes)?;
+        let frame_bytes = self.buf.len().checked_sub(header_bytes).filter(|bytes| *bytes > 0)?;
         let meta = match header_bytes {
             0 => None,
             _ => Some(vnet::decode(&self.buf, frame_bytes).ok()?),
@@ -215,6 +245,7 @@ impl Receiver {
 
 impl LinkRx for Receiver {
     fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
+        self.end.check()?;
         if self.end.is_lost() {
             self.end.look_again()?;
         }
@@ -230,8 +261,8 @@ impl LinkRx for Receiver {
             }
             self.buf.clear();
             match rustix::io::read(&*self.end.fd, rustix::buffer::spare_capacity(&mut self.buf)) {
-                // A pair whose other end was closed.
-                Ok(0) => return Err(self.end.lose(Errno::PIPE)),
+                // A pair whose other end was closed; without that it is a frame of no bytes.
+                Ok(0) if has_hung_up(&self.end.fd) => return Err(self.end.lose(Errno::PIPE)),
                 Ok(_) => match self.accept(now) {
                     Some(packet) => {
                         sink.push(packet);
@@ -245,9 +276,13 @@ impl LinkRx for Receiver {
                 }
                 Err(Errno::INTR) => {}
                 Err(error) if is_gone(error) && taken == 0 => return Err(self.end.lose(error)),
-                // What came before is delivered first; the next call meets the error again.
-                Err(_) if taken > 0 => break,
-                Err(error) => return Err(error.into()),
+                // What came before is delivered first; the next call meets the error again. Others
+                // pass: a frame that the kernel could not give us.
+                Err(error) if is_gone(error) => break,
+                Err(_) => {
+                    self.end.counters.rx_malformed.fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
             }
         }
         self.expected = if is_drained { taken.max(1) } else { asked.saturating_mul(2) };
@@ -303,6 +338,7 @@ impl Sender {
 
 impl LinkTx for Sender {
     fn send(&mut self, _: Instant, queue: &mut VecDeque<Packet>) -> io::Result<usize> {
+        self.end.check()?;
         if self.end.is_lost() {
             return Err(self.end.gone());
         }
@@ -321,9 +357,9 @@ impl LinkTx for Sender {
                 }
                 Err(Errno::INTR) => continue,
                 Err(error) if is_gone(error) => return Err(self.end.lose(error)),
-                Err(error @ (Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED)) => {
-                    return Err(self.end.lose(error));
-                }
+                Err(
+                    error @ (Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN),
+                ) => return Err(self.end.lose(error)),
                 // Lost on the device, as on a cable that is not plugged in.
                 Err(error) => {
                     self.end.counters.tx_refused.fetch_add(1, Ordering::Relaxed);

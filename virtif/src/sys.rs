@@ -16,11 +16,11 @@ const INT: usize = size_of::<c_int>();
 mod ioctl {
     use super::{INT, c_int, libc};
 
-    nix::ioctl_write_ptr_bad!(set_iff, nix::request_code_write!(b'T', 202, INT), libc::ifreq);
+    // It writes the name back, whatever its number says.
+    nix::ioctl_readwrite_bad!(set_iff, nix::request_code_write!(b'T', 202, INT), libc::ifreq);
     nix::ioctl_read!(get_features, b'T', 207, libc::c_uint);
     nix::ioctl_write_int_bad!(set_offload, nix::request_code_write!(b'T', 208, INT));
     nix::ioctl_read_bad!(get_iff, nix::request_code_read!(b'T', 210, INT), libc::ifreq);
-    nix::ioctl_read!(get_vnet_header_bytes, b'T', 215, c_int);
     nix::ioctl_write_ptr!(set_vnet_header_bytes, b'T', 216, c_int);
 }
 
@@ -30,7 +30,9 @@ pub(crate) fn take(iface: tun_tap::Iface) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(iface.into_raw_fd()) }
 }
 
-/// Owns a descriptor that a parent passed by its number; `EBADF` if none is open there.
+/// Owns a descriptor that a parent passed by its number; `EBADF` if none is open there, or one
+/// that this process opened itself: those are closed on `exec`, and a passed one cannot be. From
+/// now on it is too, so that it cannot be owned twice.
 pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     if number < 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
@@ -40,8 +42,13 @@ pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     if flags < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it is open; the caller was told its number so as to own it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    if flags & libc::FD_CLOEXEC != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: it is open, and nobody here opened it: the number was passed so as to be owned.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(fd)
 }
 
 /// Attaches an open `/dev/net/tun` to a device; the name that it has.
@@ -53,7 +60,7 @@ pub(crate) fn set_iff(fd: BorrowedFd<'_>, name: &str, flags: c_int) -> io::Resul
     }
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: `request` is an initialised `ifreq`; the kernel writes its name back into it.
-    unsafe { ioctl::set_iff(fd.as_raw_fd(), &raw const request) }?;
+    unsafe { ioctl::set_iff(fd.as_raw_fd(), &raw mut request) }?;
     Ok(name_of(&request))
 }
 
@@ -81,14 +88,6 @@ pub(crate) fn set_offload(fd: BorrowedFd<'_>, flags: c_int) -> io::Result<()> {
     // SAFETY: the argument is a number, not an address.
     unsafe { ioctl::set_offload(fd.as_raw_fd(), flags) }?;
     Ok(())
-}
-
-/// Bytes of the virtio-net header in front of each frame.
-pub(crate) fn vnet_header_bytes(fd: BorrowedFd<'_>) -> io::Result<c_int> {
-    let mut bytes = 0;
-    // SAFETY: the kernel writes one integer.
-    unsafe { ioctl::get_vnet_header_bytes(fd.as_raw_fd(), &raw mut bytes) }?;
-    Ok(bytes)
 }
 
 /// Sets the bytes of the virtio-net header in front of each frame.

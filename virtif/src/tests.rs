@@ -262,3 +262,65 @@ fn a_lying_header_is_counted_and_its_frame_dropped() {
     assert_eq!(queue.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap(), 0);
     assert_eq!(control.stats().rx_malformed, 2);
 }
+
+#[test]
+fn an_empty_datagram_is_no_end_and_a_closed_end_stays_closed() {
+    let flags = SocketFlags::CLOEXEC;
+    for kind in [SocketType::DGRAM, SocketType::SEQPACKET] {
+        let (a, b) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+        let (mut queue, control) = start(Virtif::from_fd(a, &FdConfig::default()).unwrap());
+        rustix::net::send(&b, &[], rustix::net::SendFlags::empty()).unwrap();
+        rustix::net::send(&b, &[9; 60], rustix::net::SendFlags::empty()).unwrap();
+        let mut got = Vec::new();
+        while got.is_empty() {
+            queue.rx.recv(Instant::ZERO, 8, &mut got).unwrap();
+        }
+        assert_eq!(got[0].len(), 60);
+        assert_eq!(control.stats().rx_malformed, 1, "{kind:?}");
+        drop(b);
+        let error = queue.tx.send(Instant::ZERO, &mut frame(&[0xff; 60])).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+        for _ in 0..2 {
+            let error = queue.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+        }
+    }
+}
+
+#[test]
+fn what_this_process_opened_itself_is_not_inherited() {
+    let own = std::fs::File::open("/dev/null").unwrap();
+    let error = inherited(own.as_raw_fd()).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(nix::libc::EBADF));
+    let passed = rustix::io::dup(&own).unwrap();
+    let number = std::os::fd::IntoRawFd::into_raw_fd(passed);
+    let first = inherited(number).unwrap();
+    assert!(inherited(number).is_err(), "it is owned now");
+    drop(first);
+}
+
+#[test]
+fn a_device_with_several_queues_is_opened_with_one_and_without_offloads() {
+    let Some(tap) = open_alone("first", &plain()) else { return };
+    drop(tap);
+    let ip = |args: &str| {
+        let status = std::process::Command::new("ip").args(args.split(' ')).status();
+        status.is_ok_and(|status| status.success())
+    };
+    if !ip("tuntap add wide mode tap multi_queue") {
+        return eprintln!("skipped: no `ip` command");
+    }
+    for offloads in [Offloads::Off, Offloads::Auto] {
+        let one = VirtifConfig { offloads, ..VirtifConfig::default() };
+        drop(Virtif::open_with("wide", &one).unwrap());
+        let three = VirtifConfig { queues: 3, ..one };
+        drop(Virtif::open_with("wide", &three).unwrap());
+    }
+    assert!(ip("tuntap add narrow mode tap"));
+    let two = VirtifConfig { queues: 2, ..VirtifConfig::default() };
+    let error = Virtif::open_with("narrow", &two).unwrap_err().to_string();
+    assert!(
+        error.contains("`narrow` is not a tap device") || error.contains("one queue only"),
+        "{error}"
+    );
+}

@@ -38,13 +38,20 @@ pub struct PatchConfig {
     pub seed: [u8; 32],
     /// Frames that are delayed at a time, in one direction, at most; one more is dropped.
     pub max_delayed_frames: usize,
+    /// Their bytes at most.
+    pub max_delayed_bytes: usize,
 }
 
 impl Default for PatchConfig {
-    /// A perfect cable; 16,384 frames, once they are delayed.
+    /// A perfect cable; 65,536 frames and 64 MiB, once they are delayed.
     fn default() -> Self {
         let impair = [Impairments::none(), Impairments::none()];
-        PatchConfig { impair, seed: [0; 32], max_delayed_frames: 16_384 }
+        PatchConfig {
+            impair,
+            seed: [0; 32],
+            max_delayed_frames: 65_536,
+            max_delayed_bytes: 64 << 20,
+        }
     }
 }
 
@@ -66,6 +73,8 @@ pub struct PatchStats {
     pub bytes: u64,
     /// Frames that this link cannot carry, or that it lost.
     pub dropped: u64,
+    /// Frames that were one too many to be delayed.
+    pub delay_full: u64,
     /// Times that it was full.
     pub waits: u64,
     /// What was done to its frames, where that was asked for.
@@ -90,6 +99,7 @@ struct Side {
     frames: AtomicU64,
     bytes: AtomicU64,
     dropped: AtomicU64,
+    delay_full: AtomicU64,
     waits: AtomicU64,
     impaired: Mutex<ImpairStats>,
 }
@@ -100,7 +110,9 @@ struct Line {
     /// The next to arrive on top; of two at the same time the one that came first.
     delayed: BinaryHeap<Reverse<Delayed>>,
     next_number: u64,
+    delayed_bytes: usize,
     max_frames: usize,
+    max_bytes: usize,
     arriving: Vec<Delivery>,
 }
 
@@ -143,7 +155,9 @@ impl Line {
             impair: Impair::new(impairments.clone(), info, seed),
             delayed: BinaryHeap::new(),
             next_number: 0,
+            delayed_bytes: 0,
             max_frames: config.max_delayed_frames,
+            max_bytes: config.max_delayed_bytes,
             arriving: Vec::new(),
         })
     }
@@ -155,10 +169,12 @@ impl Line {
         }
         let mut dropped = 0;
         for Delivery { at, packet } in self.arriving.drain(..) {
-            if self.delayed.len() >= self.max_frames {
+            let bytes = self.delayed_bytes + packet.len();
+            if self.delayed.len() >= self.max_frames || bytes > self.max_bytes {
                 dropped += 1;
                 continue;
             }
+            self.delayed_bytes = bytes;
             self.delayed.push(Reverse(Delayed { at, number: self.next_number, packet }));
             self.next_number += 1;
         }
@@ -170,7 +186,9 @@ impl Line {
         while let Some(Reverse(next)) = self.delayed.peek()
             && next.at <= now
         {
-            frames.extend(self.delayed.pop().map(|Reverse(delayed)| delayed.packet));
+            let Some(Reverse(Delayed { packet, .. })) = self.delayed.pop() else { return };
+            self.delayed_bytes -= packet.len();
+            frames.push(packet);
         }
     }
 
@@ -234,6 +252,7 @@ impl Patch {
                 frames: read(&side.frames),
                 bytes: read(&side.bytes),
                 dropped: read(&side.dropped),
+                delay_full: read(&side.delay_full),
                 waits: read(&side.waits),
                 impaired: *lock(&side.impaired),
             }
@@ -282,6 +301,7 @@ fn open(link: Box<dyn Link>) -> io::Result<Opened> {
         frames: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
         dropped: AtomicU64::new(0),
+        delay_full: AtomicU64::new(0),
         waits: AtomicU64::new(0),
         impaired: Mutex::new(ImpairStats::default()),
     };
@@ -352,7 +372,7 @@ impl Side {
         let now = monotonic_now();
         if !frames.is_empty() {
             let dropped = line.take(now, frames);
-            self.dropped.fetch_add(dropped, Ordering::Relaxed);
+            self.delay_full.fetch_add(dropped, Ordering::Relaxed);
             *lock(&self.impaired) = line.impair.stats();
         }
         line.arrived(now, frames);
@@ -370,6 +390,8 @@ impl Side {
             return;
         }
         drop(out);
+        // Its own thread may wait for room in the other link: it must look for room here too.
+        self.room.set();
         // A descriptor's thread must be told to look for room; a doorbell rings for it by itself.
         if matches!(self.bell, Bell::Descriptor { .. }) {
             self.bell.ring();

@@ -227,11 +227,15 @@ impl Lead {
                 return Led::Done { set: true };
             }
             self.rounds.fetch_add(1, Ordering::Relaxed);
-            let Some(polled) = (self.poll)(look) else { return Led::Failed };
-            look = Look::Both;
+            let looked = std::mem::replace(&mut look, Look::Both);
+            let Some(polled) = (self.poll)(looked) else { return Led::Failed };
             // Looked at in every round: what comes may be for others, and without end.
             let timeout = left().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
             if timeout.is_zero() {
+                if looked == Look::Room {
+                    // A caller without patience receives too.
+                    continue;
+                }
                 return Led::Done { set: signal.take() };
             }
             if polled.received > 0 {
