@@ -24,9 +24,14 @@ use super::{LONGEST_SLEEP, timespec};
 use crate::driver::bell::Bell;
 use crate::driver::signal::{Crowd, Signal};
 
-/// Nobody watches the link for twice this long at most, while callers take turns. A shorter tick
-/// costs more wake-ups: this one about 1 % of a core.
+/// Nobody watches the link for twice this long at most, once callers take turns no more. Each tick
+/// costs two switches, and a timer, which is dear in a virtual machine.
 const TICK: Duration = Duration::from_micros(250);
+/// So long a tick grows while callers are at the link nearly all the time: once they stop, it may
+/// be left for twice this long, and then for twice [`TICK`].
+const LONGEST_TICK: Duration = Duration::from_millis(4);
+/// Turns within each [`TICK`] that say so.
+const BUSY_TURNS: u64 = 2;
 /// Ticks without a sign of life after which an awake caller loses the link: 20 ms. A caller that
 /// got stuck just as it woke is found when the driver's long nap ends, [`LONGEST_SLEEP`] later.
 const LEASE_TICKS: u32 = 80;
@@ -73,6 +78,8 @@ pub(super) struct Lead {
     next_turn: AtomicU32,
     /// Counts what callers that hold the link do: signs of life.
     rounds: AtomicU64,
+    /// How long the driver's next nap is, in [`TICK`]s; its thread's own.
+    tick: AtomicU32,
     /// Naps of the driver in which there was none.
     stuck_naps: AtomicU32,
     /// The driver naps for a tick at most; it looks again by itself.
@@ -90,6 +97,7 @@ impl Lead {
             turns: AtomicU64::new(0),
             next_turn: AtomicU32::new(0),
             rounds: AtomicU64::new(0),
+            tick: AtomicU32::new(1),
             stuck_naps: AtomicU32::new(0),
             ticking: AtomicBool::new(true),
             nap: AtomicU32::new(0),
@@ -148,10 +156,14 @@ impl Lead {
     pub(super) fn nap(&self, timeout: Duration, word: u32) {
         let turns = self.turns.load(Ordering::SeqCst);
         let rounds = self.rounds.load(Ordering::Relaxed);
-        let longest = if self.ticking.load(Ordering::SeqCst) { TICK } else { LONGEST_SLEEP };
+        let ticks = self.tick.load(Ordering::Relaxed);
+        let longest =
+            if self.ticking.load(Ordering::SeqCst) { TICK * ticks } else { LONGEST_SLEEP };
         let timeout = timespec(timeout.min(longest));
         let _ = futex::wait(&self.nap, futex::Flags::PRIVATE, word, Some(&timeout));
-        let idle = self.turns.load(Ordering::SeqCst) == turns;
+        let passed = self.turns.load(Ordering::SeqCst).wrapping_sub(turns);
+        let idle = passed == 0;
+        self.adapt(ticks, passed);
         let holder = self.holder.load(Ordering::SeqCst);
         match holder & WHO {
             FREE if idle || self.blocked() > 0 => drop(self.take(DRIVER)),
@@ -166,6 +178,14 @@ impl Lead {
             _ => self.ticking.store(true, Ordering::SeqCst),
         }
         self.stuck_naps.store(0, Ordering::Relaxed);
+    }
+
+    /// Naps longer while callers take turns without a pause, and as briefly as can be once not.
+    fn adapt(&self, ticks: u32, passed: u64) {
+        let is_busy = passed >= u64::from(ticks) * BUSY_TURNS && self.blocked() == 0;
+        let longest = (LONGEST_TICK.as_micros() / TICK.as_micros()) as u32;
+        let next = if is_busy { (ticks * 2).min(longest) } else { 1 };
+        self.tick.store(next, Ordering::Relaxed);
     }
 
     /// The word that [`nap`](Self::nap) is to be given: read it before looking for work.
