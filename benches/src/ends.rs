@@ -134,28 +134,6 @@ pub fn ask(
     let seconds = start.elapsed().as_secs_f64();
     let cpu_seconds = cpu_seconds() - cpu;
     drop(stream);
-    {
-        let mut gaps = [0usize; 6];
-        let mut sums = [0f64; 6];
-        for t in &times {
-            let k = if *t < 20.0 {
-                0
-            } else if *t < 30.0 {
-                1
-            } else if *t < 60.0 {
-                2
-            } else if *t < 120.0 {
-                3
-            } else if *t < 300.0 {
-                4
-            } else {
-                5
-            };
-            gaps[k] += 1;
-            sums[k] += *t;
-        }
-        eprintln!("n {:?} sum_ms {:?}", gaps, sums.map(|s| (s / 1e3) as u64));
-    }
     times.sort_by(f64::total_cmp);
     let at = |q: f64| times.get((times.len() as f64 * q) as usize).copied().unwrap_or(f64::NAN);
     let nan_is_zero = |v: f64| if v.is_nan() { 0.0 } else { v };
