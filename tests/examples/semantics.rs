@@ -42,7 +42,7 @@ fn compare(case: &Case, host: &Host, subjects: &[Box<dyn Net>], known: &[Known])
     let oracle = case.transcript(host, None);
     let mut wrong = 0;
     for subject in subjects {
-        let (what, text) = match judge(case, &oracle, &**subject, known) {
+        let (what, text) = match judge(case, host, &oracle, &**subject, known) {
             Verdict::Same => continue,
             Verdict::Meant(text) => ("differs, as it is meant to", text),
             Verdict::Differs(text) => ("DIFFERS", text),

@@ -86,7 +86,7 @@ fn holds(theme: &str) {
         }
         let oracle = case.transcript(&host, None);
         for subject in subjects {
-            let complaint = match judge(case, &oracle, subject, &known) {
+            let complaint = match judge(case, &host, &oracle, subject, &known) {
                 Verdict::Same | Verdict::Meant(_) => continue,
                 Verdict::Differs(both) => both,
                 Verdict::NoLongerDiffers => "is listed in semantics.toml, and is the same".into(),
