@@ -49,7 +49,8 @@ pub struct FetchArgs {
     /// Ask for the headers only, and print them
     #[arg(short = 'I', long)]
     head: bool,
-    /// Send this header too, or in place of our own of that name; may be given several times
+    /// Send this header too, or in place of our own of that name; may be given several times. Another
+    /// server, to which a redirect leads, gets no Authorization, Proxy-Authorization, Cookie and Host
     #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = parse_header)]
     header: Vec<(HeaderName, HeaderValue)>,
     /// Fail, and save nothing, when the server's status is 400 or above
@@ -122,7 +123,7 @@ async fn fetch(args: &FetchArgs, global: &Global, stack: &Stack) -> Outcome {
 /// Asks, and follows redirects; the head of the answer that is none.
 async fn ask(args: &FetchArgs, stack: &Stack) -> Result<(Url, Exchange), Failure> {
     let method = if args.head { Method::HEAD } else { Method::GET };
-    let headers: HeaderMap = args.header.iter().cloned().collect();
+    let mut headers: HeaderMap = args.header.iter().cloned().collect();
     let mut url = args.url.clone();
     for _ in 0..=args.max_redirects {
         let begun = Exchange::begin(stack, &url, method.clone(), &headers, args.timeout).await;
@@ -137,12 +138,20 @@ async fn ask(args: &FetchArgs, stack: &Stack) -> Result<(Url, Exchange), Failure
         let next = next.map_err(|error| Failure::new(format!("{url} leads elsewhere: {error}")))?;
         tracing::info!(from = %url, to = %next, "redirected");
         url = next;
+        if url.server != args.url.server {
+            // RFC 9110 §15.4: what was meant for one server is not for another.
+            PERSONAL.iter().for_each(|name| drop(headers.remove(name)));
+        }
     }
     Err(Failure::new(format!(
         "{url}: more than {} redirects: see --max-redirects",
         args.max_redirects
     )))
 }
+
+/// Headers that are for the server alone that the user has named.
+const PERSONAL: [HeaderName; 4] =
+    [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION, header::HOST];
 
 /// RFC 9110 §15.4: those that name another place for the same thing.
 fn is_redirect(status: StatusCode) -> bool {

@@ -53,8 +53,8 @@ pub struct ForwardArgs {
     /// From a port of the host through the stack; may be given several times
     #[arg(short, long = "out", value_name = "MAPPING", value_parser = mapping::outward)]
     outward: Vec<Mapping>,
-    /// Connections and UDP flows at once; more wait in their listener's queue, and datagrams of
-    /// more peers are dropped
+    /// Connections at once, and as many UDP flows beside them; more connections wait in their
+    /// listener's queue, and datagrams of more peers are dropped
     #[arg(long, value_name = "N", default_value_t = 1024,
         value_parser = clap::value_parser!(u32).range(1..=60_000))]
     max_connections: u32,
@@ -83,7 +83,10 @@ struct Served {
 struct Shared {
     stack: Stack,
     host: Stack,
-    places: Places,
+    /// Places of connections.
+    streams: Places,
+    /// Places of flows: anybody can make up peers of those, and must not take connections' places.
+    flows: Places,
     connect_timeout: Duration,
     udp_timeout: Duration,
 }
@@ -100,21 +103,24 @@ pub fn run(args: &ForwardArgs, global: &Global) -> Outcome {
     }
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
-    tasks::allow_files(u64::from(args.max_connections) + OTHER_FILES);
+    let mappings = || args.inward.iter().chain(&args.outward);
+    let kinds = [Kind::Tcp, Kind::Udp].map(|kind| mappings().any(|mapping| mapping.kind == kind));
+    let places = kinds.map(|is_there| if is_there { u64::from(args.max_connections) } else { 0 });
+    tasks::allow_files(places.iter().sum::<u64>() + OTHER_FILES);
     let stack = host::start(&args.interfaces.interfaces, Create::IfAsked, &args.name)?;
     let host = host::host_sockets()?;
     let shared = Arc::new(Shared {
         stack,
         host,
-        places: Places::new(args.max_connections),
+        streams: Places::new(args.max_connections),
+        flows: Places::new(args.max_connections),
         connect_timeout: args.connect_timeout,
         udp_timeout: args.udp_timeout,
     });
     let runtime =
         tasks::runtime().map_err(|error| Failure::doing("cannot start threads", &error))?;
-    let mappings = args.inward.iter().chain(&args.outward);
     let all: Vec<_> =
-        mappings.map(|mapping| start(&runtime, &shared, mapping)).collect::<Result<_, _>>()?;
+        mappings().map(|mapping| start(&runtime, &shared, mapping)).collect::<Result<_, _>>()?;
     watch(&all, global, &interrupts)?;
     // Connections are reset: what is cut short must not look whole.
     tasks::end(runtime);

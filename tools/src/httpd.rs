@@ -171,17 +171,16 @@ async fn connection(
         .half_close(true);
     if let Err(error) = builder.serve_connection(stream, service).await {
         debug!(%peer, %error, "connection ended");
-        if error.is_parse() {
-            // It was told why. To close over what it still sends would be a reset, and that may
-            // overtake the answer.
-            let _ = timeout(LINGER, drain(&socket)).await;
-        }
+    }
+    // To close over what it still sends would be a reset, and that may overtake the last answer.
+    if socket.finish().is_ok() {
+        let _ = timeout(LINGER, drain(&socket)).await;
     }
 }
 
-/// Takes what a client still sends, up to a bound.
+/// Takes what a client still sends until it closes too, up to a bound.
 async fn drain(socket: &TaskSocket) {
-    let (mut left_bytes, mut chunks) = (MAX_BUFFER_BYTES, std::collections::VecDeque::new());
+    let (mut left_bytes, mut chunks) = (MAX_DRAINED_BYTES, std::collections::VecDeque::new());
     while let Ok(bytes @ 1..) = socket.recv_bytes(left_bytes.min(65_536), &mut chunks).await {
         chunks.clear();
         left_bytes -= bytes;
@@ -252,5 +251,7 @@ fn report(
     output.flush()
 }
 
-/// How long a client that was refused may still send.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a client may still send when it was told all it will be.
+const LINGER: Duration = Duration::from_secs(2);
+/// How much: more than may be under way when it learns that.
+const MAX_DRAINED_BYTES: usize = 16 << 20;

@@ -77,7 +77,7 @@ impl Side {
             return Some(Arc::clone(&flow.socket));
         }
         let counters = &self.served.counters;
-        let Some(place) = self.shared.places.now() else {
+        let Some(place) = self.shared.flows.now() else {
             counters.accepting.at_limit.add(1);
             return None;
         };

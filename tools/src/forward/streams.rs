@@ -23,7 +23,7 @@ pub(super) async fn serve(listener: TaskSocket, served: Arc<Served>, shared: Arc
     let begin = |near, peer, place| {
         drop(tokio::spawn(carry(near, peer, Arc::clone(&served), Arc::clone(&shared), place)));
     };
-    serve::accept(listener, shared.places.clone(), &served.counters.accepting, begin).await;
+    serve::accept(listener, shared.streams.clone(), &served.counters.accepting, begin).await;
 }
 
 /// One end of a connection. It is reset when dropped, unless both directions have ended well:

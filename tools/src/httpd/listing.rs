@@ -8,8 +8,10 @@ use rustix::fs::{AtFlags, Dir, FileType, statat};
 
 use crate::units;
 
-/// Entries shown at most.
+/// Entries read at most.
 const MAX_ENTRIES: usize = 10_000;
+/// Bytes of entries on a page at most: it is held whole for as long as its reader takes.
+const MAX_PAGE_BYTES: usize = 512 * 1024;
 /// What stands in a link as it is: RFC 3986 §2.3.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -24,7 +26,7 @@ struct Entry {
 /// # Errors
 /// The file system's.
 pub(super) fn page(folder: &File, url_path: &str) -> std::io::Result<String> {
-    let (mut entries, more) = read(folder)?;
+    let (mut entries, mut more) = read(folder)?;
     entries.sort_by(|a, b| (!a.is_folder, &a.name).cmp(&(!b.is_folder, &b.name)));
     let title = escape(&percent_decode_str(url_path).decode_utf8_lossy());
     let mut page = format!(
@@ -34,18 +36,22 @@ pub(super) fn page(folder: &File, url_path: &str) -> std::io::Result<String> {
     if !url_path.trim_matches('/').is_empty() {
         page.push_str("<tr><td><a href=\"../\">../</a></td><td></td></tr>\n");
     }
-    for Entry { name, is_folder, bytes } in &entries {
+    for (shown, Entry { name, is_folder, bytes }) in entries.iter().enumerate() {
         let (link, slash) = (percent_encode(name, ESCAPED), if *is_folder { "/" } else { "" });
         let text = escape(&String::from_utf8_lossy(name));
         let size = bytes.map(units::bytes).unwrap_or_default();
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            page,
-            "<tr><td><a href=\"{link}{slash}\">{text}{slash}</a></td><td>{size}</td></tr>"
+        let row = format!(
+            "<tr><td><a href=\"{link}{slash}\">{text}{slash}</a></td><td>{size}</td></tr>\n"
         );
+        if page.len() + row.len() > MAX_PAGE_BYTES {
+            more += entries.len() - shown;
+            break;
+        }
+        page.push_str(&row);
     }
     page.push_str("</table>\n");
     if more > 0 {
+        // Writing to a string cannot fail.
         let _ = writeln!(page, "<p>and {more} more</p>");
     }
     page.push_str("</body></html>\n");
@@ -113,5 +119,19 @@ mod tests {
         assert!(page.contains("<a href=\"javascript%3Ax\">"), "no scheme: {page}");
         assert!(page.contains("<a href=\"../\">"), "{page}");
         assert!(page.find("\"z/\"") < page.find("a%20b"), "folders first: {page}");
+    }
+
+    #[test]
+    fn a_page_is_bounded_and_says_how_many_more_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        for n in 0..400 {
+            // As much as a name can take on a page.
+            std::fs::write(folder.path().join(format!("{n:03}{}", "\"".repeat(252))), "").unwrap();
+        }
+        let page = page(&File::open(folder.path()).unwrap(), "/").unwrap();
+        assert!(page.len() <= MAX_PAGE_BYTES + 100, "{} bytes", page.len());
+        let shown = page.matches("<tr>").count();
+        assert!(shown > 100 && shown < 400, "{shown} are shown");
+        assert!(page.ends_with(&format!("<p>and {} more</p>\n</body></html>\n", 400 - shown)));
     }
 }

@@ -35,19 +35,17 @@ impl Site {
             put(&mut answer, header::ALLOW, "GET, HEAD");
             return answer;
         }
-        // RFC 9112 §3.2: a request without Host is no request of HTTP/1.1.
-        let has_host = uri.host().is_some() || request.headers().contains_key(header::HOST);
-        if request.version() == Version::HTTP_11 && !has_host {
+        // RFC 9112 §3.2: a request without Host is no request of HTTP/1.1, one with two is none at all.
+        let hosts = request.headers().get_all(header::HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
             return short(StatusCode::BAD_REQUEST);
         }
         if uri.path_and_query().is_some_and(|path| path.as_str().len() > MAX_URI_BYTES) {
             return short(StatusCode::URI_TOO_LONG);
         }
         match self.root.find(uri.path()) {
-            Ok(Found::File(file, metadata)) => {
-                self.file(file, &metadata, uri.path(), request.headers())
-            }
-            Ok(Found::Folder(folder)) => self.folder(&folder, uri.path(), request.headers()),
+            Ok(Found::File(file, metadata)) => self.file(file, &metadata, uri.path(), request),
+            Ok(Found::Folder(folder)) => self.folder(&folder, request),
             Err(missing) => short(match missing {
                 Missing::Malformed => StatusCode::BAD_REQUEST,
                 Missing::Nothing => StatusCode::NOT_FOUND,
@@ -57,16 +55,18 @@ impl Site {
         }
     }
 
-    fn folder(&self, folder: &File, url_path: &str, asked: &HeaderMap) -> Response<Answer> {
+    fn folder<B>(&self, folder: &File, request: &Request<B>) -> Response<Answer> {
+        let url_path = request.uri().path();
         if !url_path.ends_with('/') {
+            let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
             // One slash in front: two would be another host.
-            let there = format!("/{}/", url_path.trim_start_matches('/'));
+            let there = format!("/{}/{query}", url_path.trim_start_matches('/'));
             let mut answer = short(StatusCode::MOVED_PERMANENTLY);
             put(&mut answer, header::LOCATION, &there);
             return answer;
         }
         if let Some((file, metadata)) = self.root.find_in(url_path, "index.html") {
-            return self.file(file, &metadata, "index.html", asked);
+            return self.file(file, &metadata, "index.html", request);
         }
         match listing::page(folder, url_path) {
             Ok(page) => {
@@ -78,16 +78,18 @@ impl Site {
         }
     }
 
-    fn file(
+    fn file<B>(
         &self,
         file: File,
         metadata: &Metadata,
         url_path: &str,
-        asked: &HeaderMap,
+        request: &Request<B>,
     ) -> Response<Answer> {
-        let size = metadata.len();
+        let (size, asked) = (metadata.len(), request.headers());
         let version = FileVersion::of(metadata);
-        let wanted = match asked.get(header::RANGE).and_then(|range| range.to_str().ok()) {
+        // RFC 9110 §14.2: of all methods GET alone has ranges.
+        let range = asked.get(header::RANGE).filter(|_| *request.method() == Method::GET);
+        let wanted = match range.and_then(|range| range.to_str().ok()) {
             Some(range) if version.allows_part(asked) => range::wanted(range, size),
             _ => Wanted::Whole,
         };

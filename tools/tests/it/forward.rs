@@ -309,6 +309,27 @@ fn flows_past_the_bound_are_dropped_and_counted() {
 }
 
 #[test]
+fn flows_take_no_places_of_connections() {
+    let place = Place::new();
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (listener, target) = host_listener();
+    let datagrams = format!("udp:53={}", server.local_addr().unwrap());
+    let (relay, _) =
+        forward(&place, &["--max-connections", "1", &datagrams, &format!("80={target}")]);
+    let stack = stack(&place);
+    let peer = stack.udp_bind("0.0.0.0:0").unwrap();
+    peer.send_to(b"1", "10.0.0.1:53").unwrap();
+    server.recv(&mut [0]).unwrap();
+    let mut client = stack_connect(&stack, "10.0.0.1:80");
+    client.write_all(b"?").unwrap();
+    accept(&listener).read_exact(&mut [0]).unwrap();
+    let counters = end(relay);
+    assert_eq!((&counters[0]["open"], &counters[1]["begun"]), (&1.into(), &1.into()));
+    assert_eq!((&counters[0]["at_limit"], &counters[1]["at_limit"]), (&0.into(), &0.into()));
+}
+
+#[test]
 fn what_cannot_be_forwarded_is_told() {
     let place = Place::new();
     let (_listener, taken) = host_listener();

@@ -105,7 +105,7 @@ fn files_folders_and_their_versions_are_served() {
     assert!(get(at, "GET /sub/a%20b%26c", "").ends_with("\r\n\r\nin sub"));
     let folder = get(at, "GET /sub?x", "");
     starts(&folder, "301");
-    assert_eq!(header(&folder, "location"), "/sub/");
+    assert_eq!(header(&folder, "location"), "/sub/?x");
     assert_eq!(header(&get(at, "GET //sub", ""), "location"), "/sub/", "not another host");
     assert!(get(at, "GET /sub/", "").contains("<a href=\"a%20b%26c\">a b&amp;c</a>"));
     assert!(get(at, "GET /indexed/", "").ends_with("<p>index</p>"));
@@ -145,6 +145,9 @@ fn parts_of_files_are_served() {
     let tag = header(&part(""), "etag").to_owned();
     starts(&part(&format!("Range: bytes=1-2\r\nIf-Range: {tag}\r\n")), "206");
     starts(&part("Range: bytes=1-2\r\nIf-Range: \"other\"\r\n"), "200");
+    let head = get(at, "HEAD /digits.txt", "Range: bytes=2-4\r\n");
+    starts(&head, "200");
+    assert_eq!(header(&head, "content-length"), "10");
 }
 
 #[test]
@@ -164,10 +167,27 @@ fn what_may_not_be_had_is_refused() {
     starts(&get(at, "GET /%zz", ""), "400");
     starts(&get(at, "GET /a%00b", ""), "400");
     starts(&ask(at, "GET / HTTP/1.1\r\n\r\n"), "400");
+    starts(&get(at, "GET /", "Host: y\r\n"), "400");
     starts(&ask(at, "what is this\r\n\r\n"), "400");
     starts(&get(at, &format!("GET /{}", "x".repeat(10_000)), ""), "414");
     starts(&get(at, "GET /", &format!("X: {}\r\n", "x".repeat(100_000))), "431");
     starts(&get(at, "GET /", &"X: y\r\n".repeat(200)), "431");
+    assert_eq!(server.stop(Signal::SIGINT).status, Some(0));
+}
+
+#[test]
+fn a_refusal_is_heard_by_who_is_still_sending() {
+    let place = Place::new();
+    let (server, at) = httpd(&["--sockin", "-p", "0", &site(&place)]);
+    let mut client = connect(at);
+    let body = vec![b'x'; 4 << 20];
+    let head = format!("PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    client.write_all(head.as_bytes()).unwrap();
+    client.write_all(&body).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    starts(&answer, "405");
     assert_eq!(server.stop(Signal::SIGINT).status, Some(0));
 }
 
@@ -282,7 +302,8 @@ fn fetch_prints_follows_and_fails_as_asked() {
 }
 
 /// Answers one request with `answer`, whatever it is, and closes.
-fn answer_once(answer: &'static str) -> (SocketAddr, std::thread::JoinHandle<String>) {
+fn answer_once(answer: impl Into<String>) -> (SocketAddr, std::thread::JoinHandle<String>) {
+    let answer = answer.into();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || {
@@ -326,6 +347,29 @@ fn an_answer_that_is_cut_short_is_no_file() {
     let request = server.join().unwrap().to_ascii_lowercase();
     assert!(request.starts_with("get /a?b http/1.1\r\n"), "{request}");
     assert!(request.contains("host: example.org\r\n") && request.matches("host:").count() == 1);
+}
+
+#[test]
+fn what_is_for_one_server_is_not_told_to_another() {
+    let place = Place::new();
+    let (there, other) = answer_once("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nit");
+    let moved =
+        format!("HTTP/1.1 302 Found\r\nLocation: http://{there}/x\r\nContent-Length: 0\r\n\r\n");
+    let (here, first) = answer_once(moved);
+    let mut args = vec!["fetch".to_owned(), "--sockin".to_owned(), format!("http://{here}/")];
+    let personal = ["authorization: a", "cookie: b", "proxy-authorization: c", "host: example.org"];
+    for header in personal.iter().chain(&["x-own: d"]) {
+        args.extend(["-H".to_owned(), (*header).to_owned()]);
+    }
+    let ended = place.run(&args);
+    assert_eq!((ended.status, &ended.out[..]), (Some(0), "it"), "{ended:?}");
+    let [first, other] = [first, other].map(|server| server.join().unwrap().to_ascii_lowercase());
+    for header in personal {
+        assert!(first.contains(&format!("{header}\r\n")), "{header}: {first}");
+        assert!(!other.contains(&format!("{header}\r\n")), "{header}: {other}");
+    }
+    assert!(other.contains("x-own: d\r\n"), "{other}");
+    assert!(other.contains(&format!("host: {there}\r\n")), "{other}");
 }
 
 fn is_installed(tool: &str) -> bool {
