@@ -7,7 +7,8 @@
 //!    │ starts ────────────────> │
 //!    │ <───────── the tap's fd ─┤
 //!    │ joins bus and tap        │
-//!    │ "go" ──────────────────> │ starts ───────────────────> │ starts ──────────────> │
+//!    │ "go" ──────────────────> │ starts ───────────────────> │ catches signals
+//!    │                          │ <──────────────────── "go" ─┤ starts ──────────────> │
 //!    │ <──────────── status ────┤ <────────── status ─────────┤ <────── status ────────┤
 //! ```
 //! Each has the kernel kill it when the one to its left dies, and with process 1 of a namespace
@@ -67,7 +68,8 @@ pub struct AttachArgs {
     /// corrupt=0.1%, rate=10M; with commas between them
     #[arg(long, value_name = "KEY=VALUE,...")]
     impair: Option<ImpairSpec>,
-    /// What becomes of each frame depends on this number and the frames alone [default: random]
+    /// What becomes of each frame depends on this number and the frames alone, but for rate, which
+    /// drops by when they come [default: random]
     #[arg(long, value_name = "NUMBER", requires = "impair")]
     seed: Option<u64>,
     /// What to run, and its arguments [default: $SHELL]
@@ -119,7 +121,7 @@ pub fn run(args: &AttachArgs, global: &Global) -> Outcome {
     let (mut child, control) = start_child(args, &command, mac, mtu)
         .map_err(|error| Failure::doing("cannot start a process", &error))?;
     let patched = handover::receive(&control)
-        .map_err(|error| Failure::doing("the namespace's process has gone", &error))
+        .map_err(|error| Failure::doing("the interface was not handed over", &error))
         .and_then(|tap| tap.map(|tap| join(args, tap, bus, mtu)).transpose());
     let patch = match patched {
         Ok(Some(patch)) => patch,
@@ -137,6 +139,10 @@ pub fn run(args: &AttachArgs, global: &Global) -> Outcome {
     if global.verbose > 0 {
         let [bus, tap] = patch.stats();
         tracing::info!(?bus, ?tap, "sent");
+    }
+    if let Some(error) = patch.take_failure() {
+        // The status is the command's all the same.
+        Failure::doing("the command was cut off from the bus before it ended", &error).report();
     }
     Ok(status)
 }

@@ -36,6 +36,10 @@ pub(super) fn send(control: impl AsFd, fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Waits for a descriptor; `None`: the other side has gone without one.
+///
+/// # Errors
+/// The system's; one if the descriptor was lost on the way, as it is where this process may have
+/// no more of them.
 pub(super) fn receive(control: impl AsFd) -> io::Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -45,6 +49,7 @@ pub(super) fn receive(control: impl AsFd) -> io::Result<Option<OwnedFd>> {
         match recvmsg(&control, &mut buffers, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
+            Ok(message) if message.bytes == 0 => return Ok(None),
             Ok(_) => break,
         }
     }
@@ -52,7 +57,9 @@ pub(super) fn receive(control: impl AsFd) -> io::Result<Option<OwnedFd>> {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    Ok(passed)
+    passed.map(Some).ok_or_else(|| {
+        io::Error::other("no room for its descriptor: more files must be allowed (ulimit -n)")
+    })
 }
 
 /// Tells the other side to go on.
@@ -70,5 +77,38 @@ pub(super) fn await_go(control: impl AsFd) -> bool {
             Ok((n, _)) => return n > 0,
             Err(_) => return false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC;
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+    }
+
+    #[test]
+    fn a_descriptor_is_passed_or_known_not_to_be() {
+        let (ours, theirs) = pair();
+        send(&theirs, ours.as_fd()).unwrap();
+        assert!(receive(&ours).unwrap().is_some());
+        // As it comes where there is no room for the descriptor.
+        say_go(&theirs).unwrap();
+        assert!(receive(&ours).unwrap_err().to_string().contains("ulimit -n"));
+        drop(theirs);
+        assert!(receive(&ours).unwrap().is_none());
+    }
+
+    #[test]
+    fn to_go_on_is_told_from_the_other_sides_end() {
+        let (ours, theirs) = pair();
+        say_go(&theirs).unwrap();
+        drop(theirs);
+        assert!(await_go(&ours));
+        assert!(!await_go(&ours));
     }
 }

@@ -16,9 +16,9 @@ use crate::fail::{Failure, Outcome, Status};
 /// `rumpnet attach-init`.
 #[derive(Args, Debug)]
 pub struct InitArgs {
-    /// A pipe that the parent holds open
+    /// The descriptor over which the parent is told that signals are caught
     #[arg(long)]
-    parent_pipe: RawFd,
+    control: RawFd,
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     command: Vec<OsString>,
 }
@@ -28,18 +28,20 @@ pub struct InitArgs {
 /// # Errors
 /// A command that is not there or cannot be run.
 pub fn run(args: &InitArgs) -> Outcome {
-    let pipe = virtif::inherited(args.parent_pipe)
+    let control = virtif::inherited(args.control)
         .map_err(|error| Failure::doing("attach-init is started by attach alone", &error))?;
     let tied = set_pdeathsig(Signal::SIGKILL);
     tied.map_err(|error| Failure::doing("cannot be tied to attach", &error))?;
-    if has_hung_up(&pipe) {
+    if has_hung_up(&control) {
         return Ok(Status::FAILED);
     }
-    let hidden = handover::keep_from_children(&pipe);
+    let hidden = handover::keep_from_children(&control);
     hidden.map_err(|error| Failure::doing("cannot hide a descriptor", &error))?;
     show_own_processes();
     let signals =
         relay::Signals::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
+    // A signal that process 1 has not caught is lost; from now on none is.
+    handover::say_go(&control).map_err(|error| Failure::doing("cannot go on", &error))?;
     let (program, rest) = args.command.split_first().expect("clap asks for one");
     let child =
         Command::new(program).args(rest).spawn().map_err(|error| not_started(program, &error))?;

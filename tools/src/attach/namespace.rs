@@ -12,6 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{getegid, geteuid, getppid};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use virtif::{HostSide, Offloads, Virtif, VirtifConfig};
 
 use super::{DeviceArgs, handover, relay};
@@ -71,6 +72,11 @@ fn enter(as_user: bool) -> Result<(), Failure> {
     let others = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
     match unshare(CloneFlags::CLONE_NEWUSER | others) {
         Ok(()) => {}
+        Err(error) if uid == 0 && as_user => {
+            // Without a namespace of users root has all of its rights, and would keep them.
+            let message = format!("--as-user cannot be had: {}", no_namespaces(error));
+            return Err(Failure::usage(message));
+        }
         Err(_) if uid == 0 && unshare(others).is_ok() => return Ok(()),
         Err(error) => return Err(Failure::usage(no_namespaces(error))),
     }
@@ -132,18 +138,20 @@ fn allow_common_things() {
     let _ = fs::write("/proc/sys/net/ipv4/ping_group_range", format!("{gid} {gid}"));
 }
 
-/// Starts process 1 of the namespace; it knows by the pipe that we are still there.
+/// Starts process 1 of the namespace; it knows by the socket that we are still there, and says
+/// over it when it has caught signals. Those that come before wait here.
 fn run_init(args: &ChildArgs) -> Outcome {
     let failed = |error: io::Error| Failure::doing("cannot start a process", &error);
     let signals = relay::Signals::catch().map_err(failed)?;
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(|error| failed(error.into()))?;
-    handover::let_inherit(&read).map_err(failed)?;
+    handover::let_inherit(&theirs).map_err(failed)?;
     let mut init = Command::new("/proc/self/exe");
-    init.arg("attach-init").arg(format!("--parent-pipe={}", read.as_raw_fd()));
+    init.arg("attach-init").arg(format!("--control={}", theirs.as_raw_fd()));
     let mut init = init.arg("--").args(&args.command).spawn().map_err(failed)?;
-    drop(read);
-    let status = relay::status_of(signals.wait_for(&mut init));
-    drop(write);
-    Ok(status)
+    drop(theirs);
+    // If it has ended instead, its status says why.
+    handover::await_go(&ours);
+    Ok(relay::status_of(signals.wait_for(&mut init)))
 }

@@ -1,8 +1,10 @@
 //! `rumpnet attach`: commands on the host kernel's stack, on a bus.
 
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::process::{Ended, PATIENCE, Place, Process};
 
@@ -78,6 +80,8 @@ fn it_ends_with_the_commands_status() {
     for (command, status) in [
         (&["sh", "-c", "exit 7"][..], 7),
         (&["sh", "-c", "kill -KILL $$"], 137),
+        // A real-time signal.
+        (&["sh", "-c", "kill -40 $$"], 168),
         (&["no-such-command"], 127),
         (&["/dev/null"], 126),
     ] {
@@ -108,6 +112,116 @@ fn a_signal_reaches_the_command_and_its_orphans_end_with_it() {
     attached.wait_for("told");
     assert_eq!(attached.finish().status, Some(9));
     family.await_end();
+}
+
+#[test]
+fn an_orphan_that_dies_of_a_real_time_signal_is_taken_in() {
+    if !may_attach() {
+        return;
+    }
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let script = "orphan=$(sh -c 'sh -c \"kill -40 \\$\\$\" >/dev/null 2>&1 & echo $!'); \
+                  while kill -0 $orphan 2>/dev/null; do :; done; exit 5";
+    let ended = run(&place, "10.0.0.5/24", &["sh", "-c", script]);
+    assert_eq!(ended.status, Some(5), "{}", ended.err);
+}
+
+#[test]
+fn a_signal_that_comes_while_the_namespace_is_made_is_not_lost() {
+    if !may_attach() {
+        return;
+    }
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let bus = place.bus();
+    for _ in 0..10 {
+        let attached = Process::start(&attach(&bus, "10.0.0.5/24", &["sleep", "1000"]));
+        // Process 1 of the namespace has only just been started.
+        let began = Instant::now();
+        while Family::of(attached.pid()).0.len() < 2 {
+            assert!(began.elapsed() < PATIENCE, "nothing is started");
+            std::thread::yield_now();
+        }
+        assert_eq!(attached.stop(Signal::SIGTERM).status, Some(143));
+    }
+}
+
+#[test]
+fn the_command_hears_a_ctrl_c_once() {
+    if !may_attach() || !is_there("script") {
+        return;
+    }
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let script = "trap 'echo heard' INT; trap 'exit 7' TERM; sleep 1000 & echo up; \
+                  while :; do wait; done";
+    let line =
+        r#"echo pid $$; exec "$COMMAND" attach --bus "$BUS" --addr 10.0.0.5/24 -- sh -c "$SCRIPT""#;
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", line, "/dev/null"]);
+    terminal.env("SHELL", "/bin/sh").env("COMMAND", COMMAND);
+    terminal.env("BUS", place.bus()).env("SCRIPT", script);
+    let mut terminal = Process::spawn(&mut terminal, Stdio::piped());
+    let pid = terminal.wait_for("pid ");
+    let pid = pid.trim().trim_start_matches("pid ").parse().unwrap();
+    terminal.wait_for("up");
+    terminal.feed_line("\x03");
+    terminal.wait_for("heard");
+    // What attach passed on of the first signal is there before the second.
+    kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    let ended = terminal.finish();
+    assert_eq!((ended.status, ended.out.matches("heard").count()), (Some(7), 0), "{}", ended.out);
+}
+
+#[test]
+fn a_command_that_is_cut_off_is_told() {
+    if !may_attach() || !is_there("ip") {
+        return;
+    }
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let script = "ip link del eth0 && echo deleted; read line; exit 3";
+    let bus = place.bus();
+    let args = attach(&bus, "10.0.0.5/24", &["sh", "-c", script]);
+    let mut attached = Process::with_input(&args, Stdio::piped());
+    attached.wait_for("deleted");
+    attached.wait_for_error("the link failed");
+    attached.feed(b"\n".to_vec());
+    let ended = attached.finish();
+    assert_eq!(ended.status, Some(3), "the status is the command's: {}", ended.err);
+    assert!(ended.err.contains("cut off from the bus before it ended"), "{}", ended.err);
+}
+
+#[test]
+fn real_root_is_nobodys_user() {
+    // Root of a namespace that may have none inside it: as root where there are none at all.
+    let script = r#"echo 0 >/proc/sys/user/max_user_namespaces && exec "$@""#;
+    let place = Place::new();
+    let bus = place.bus();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", script, "sh", COMMAND]);
+    command.args(["attach", "--bus", &bus, "--create", "--as-user", "--", "true"]);
+    let Ok(output) = command.output() else {
+        return eprintln!("skipped: unshare is not installed");
+    };
+    let err = String::from_utf8_lossy(&output.stderr);
+    if !err.contains("rumpnet: ") {
+        return eprintln!("skipped: {}", err.trim());
+    }
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("--as-user cannot be had: no user namespaces here"), "{err}");
+}
+
+/// Is a program installed? Says so if it is not.
+fn is_there(program: &str) -> bool {
+    let mut help = Command::new(program);
+    let help = help.arg("--help").stdout(Stdio::null()).stderr(Stdio::null());
+    let is_there = help.status().is_ok();
+    if !is_there {
+        eprintln!("skipped: {program} is not installed");
+    }
+    is_there
 }
 
 /// The processes under one, and when each began, so that a number that is used again is not
@@ -170,8 +284,7 @@ fn whoever_is_killed_nothing_is_left() {
             0 => attached.pid(),
             n => family.0[n - 1].0,
         };
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)
-            .unwrap();
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
         let status = attached.finish().status;
         if victim > 0 {
             assert_eq!(status, Some(137), "victim {victim}");

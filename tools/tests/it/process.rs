@@ -70,8 +70,12 @@ impl Process {
     }
 
     pub(crate) fn with_input(args: &[&str], input: Stdio) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rumpnet"))
-            .args(args)
+        Process::spawn(Command::new(env!("CARGO_BIN_EXE_rumpnet")).args(args), input)
+    }
+
+    /// Another program, or one that runs the command.
+    pub(crate) fn spawn(command: &mut Command, input: Stdio) -> Self {
+        let mut child = command
             .env_remove("RUST_LOG")
             .stdin(input)
             .stdout(Stdio::piped())
