@@ -147,6 +147,21 @@ fn a_signal_that_comes_while_the_namespace_is_made_is_not_lost() {
     }
 }
 
+/// A terminal in which a shell script is attached and has said "up", and attach's process.
+fn in_terminal(place: &Place, script: &str) -> (Process, Pid) {
+    let line = r#"echo pid $$
+        exec "$COMMAND" attach --bus "$BUS" --addr 10.0.0.5/24 -- sh -c "$SCRIPT""#;
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", line, "/dev/null"]);
+    terminal.env("SHELL", "/bin/sh").env("COMMAND", COMMAND);
+    terminal.env("BUS", place.bus()).env("SCRIPT", script);
+    let terminal = Process::spawn(&mut terminal, Stdio::piped());
+    let pid = terminal.wait_for("pid ");
+    let pid = pid.trim().trim_start_matches("pid ").parse().unwrap();
+    terminal.wait_for("up");
+    (terminal, Pid::from_raw(pid))
+}
+
 #[test]
 fn the_command_hears_a_ctrl_c_once() {
     if !may_attach() || !is_there("script") {
@@ -154,24 +169,36 @@ fn the_command_hears_a_ctrl_c_once() {
     }
     let place = Place::new();
     let _alice = place.node("alice", 1);
-    let script = "trap 'echo heard' INT; trap 'exit 7' TERM; sleep 1000 & echo up; \
-                  while :; do wait; done";
-    let line =
-        r#"echo pid $$; exec "$COMMAND" attach --bus "$BUS" --addr 10.0.0.5/24 -- sh -c "$SCRIPT""#;
-    let mut terminal = Command::new("script");
-    terminal.args(["--quiet", "--return", "--command", line, "/dev/null"]);
-    terminal.env("SHELL", "/bin/sh").env("COMMAND", COMMAND);
-    terminal.env("BUS", place.bus()).env("SCRIPT", script);
-    let mut terminal = Process::spawn(&mut terminal, Stdio::piped());
-    let pid = terminal.wait_for("pid ");
-    let pid = pid.trim().trim_start_matches("pid ").parse().unwrap();
-    terminal.wait_for("up");
+    let script = "trap 'echo heard' INT; trap 'exit 7' TERM; sleep 1000 & echo up
+        while :; do wait; done";
+    let (mut terminal, attached) = in_terminal(&place, script);
     terminal.feed_line("\x03");
     terminal.wait_for("heard");
     // What attach passed on of the first signal is there before the second.
-    kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    kill(attached, Signal::SIGTERM).unwrap();
     let ended = terminal.finish();
     assert_eq!((ended.status, ended.out.matches("heard").count()), (Some(7), 0), "{}", ended.out);
+}
+
+#[test]
+fn a_terminal_that_goes_takes_the_command_with_it() {
+    if !may_attach() || !is_there("script") {
+        return;
+    }
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    let heard = place.path("heard");
+    let script = format!(
+        "trap 'echo >{}; exit' HUP; sleep 1000 & echo up
+        while :; do wait; done",
+        heard.display()
+    );
+    // attach leads the terminal's session, so that it is the only one that is told.
+    let (terminal, _) = in_terminal(&place, &script);
+    let family = Family::of(terminal.pid());
+    drop(terminal);
+    family.await_end();
+    assert!(heard.exists(), "the command was not told");
 }
 
 #[test]
