@@ -503,6 +503,12 @@ mod tests {
         let patch = Patch::join(near, far).unwrap();
         let got = cross(end(a), end(b), 20_000);
         assert!(got.into_iter().eq(0..20_000));
+        // The last are counted after they were sent.
+        let began = monotonic_now();
+        while patch.stats()[1].frames < 20_000 {
+            assert!(monotonic_now().since(began) < Duration::from_secs(60), "{patch:?}");
+            std::thread::yield_now();
+        }
         let [_, out] = patch.stats();
         assert_eq!((out.frames, out.bytes, out.dropped), (20_000, 20_000 * 600, 0));
         assert!(out.waits > 0, "four frames of room were never too few");
