@@ -530,7 +530,7 @@ impl<C: StackCore> Engine<C> {
     }
 
     fn flush_locked(&self, port: &Port, queue: &PortQueue, tx: &mut TxSide) -> Flush {
-        let now = self.driver.now();
+        let mut now = self.driver.now();
         let mut newly_blocked = false;
         let mut rounds = 0;
         loop {
@@ -538,6 +538,10 @@ impl<C: StackCore> Engine<C> {
                 rounds += 1;
                 if rounds > FLUSH_ROUNDS {
                     return Flush::Busy;
+                }
+                if rounds > 1 {
+                    // What others queued meanwhile must not be told to be older than it is.
+                    now = self.driver.now();
                 }
                 self.take_queued(port, queue, now, &mut tx.pending);
                 if tx.pending.is_empty() {
