@@ -274,6 +274,9 @@ impl Drop for Running {
     }
 }
 
+/// How long a dropped stack waits for room for its resets, once its time to deliver is over.
+const RESETS_LEAVE_WITHIN: Duration = Duration::from_millis(250);
+
 struct Machine {
     inet: Arc<Inet>,
     driver: Arc<ThreadDriver>,
@@ -285,17 +288,18 @@ struct Machine {
 impl Machine {
     /// Lets closed connections deliver what they hold, at most `linger`; the threads end after.
     fn wind_down(self) {
-        let deadline = self.driver.now() + self.linger;
-        let wait_while = |busy: &dyn Fn() -> bool| {
+        let wait_while = |busy: &dyn Fn() -> bool, longest: Duration| {
             let pause = Signal::new();
+            let deadline = self.driver.now() + longest;
             while busy() && self.driver.now() < deadline {
                 pause.sleep(Some(Duration::from_millis(1)));
             }
         };
-        wait_while(&|| self.inet.undelivered() > 0 || self.is_blocked());
+        wait_while(&|| self.inet.undelivered() > 0 || self.is_blocked(), self.linger);
         self.inet.reset_all();
-        // The resets spare the peers a long wait, if they get out.
-        wait_while(&|| self.is_blocked());
+        // The resets spare the peers a long wait, if they get out: a link that is full just now has
+        // room soon.
+        wait_while(&|| self.is_blocked(), RESETS_LEAVE_WITHIN);
     }
 
     /// Frames wait for room in a link: the last acknowledgement of a connection may be among them.
@@ -303,7 +307,7 @@ impl Machine {
         let engine = self.inet.engine();
         let blocked = |iface: &Arc<Interface>| {
             let queues = engine.readiness(iface.index).len();
-            (0..queues).any(|queue| engine.is_blocked(iface.index, queue))
+            (0..queues).any(|queue| !engine.is_drained(iface.index, queue))
         };
         engine.interfaces().any(blocked)
     }

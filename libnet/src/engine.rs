@@ -345,6 +345,14 @@ impl<C: StackCore> Engine<C> {
         self.port(index).is_some_and(|port| port.queues[queue].blocked.load(Ordering::Acquire))
     }
 
+    /// Has a queue's link all frames that were put out for it? Waits for whoever feeds it.
+    pub fn is_drained(&self, index: IfIndex, queue: usize) -> bool {
+        let Some(port) = self.port(index) else { return true };
+        let queue = &port.queues[queue];
+        let tx = lock(&queue.tx);
+        tx.pending.is_empty() && lock(&queue.out).is_empty()
+    }
+
     /// When [`poll_timeouts`](Self::poll_timeouts) wants to be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
         let next = self.shards.iter().map(|shard| shard.deadline.load(Ordering::SeqCst)).min();

@@ -126,6 +126,8 @@ pub(super) struct Owed {
     pub(super) syn: bool,
     /// RST; the connection is over.
     pub(super) reset: bool,
+    /// One has gone, for a peer that has not taken what is past its window.
+    pub(super) reset_at_edge: bool,
     /// The first unacknowledged segment, whatever the windows say.
     pub(super) head: bool,
     pub(super) window_probe: bool,

@@ -34,13 +34,17 @@ impl Connection {
 
     /// RFC 9293 §3.10.5: `<SEQ=SND.NXT><CTL=RST>`.
     fn build_reset(&mut self, ctx: &mut Ctx) -> Header {
-        self.owed.reset = false;
+        // What was sent past a closed window, as a probe is, the peer may have taken or not: two
+        // resets, of which one fits exactly.
+        let first = !std::mem::replace(&mut self.owed.reset_at_edge, true);
+        let seq = if first { self.ack_seq() } else { self.snd_max };
+        self.owed.reset = first && seq != self.snd_max;
         ctx.counters.resets_out += 1;
         // With ACK, so that a peer in SYN-RECEIVED or one that lags takes it too; exact by
         // RFC 5961 §3, if nothing of ours is still under way.
         let options = Options::default();
         let flags = Flags::RST | Flags::ACK;
-        Header { seq: self.ack_seq(), ack: self.rcv_nxt, flags, wnd: 0, urgent: 0, options }
+        Header { seq, ack: self.rcv_nxt, flags, wnd: 0, urgent: 0, options }
     }
 
     fn build_syn(&mut self, now: Instant, ctx: &mut Ctx) -> Header {
