@@ -295,21 +295,21 @@ impl Machine {
                 pause.sleep(Some(Duration::from_millis(1)));
             }
         };
-        wait_while(&|| self.inet.undelivered() > 0 || self.is_blocked(), self.linger);
+        wait_while(&|| self.inet.undelivered() > 0 || self.has_frames_left(), self.linger);
         self.inet.reset_all();
         // The resets spare the peers a long wait, if they get out: a link that is full just now has
         // room soon.
-        wait_while(&|| self.is_blocked(), RESETS_LEAVE_WITHIN);
+        wait_while(&|| self.has_frames_left(), RESETS_LEAVE_WITHIN);
     }
 
-    /// Frames wait for room in a link: the last acknowledgement of a connection may be among them.
-    fn is_blocked(&self) -> bool {
+    /// Frames have not left by a link yet: the last acknowledgement of a connection may be among them.
+    fn has_frames_left(&self) -> bool {
         let engine = self.inet.engine();
-        let blocked = |iface: &Arc<Interface>| {
+        let left = |iface: &Arc<Interface>| {
             let queues = engine.readiness(iface.index).len();
             (0..queues).any(|queue| !engine.is_drained(iface.index, queue))
         };
-        engine.interfaces().any(blocked)
+        engine.interfaces().any(left)
     }
 }
 

@@ -32,7 +32,7 @@ fn run(options: &Options) -> io::Result<()> {
                     runs.push(run);
                 }
             }
-            let row = Row::new((what, unit), placement, &ours, &linux)?;
+            let row = Row::new((what, unit), placement, &ours, ("std", &linux))?;
             if !options.json {
                 row.print();
             }

@@ -3,18 +3,17 @@
 //!
 //! `cargo bench -p rumpnet-benches --bench tap -- [--runs N] [--seconds S] [--only ROW] [--json]`
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
 use rumpnet_benches::ends::{Report, WRITE_BYTES, ask, serve, touch};
+use rumpnet_benches::pair::{self, Options, Row, Run, wrong};
 use rumpnet_benches::place::{Placement, cpu_seconds, pin};
 use rumpnet_benches::smol::Smol;
-use rumpnet_benches::stats::{Summary, summarize};
 use rumpnet_benches::transport::Transport;
-use serde::Serialize;
 use virtif::{HostSide, Offloads};
 
 /// The tap's two sides, and the veth pair's.
@@ -39,7 +38,7 @@ enum End {
 }
 
 /// One row: a client, a server, and the peers' clients and servers.
-struct Row {
+struct Kind {
     name: &'static str,
     what: &'static str,
     unit: &'static str,
@@ -52,7 +51,7 @@ struct Row {
 const ON: Offloads = Offloads::Auto;
 const OFF: Offloads = Offloads::Off;
 
-const ROWS: &[Row] = &[
+const ROWS: &[Kind] = &[
     row("in", "bulk", (End::Near, End::Ours(ON)), "veth", (End::Near, End::Far)),
     row("out", "bulk", (End::Ours(ON), End::Near), "veth", (End::Near, End::Far)),
     row("in-smoltcp", "bulk", (End::Near, End::Ours(ON)), "smoltcp", (End::Near, End::Smol(ON))),
@@ -69,36 +68,13 @@ const fn row(
     ours: (End, End),
     peer_name: &'static str,
     peer: (End, End),
-) -> Row {
+) -> Kind {
     let (what, unit) = match mode.as_bytes() {
         b"bulk" => ("bulk TCP, 128 KiB writes", "Gbit/s"),
         b"rr" => ("one-byte request/response", "1/s"),
         _ => ("connect, request, close", "1/s"),
     };
-    Row { name, what, unit, mode, ours, peer_name, peer }
-}
-
-#[derive(Clone, Copy)]
-struct Run {
-    rate: f64,
-    per_cpu_second: f64,
-    p50_us: f64,
-}
-
-#[derive(Serialize)]
-struct Result {
-    row: &'static str,
-    what: &'static str,
-    unit: &'static str,
-    placement: Placement,
-    peer: &'static str,
-    ours: Summary,
-    theirs: Summary,
-    ratio: Summary,
-    ours_per_cpu_second: Summary,
-    theirs_per_cpu_second: Summary,
-    ours_p50_us: Summary,
-    theirs_p50_us: Summary,
+    Kind { name, what, unit, mode, ours, peer_name, peer }
 }
 
 fn main() -> io::Result<()> {
@@ -106,120 +82,61 @@ fn main() -> io::Result<()> {
     match args.first().map(String::as_str) {
         Some("role") => role(&args[1..]),
         Some("far") => far(),
-        _ => Options::parse(&args)?.run(),
+        _ => run(&Options::parse(&args)?),
     }
 }
 
-struct Options {
-    runs: usize,
-    seconds: f64,
-    only: Option<String>,
-    json: bool,
+fn run(options: &Options) -> io::Result<()> {
+    let Some(mut wires) = Wires::make()? else { return Ok(()) };
+    let mut results = Vec::new();
+    for row in ROWS.iter().filter(|row| options.wants(row.name)) {
+        for placement in Placement::ALL {
+            let result = measure(options, row, placement, &wires)?;
+            if !options.json {
+                print!("{}: ", row.name);
+                result.print();
+            }
+            results.push(result);
+        }
+    }
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&results)?);
+    }
+    wires.far.stdin = None;
+    wires.far.wait()?;
+    Ok(())
 }
 
-impl Options {
-    fn parse(args: &[String]) -> io::Result<Self> {
-        let mut options = Options { runs: 20, seconds: 0.5, only: None, json: false };
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let mut value = || args.next().ok_or_else(|| wrong(&format!("{arg} needs a value")));
-            match arg.as_str() {
-                "--runs" => options.runs = value()?.parse().map_err(|_| wrong("--runs"))?,
-                "--seconds" => {
-                    options.seconds = value()?.parse().map_err(|_| wrong("--seconds"))?
-                }
-                "--only" => options.only = Some(value()?.clone()),
-                "--json" => options.json = true,
-                _ => return Err(wrong(&format!("unknown option {arg}"))),
-            }
-        }
-        Ok(options)
+fn measure(options: &Options, row: &Kind, placement: Placement, wires: &Wires) -> io::Result<Row> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..options.runs {
+        ours.push(pair(options, row.mode, row.ours, placement, wires)?);
+        theirs.push(pair(options, row.mode, row.peer, placement, wires)?);
     }
+    Row::new((row.what, row.unit), placement, &ours, (row.peer_name, &theirs))
+}
 
-    fn run(&self) -> io::Result<()> {
-        let Some(mut wires) = Wires::make()? else { return Ok(()) };
-        let mut results = Vec::new();
-        for row in ROWS.iter().filter(|row| self.only.as_deref().is_none_or(|o| o == row.name)) {
-            for placement in Placement::ALL {
-                let result = self.measure(row, placement, &wires)?;
-                if !self.json {
-                    print(&result);
-                }
-                results.push(result);
-            }
-        }
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&results)?);
-        }
-        wires.far.stdin = None;
-        wires.far.wait()?;
-        Ok(())
-    }
-
-    fn measure(&self, row: &Row, placement: Placement, wires: &Wires) -> io::Result<Result> {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..self.runs {
-            ours.push(self.pair(row.mode, row.ours, placement, wires)?);
-            theirs.push(self.pair(row.mode, row.peer, placement, wires)?);
-        }
-        let of = |runs: &[Run], f: fn(&Run) -> f64| {
-            summarize(&runs.iter().map(f).collect::<Vec<_>>()).expect("at least one run")
-        };
-        let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(a, b)| a.rate / b.rate).collect();
-        Ok(Result {
-            row: row.name,
-            what: row.what,
-            unit: row.unit,
-            placement,
-            peer: row.peer_name,
-            ours: of(&ours, |run| run.rate),
-            theirs: of(&theirs, |run| run.rate),
-            ratio: summarize(&ratios).expect("at least one run"),
-            ours_per_cpu_second: of(&ours, |run| run.per_cpu_second),
-            theirs_per_cpu_second: of(&theirs, |run| run.per_cpu_second),
-            ours_p50_us: of(&ours, |run| run.p50_us),
-            theirs_p50_us: of(&theirs, |run| run.p50_us),
-        })
-    }
-
-    fn pair(
-        &self,
-        mode: &str,
-        (client, server): (End, End),
-        placement: Placement,
-        wires: &Wires,
-    ) -> io::Result<Run> {
-        let ip = match server {
-            End::Near => HOST,
-            End::Far => FAR,
-            End::Ours(_) | End::Smol(_) => OURS,
-        };
-        let mut server_process =
-            spawn(wires, server, placement.core(1), 0.0, &["server", mode, ip])?;
-        let mut lines =
-            BufReader::new(server_process.stdout.take().expect("standard output is piped")).lines();
-        let addr = lines.next().ok_or_else(|| wrong("the server ended early"))??;
-        let own_ip = match client {
-            End::Near | End::Far => "0.0.0.0",
-            End::Ours(_) | End::Smol(_) => OURS,
-        };
-        let words = ["client", mode, own_ip, &addr];
-        let client = spawn(wires, client, placement.core(0), self.seconds, &words)?;
-        let client = client.wait_with_output()?;
-        let client: Report = serde_json::from_slice(&client.stdout)?;
-        let line = lines.next().ok_or_else(|| wrong("the server ended early"))??;
-        let server: Report = serde_json::from_str(&line)?;
-        server_process.wait()?;
-        let (count, seconds) = match mode {
-            "bulk" => (server.count as f64 * 8.0 / 1e9, server.seconds),
-            _ => (client.count as f64, client.seconds),
-        };
-        Ok(Run {
-            rate: count / seconds,
-            per_cpu_second: count / (client.cpu_seconds + server.cpu_seconds),
-            p50_us: client.p50_us,
-        })
-    }
+fn pair(
+    options: &Options,
+    mode: &str,
+    (client, server): (End, End),
+    placement: Placement,
+    wires: &Wires,
+) -> io::Result<Run> {
+    let ip = match server {
+        End::Near => HOST,
+        End::Far => FAR,
+        End::Ours(_) | End::Smol(_) => OURS,
+    };
+    let own_ip = match client {
+        End::Near | End::Far => "0.0.0.0",
+        End::Ours(_) | End::Smol(_) => OURS,
+    };
+    let server = spawn(wires, server, placement.core(1), 0.0, &["server", mode, ip])?;
+    pair::finish(mode, server, |addr| {
+        let words = ["client", mode, own_ip, addr];
+        spawn(wires, client, placement.core(0), options.seconds, &words)
+    })
 }
 
 /// The veth pair and the process that holds its far end's namespace.
@@ -354,33 +271,4 @@ fn smol(offloads: Offloads, end: &str, rest: &[String], duration: Duration) -> i
     };
     let seconds = start.elapsed().as_secs_f64();
     Ok(Report { count, seconds, cpu_seconds: cpu_seconds() - cpu, ..Report::default() })
-}
-
-fn print(result: &Result) {
-    let Result { row, what, unit, placement, peer, ours, theirs, ratio, .. } = result;
-    println!(
-        "{row}: {what} ({unit}), {}: ours {:.2} [{:.2}-{:.2}]  {peer} {:.2} [{:.2}-{:.2}]  ratio {:.3} (95 %: {:.3}-{:.3}, {} runs)",
-        placement.name(),
-        ours.median,
-        ours.min,
-        ours.max,
-        theirs.median,
-        theirs.min,
-        theirs.max,
-        ratio.median,
-        ratio.low95,
-        ratio.high95,
-        ratio.runs,
-    );
-    println!(
-        "    per CPU-second: ours {:.2}, {peer} {:.2}; p50: ours {:.1} us, {peer} {:.1} us",
-        result.ours_per_cpu_second.median,
-        result.theirs_per_cpu_second.median,
-        result.ours_p50_us.median,
-        result.theirs_p50_us.median,
-    );
-}
-
-fn wrong(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, what.to_owned())
 }

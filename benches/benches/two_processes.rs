@@ -76,7 +76,7 @@ fn measure(
         std::fs::remove_file(&bus)?;
         linux.push(pair::run(mode, "linux", ["127.0.0.1"; 2], placement, options.seconds)?);
     }
-    Row::new(title, placement, &ours, &linux)
+    Row::new(title, placement, &ours, ("linux", &linux))
 }
 
 /// From before the process is made to its first datagram on the bus, in milliseconds.

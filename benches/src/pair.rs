@@ -69,19 +69,20 @@ pub struct Run {
     p50_us: f64,
 }
 
-/// Our runs of one kind beside the kernel's, each pair one after the other.
+/// Our runs of one kind beside a peer's, each pair one after the other.
 #[derive(Debug, Serialize)]
 pub struct Row {
     what: &'static str,
     unit: &'static str,
     placement: Placement,
+    peer: &'static str,
     ours: Summary,
-    linux: Summary,
+    theirs: Summary,
     ratio: Summary,
     ours_per_cpu_second: Summary,
-    linux_per_cpu_second: Summary,
+    theirs_per_cpu_second: Summary,
     ours_p50_us: Summary,
-    linux_p50_us: Summary,
+    theirs_p50_us: Summary,
 }
 
 impl Row {
@@ -93,51 +94,55 @@ impl Row {
         (what, unit): (&'static str, &'static str),
         placement: Placement,
         ours: &[Run],
-        linux: &[Run],
+        (peer, theirs): (&'static str, &[Run]),
     ) -> io::Result<Self> {
         let of = |runs: &[Run], f: fn(&Run) -> f64| {
             summarize(&runs.iter().map(f).collect::<Vec<_>>())
                 .ok_or_else(|| wrong("--runs must not be 0"))
         };
-        let ratios: Vec<f64> = ours.iter().zip(linux).map(|(a, b)| a.rate / b.rate).collect();
+        let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a.rate / b.rate).collect();
         Ok(Row {
             what,
             unit,
             placement,
+            peer,
             ours: of(ours, |r| r.rate)?,
-            linux: of(linux, |r| r.rate)?,
+            theirs: of(theirs, |r| r.rate)?,
             ratio: summarize(&ratios).ok_or_else(|| wrong("--runs must not be 0"))?,
             ours_per_cpu_second: of(ours, |r| r.per_cpu_second)?,
-            linux_per_cpu_second: of(linux, |r| r.per_cpu_second)?,
+            theirs_per_cpu_second: of(theirs, |r| r.per_cpu_second)?,
             ours_p50_us: of(ours, |r| r.p50_us)?,
-            linux_p50_us: of(linux, |r| r.p50_us)?,
+            theirs_p50_us: of(theirs, |r| r.p50_us)?,
         })
     }
 
     /// Prints it, with its unit.
     pub fn print(&self) {
         println!(
-            "{} ({}), {}: ours {:.2} [{:.2}-{:.2}]  linux {:.2} [{:.2}-{:.2}]  ratio {:.3} (95 %: {:.3}-{:.3}, {} runs)",
+            "{} ({}), {}: ours {:.2} [{:.2}-{:.2}]  {} {:.2} [{:.2}-{:.2}]  ratio {:.3} (95 %: {:.3}-{:.3}, {} runs)",
             self.what,
             self.unit,
             self.placement.name(),
             self.ours.median,
             self.ours.min,
             self.ours.max,
-            self.linux.median,
-            self.linux.min,
-            self.linux.max,
+            self.peer,
+            self.theirs.median,
+            self.theirs.min,
+            self.theirs.max,
             self.ratio.median,
             self.ratio.low95,
             self.ratio.high95,
             self.ratio.runs,
         );
         println!(
-            "    per CPU-second: ours {:.2}, linux {:.2}; p50: ours {:.1} us, linux {:.1} us",
+            "    per CPU-second: ours {:.2}, {} {:.2}; p50: ours {:.1} us, {} {:.1} us",
             self.ours_per_cpu_second.median,
-            self.linux_per_cpu_second.median,
+            self.peer,
+            self.theirs_per_cpu_second.median,
             self.ours_p50_us.median,
-            self.linux_p50_us.median,
+            self.peer,
+            self.theirs_p50_us.median,
         );
     }
 }
@@ -154,10 +159,25 @@ pub fn run(
     placement: Placement,
     seconds: f64,
 ) -> io::Result<Run> {
-    let mut server = spawn(&["server", mode, transport, server_ip], placement.core(1), 0.0)?;
+    let server = spawn(&["server", mode, transport, server_ip], placement.core(1), 0.0)?;
+    finish(mode, server, |addr| {
+        spawn(&["client", mode, transport, client_ip, addr], placement.core(0), seconds)
+    })
+}
+
+/// Waits for a server that was started, starts its client with the server's address, and reads
+/// the reports of both.
+///
+/// # Errors
+/// A process could not be started, or ended early.
+pub fn finish(
+    mode: &str,
+    mut server: Child,
+    client: impl FnOnce(&str) -> io::Result<Child>,
+) -> io::Result<Run> {
     let mut lines = BufReader::new(server.stdout.take().expect("piped")).lines();
     let addr = lines.next().ok_or_else(|| wrong("the server ended early"))??;
-    let client = spawn(&["client", mode, transport, client_ip, &addr], placement.core(0), seconds)?;
+    let client = client(&addr)?;
     let client = client.wait_with_output()?;
     let client: Report = serde_json::from_slice(&client.stdout)?;
     let line = lines.next().ok_or_else(|| wrong("the server ended early"))??;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
 
 use crate::capture::{CaptureTaps, Direction};
@@ -14,6 +14,7 @@ use crate::iface::{IfIndex, Interface};
 use crate::link::{LinkControl, LinkQueue, LinkStats, Readiness, RxFilter};
 use crate::packet::Packet;
 use crate::stats::{DropCounters, DropReason, IfaceCounters};
+use crate::sync::lock;
 use crate::time::Instant;
 
 /// One shard of a stack, pure: no I/O, no clock, no lock of its own shard.
@@ -696,9 +697,4 @@ impl PortQueue {
             pump_requests: AtomicUsize::new(0),
         }
     }
-}
-
-/// A panic while a lock is held is a bug that tests find; until then the others go on.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -20,6 +20,7 @@ pub mod pool;
 pub mod route;
 pub mod socket;
 pub mod stats;
+mod sync;
 pub mod time;
 pub mod wake;
 pub mod wheel;

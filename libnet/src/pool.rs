@@ -5,11 +5,12 @@
 //! cost of the copy.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
 use crate::link::MAX_FRAME_BYTES;
+use crate::sync::lock;
 
 /// What a link may have in front of a frame in its buffer, bytes: virtio-net's header takes 12.
 const LINK_HEADER_BYTES: usize = 16;
@@ -137,10 +138,6 @@ fn share(bytes: Vec<u8>, shelf: &Arc<Shelf>) -> Bytes {
         None => Bytes::from(bytes),
         Some(_) => Bytes::from_owner(Lent { bytes, shelf: Arc::clone(shelf) }),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn class_of(len: usize) -> Option<usize> {

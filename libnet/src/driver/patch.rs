@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::gso;
 use crate::impair::{Delivery, Impair, ImpairStats, Impairments};
 use crate::link::{Link, LinkControl, LinkInfo, LinkRx, LinkTx, RxFilter};
 use crate::packet::Packet;
+use crate::sync::lock;
 use crate::time::Instant;
 
 /// Frames taken from a link at a time.
@@ -429,10 +430,6 @@ impl Side {
         }
         false
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
