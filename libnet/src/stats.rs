@@ -63,6 +63,12 @@ drop_reasons! {
     IpSourceRoute = "ip_source_route",
     /// IP options that break their own lengths.
     IpBadOptions = "ip_bad_options",
+    /// More or longer IPv6 extension headers than are taken, or a fragment within a fragment.
+    IpExtensionLimit = "ip_extension_limit",
+    /// An IPv6 packet that says that nothing follows its headers.
+    IpNoNextHeader = "ip_no_next_header",
+    /// A message of neighbour discovery that breaks RFC 4861 §6.1 or §7.1.
+    NdMalformed = "nd_malformed",
     /// A transport protocol that nobody here speaks.
     IpUnknownProtocol = "ip_unknown_protocol",
     /// No route to the destination.

@@ -1,12 +1,15 @@
 //! Which addresses are ours, on which interfaces: a snapshot that shards read without a lock.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use libnet::ethernet::MacAddr;
 use libnet::iface::{IfIndex, Interface, IpCidr};
 use libnet::link::Medium;
 use libnet::socket::Family;
+
+use crate::family::has_zone;
+use crate::output::multicast_mac;
 
 /// The interfaces and addresses of a stack at one moment. Made anew at every change.
 #[derive(Default)]
@@ -93,8 +96,17 @@ impl View {
 
     /// Is it ours, on whichever interface?
     pub(crate) fn is_local(&self, addr: IpAddr) -> bool {
-        // RFC 1122 §3.2.1.3(g): all of 127/8 is the host itself.
+        // RFC 1122 §3.2.1.3(g): all of 127/8 is the host itself; RFC 4291 §2.5.3: so is ::1.
         addr.is_loopback() || self.locals.binary_search_by_key(&addr, |&(addr, _)| addr).is_ok()
+    }
+
+    /// May a socket that keeps to `zone` be bound to it: the wildcard address, or one of ours?
+    pub(crate) fn may_bind(&self, addr: IpAddr, zone: Option<IfIndex>) -> bool {
+        if has_zone(addr) {
+            let on = zone.and_then(|zone| self.iface(zone));
+            return on.is_some_and(|on| on.addrs.iter().any(|cidr| cidr.addr() == addr));
+        }
+        addr.is_unspecified() || self.is_local(addr)
     }
 
     /// The interface that has an address of ours.
@@ -125,8 +137,7 @@ impl View {
             return Some(Cast::Unicast);
         }
         if dst.is_multicast() {
-            // RFC 1112 §7.2: every host is of the all-hosts group; others are not joined yet.
-            return (dst == ALL_HOSTS || iface.loopback).then_some(Cast::Multicast);
+            return self.is_member(iface, dst.into()).then_some(Cast::Multicast);
         }
         // RFC 1122 §3.3.6: limited and directed broadcasts of the interface; what we loop back
         // to ourselves counts for all.
@@ -137,11 +148,85 @@ impl View {
         (dst.is_broadcast() || directed).then_some(Cast::Broadcast)
     }
 
+    /// The same for IPv6. A link-local address is of its link alone (RFC 4007 §4).
+    pub(crate) fn cast_of6(&self, iface: &IfaceView, dst: Ipv6Addr) -> Option<Cast> {
+        if dst.is_multicast() {
+            return self.is_member(iface, dst.into()).then_some(Cast::Multicast);
+        }
+        if dst.is_loopback() {
+            // RFC 4291 §2.5.3: never to be received on an interface by which others reach us.
+            return iface.loopback.then_some(Cast::Unicast);
+        }
+        let ours = if dst.is_unicast_link_local() && !iface.loopback {
+            iface.addrs.iter().any(|cidr| cidr.addr() == IpAddr::V6(dst))
+        } else {
+            self.locals.binary_search_by_key(&IpAddr::V6(dst), |&(addr, _)| addr).is_ok()
+        };
+        ours.then_some(Cast::Unicast)
+    }
+
+    /// Are we of this group on this interface? What we loop back to ourselves counts for all.
+    pub(crate) fn is_member(&self, iface: &IfaceView, group: IpAddr) -> bool {
+        let group = match group {
+            // RFC 1112 §7.2: every host is of the all-hosts group; others are not joined yet.
+            IpAddr::V4(group) => return group == ALL_HOSTS || iface.loopback,
+            IpAddr::V6(group) => group,
+        };
+        match group.octets()[1] & 0x0f {
+            // RFC 4291 §2.7: never sent, and dropped if it comes.
+            0 => false,
+            // RFC 4291 §2.7: what is of one interface stays there.
+            1 => iface.loopback,
+            // RFC 4291 §2.8: all nodes, and the solicited-node group of every address.
+            _ => {
+                iface.loopback
+                    || group == ALL_NODES
+                    || iface.addrs.iter().any(|cidr| match cidr.addr() {
+                        IpAddr::V6(addr) => group == solicited_node(addr),
+                        IpAddr::V4(_) => false,
+                    })
+            }
+        }
+    }
+
+    /// The stations' groups that an interface is to hear.
+    pub(crate) fn station_groups(&self, iface: &IfaceView) -> Vec<MacAddr> {
+        let mut groups: Vec<MacAddr> = iface
+            .addrs
+            .iter()
+            .filter_map(|cidr| match cidr.addr() {
+                IpAddr::V6(addr) => Some(multicast_mac(solicited_node(addr))),
+                IpAddr::V4(_) => None,
+            })
+            .collect();
+        if !groups.is_empty() {
+            groups.push(multicast_mac(ALL_NODES));
+        }
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
     /// The address to send from on an interface towards a neighbour (RFC 1122 §3.3.4.3).
     pub(crate) fn source_for(&self, iface: &IfaceView, next_hop: IpAddr) -> Option<IpAddr> {
         let same = iface.addrs.iter().find(|cidr| cidr.contains(next_hop));
         let family = Family::of(&next_hop);
         let any = || iface.addrs.iter().find(|cidr| Family::of(&cidr.addr()) == family);
+        same.or_else(any).map(IpCidr::addr)
+    }
+
+    /// The IPv6 address to send from on an interface: of the destination's scope, of its network
+    /// if one is.
+    pub(crate) fn source_for6(&self, iface: &IfaceView, dst: IpAddr) -> Option<IpAddr> {
+        let IpAddr::V6(to) = dst else { return None };
+        let link = to.is_unicast_link_local() || (to.is_multicast() && to.octets()[1] & 0xf == 2);
+        let fits = |cidr: &&IpCidr| match cidr.addr() {
+            IpAddr::V6(addr) => addr.is_unicast_link_local() == link,
+            IpAddr::V4(_) => false,
+        };
+        let of_scope = || iface.addrs.iter().filter(fits);
+        let same = of_scope().find(|cidr| cidr.contains(dst)).or_else(|| of_scope().next());
+        let any = || iface.addrs.iter().find(|cidr| cidr.addr().is_ipv6());
         same.or_else(any).map(IpCidr::addr)
     }
 
@@ -154,3 +239,11 @@ impl View {
 }
 
 const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+
+/// The group that whoever looks for an address asks. Source: RFC 4291 §2.7.1.
+pub(crate) const fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(SOLICITED_NODE | addr.to_bits() & 0x00ff_ffff)
+}
+
+const SOLICITED_NODE: u128 = 0xff02_0000_0000_0000_0000_0001_ff00_0000;
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);

@@ -23,8 +23,10 @@ pub struct InetConfig {
     pub reply_queue_packets: usize,
     /// Address resolution.
     pub arp: ArpConfig,
-    /// IPv4.
+    /// IPv4, and what IPv6 shares with it: memory for fragments, path MTUs.
     pub ip: IpConfig,
+    /// IPv6.
+    pub ipv6: Ipv6Config,
     /// ICMP.
     pub icmp: IcmpConfig,
     /// UDP, raw and ping sockets.
@@ -43,6 +45,7 @@ impl Default for InetConfig {
             reply_queue_packets: 256,
             arp: ArpConfig::default(),
             ip: IpConfig::default(),
+            ipv6: Ipv6Config::default(),
             icmp: IcmpConfig::default(),
             datagram: DatagramConfig::default(),
             tcp: TcpConfig::default(),
@@ -129,6 +132,31 @@ impl Default for IpConfig {
             max_path_mtus: 4096,
             path_mtu_age: Duration::from_secs(600),
             min_path_mtu: 552,
+        }
+    }
+}
+
+/// IPv6.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Ipv6Config {
+    /// Hop limit of packets whose socket has set none, 1..=255.
+    pub hop_limit: u8,
+    /// How long fragments wait for the rest (RFC 8200 §4.5: 60 s).
+    pub reassembly_timeout: Duration,
+    /// Extension headers of one packet at most; longer chains are dropped (RFC 8504 §5.3).
+    pub extension_headers: usize,
+    /// Bytes of extension headers in one packet at most.
+    pub extension_bytes: usize,
+}
+
+impl Default for Ipv6Config {
+    fn default() -> Self {
+        Ipv6Config {
+            hop_limit: 64,
+            reassembly_timeout: Duration::from_secs(60),
+            extension_headers: 8,
+            extension_bytes: 2_048,
         }
     }
 }

@@ -12,7 +12,7 @@ use libnet::socket::{
 };
 use libnet::wake::{Ready, Registration};
 
-use crate::datagram::{DatagramSocket, Kind};
+use crate::datagram::{DatagramSocket, Kind, echo_protocol};
 use crate::inet::Inet;
 use crate::sockets::Socket;
 
@@ -20,7 +20,8 @@ impl Inet {
     fn datagram_socket(&self, kind: Kind, family: Family) -> io::Result<SocketId> {
         let wide = self.wide();
         let config = &wide.config;
-        let socket = Arc::new(DatagramSocket::new(kind, family, config.ip.ttl, &config.datagram));
+        let hops = if family == Family::Inet6 { config.ipv6.hop_limit } else { config.ip.ttl };
+        let socket = Arc::new(DatagramSocket::new(kind, family, hops, &config.datagram));
         let id = wide.sockets.add(Socket::Datagram(Arc::clone(&socket)))?;
         socket.set_id(id);
         if matches!(kind, Kind::Raw(_)) {
@@ -36,7 +37,7 @@ impl Inet {
 
 impl Domain for Inet {
     fn families(&self) -> &[Family] {
-        &[Family::Inet]
+        &[Family::Inet, Family::Inet6]
     }
 
     fn socket(&self, family: Family, ty: SockType, protocol: Protocol) -> io::Result<SocketId> {
@@ -48,7 +49,7 @@ impl Domain for Inet {
                 return self.stream_socket(family);
             }
             (SockType::Datagram, Protocol::DEFAULT | Protocol::UDP) => Kind::Udp,
-            (SockType::Datagram, Protocol::ICMP) => Kind::Ping,
+            (SockType::Datagram, protocol) if protocol == echo_protocol(family) => Kind::Ping,
             (SockType::Raw, protocol) if protocol != Protocol::DEFAULT => Kind::Raw(protocol),
             _ => return Err(errno::protocol_not_supported()),
         };
@@ -138,7 +139,7 @@ impl Domain for Inet {
 
     fn local_addr(&self, id: SocketId) -> io::Result<SocketAddr> {
         match self.socket_of(id)? {
-            Socket::Datagram(socket) => Ok(socket.state().local),
+            Socket::Datagram(socket) => Ok(socket.local_addr()),
             Socket::Stream(socket) => Ok(self.stream_local(&socket)),
         }
     }

@@ -18,6 +18,7 @@ pub(crate) enum SocketError {
     HostDown,
     NoNet,
     Protocol,
+    Access,
 }
 
 /// Does an error end what a connected socket does, or does it only say that something is amiss?
@@ -42,6 +43,7 @@ impl SocketError {
             SocketError::HostDown => errno::host_down(),
             SocketError::NoNet => errno::not_on_network(),
             SocketError::Protocol => errno::protocol_error(),
+            SocketError::Access => errno::access(),
         }
     }
 

@@ -10,7 +10,7 @@ use libnet::engine::Engine;
 use libnet::errno;
 use libnet::ethernet::MacAddr;
 use libnet::iface::{IfIndex, IfaceConfig, Interface, InterfaceSpec, IpCidr};
-use libnet::link::Medium;
+use libnet::link::{Medium, RxFilter};
 use libnet::loopback::Loopback;
 use libnet::route::{Route, RouteKind, RouteSelector};
 use libnet::socket::{Family, Protocol, SockType, SocketId};
@@ -76,6 +76,8 @@ pub enum AdminState {
 
 /// RFC 791 §3.1: every link takes packets of 68 bytes.
 const MIN_MTU: u32 = 68;
+/// RFC 8200 §5: and IPv6 only over those that take 1280.
+const MIN_MTU6: u32 = crate::ipv6::header::MIN_MTU;
 
 impl Inet {
     /// A stack with `lo0` alone, of `shards` shards (at least one).
@@ -98,7 +100,8 @@ impl Inet {
         let drops = Arc::clone(&wide.drops);
         let engine = Arc::new(Engine::new(cores, steer, drops, driver, engine_config));
         let inet = Inet { engine, wide, control: Mutex::new(IfIndex::LOOPBACK.0) };
-        inet.add_interface(InterfaceSpec::new(Loopback::default()).addr("127.0.0.1/8"))?;
+        let lo = InterfaceSpec::new(Loopback::default()).addr("127.0.0.1/8").addr("::1/128");
+        inet.add_interface(lo)?;
         Ok(inet)
     }
 
@@ -189,7 +192,7 @@ impl Inet {
             self.wide.with_claims(|claims| claims.remove(index, addr));
         }
         self.wide.rebuild_view(self.engine.interfaces());
-        Ok(())
+        self.hear_groups(index)
     }
 
     /// Takes an interface up or down. While it is down nothing leaves by it, no route leads there,
@@ -204,11 +207,13 @@ impl Inet {
     /// Changes the largest IP packet of an interface, in bytes.
     ///
     /// # Errors
-    /// `ENODEV` for an unknown interface, `EINVAL` below 68 bytes (RFC 791 §3.1) or above what the
-    /// link carries.
+    /// `ENODEV` for an unknown interface, `EINVAL` below 68 bytes (RFC 791 §3.1), below 1280 with an
+    /// IPv6 address (RFC 8200 §5), or above what the link carries.
     pub fn set_mtu(&self, index: IfIndex, mtu: u32) -> io::Result<()> {
         let iface = self.engine.interface(index).ok_or_else(errno::no_device)?;
-        if !(MIN_MTU..=iface.link.mtu).contains(&mtu) {
+        let six = iface.config().addrs.iter().any(|cidr| cidr.addr().is_ipv6());
+        let least = if six { MIN_MTU6 } else { MIN_MTU };
+        if !(least..=iface.link.mtu).contains(&mtu) {
             return Err(errno::invalid());
         }
         self.reconfigure(index, |config| config.mtu = mtu)
@@ -311,6 +316,11 @@ impl Inet {
 
     fn give_address(&self, iface: &Arc<Interface>, cidr: IpCidr) -> io::Result<()> {
         check_address(cidr)?;
+        if cidr.addr().is_ipv6() && iface.config().mtu < MIN_MTU6 {
+            let text =
+                format!("{} has an mtu below {MIN_MTU6} bytes, which IPv6 needs", iface.name);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         if iface.config().addrs.iter().any(|other| other.addr() == cidr.addr()) {
             return Err(errno::exists());
         }
@@ -322,12 +332,24 @@ impl Inet {
             }
         });
         self.wide.rebuild_view(self.engine.interfaces());
+        self.hear_groups(iface.index)?;
         if let (IpAddr::V4(addr), Medium::Ethernet) = (cidr.addr(), iface.link.medium) {
             let now = self.engine.driver().now();
             self.wide.with_claims(|claims| claims.add(now, iface.index, addr));
             self.engine.with_shard(COMMON as usize, |shard, now| shard.expire_claims(now));
         }
         Ok(())
+    }
+
+    /// Has an interface's link deliver the frames to the groups that we are of.
+    fn hear_groups(&self, index: IfIndex) -> io::Result<()> {
+        let view = self.wide.view();
+        let Some(on) = view.iface(index).filter(|on| on.medium == Medium::Ethernet) else {
+            return Ok(());
+        };
+        let mut filter = RxFilter::default();
+        filter.groups = view.station_groups(on);
+        self.engine.set_filter(index, &filter)
     }
 
     fn entry_of(&self, iface: &Interface) -> InterfaceEntry {
@@ -359,10 +381,11 @@ impl Inet {
         match socket {
             Socket::Stream(socket) => self.stream_entry(socket),
             Socket::Datagram(socket) => {
+                let (local, remote) = (socket.local_addr(), socket.peer_addr().ok());
                 let state = socket.state();
                 let (ty, protocol) = match socket.kind {
                     Kind::Udp => (SockType::Datagram, Protocol::UDP),
-                    Kind::Ping => (SockType::Datagram, Protocol::ICMP),
+                    Kind::Ping => (SockType::Datagram, socket.echo_protocol()),
                     Kind::Raw(protocol) => (SockType::Raw, protocol),
                 };
                 Some(SocketEntry {
@@ -370,8 +393,8 @@ impl Inet {
                     ty,
                     protocol,
                     state: "",
-                    local: state.local,
-                    remote: state.remote,
+                    local,
+                    remote,
                     receive_bytes: state.queued().0,
                     send_bytes: 0,
                     overflows: state.overflows,
@@ -403,16 +426,20 @@ fn check_mtu(spec: &InterfaceSpec, link_mtu: u32) -> io::Result<u32> {
     Ok(mtu)
 }
 
-/// RFC 1122 §3.2.1.3: addresses that no host has.
+/// RFC 1122 §3.2.1.3, RFC 4291 §2.5: addresses that no host has.
 fn check_address(cidr: IpCidr) -> io::Result<()> {
     let addr = cidr.addr();
-    let wrong = addr.is_unspecified() || addr.is_multicast() || {
-        let IpAddr::V4(v4) = addr else { return Err(errno::family_not_supported()) };
-        // The network's own number and its broadcast address are not a host's either.
-        let of_network = cidr.prefix_bits() < 31
-            && (cidr.network().addr() == addr || cidr.broadcast() == Some(v4));
-        v4.is_broadcast() || of_network
-    };
+    let wrong = addr.is_unspecified()
+        || addr.is_multicast()
+        || match addr {
+            // The network's own number and its broadcast address are not a host's either.
+            IpAddr::V4(v4) => {
+                let of_network = cidr.prefix_bits() < 31
+                    && (cidr.network().addr() == addr || cidr.broadcast() == Some(v4));
+                v4.is_broadcast() || of_network
+            }
+            IpAddr::V6(v6) => v6.to_ipv4_mapped().is_some(),
+        };
     if wrong { Err(errno::invalid()) } else { Ok(()) }
 }
 

@@ -1,4 +1,4 @@
-//! TCP/IP without I/O: ARP, IPv4, ICMP, UDP, raw sockets and TCP over libnet's engine.
+//! TCP/IP without I/O: ARP, IPv4, ICMP, IPv6, ICMPv6, UDP, raw sockets and TCP over libnet's engine.
 //!
 //! [`Inet`] is a whole stack's protocols as one value; a driver of libnet gives it time and links.
 #![forbid(unsafe_code)]
@@ -13,10 +13,16 @@ mod arp;
 mod datagram;
 mod domain;
 mod error;
+mod family;
 mod hash;
 mod icmp;
+mod icmp6;
 mod inet;
+mod ip;
 mod ipv4;
+mod ipv6;
+mod mld;
+mod nd;
 mod neighbour;
 mod output;
 mod path;

@@ -1,7 +1,7 @@
 //! The way out: from an IP packet and its path to frames in an interface's queue.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use libnet::ethernet::{EtherType, EthernetHeader, MacAddr};
@@ -15,6 +15,7 @@ use crate::arp::packet::ArpPacket;
 use crate::counters::bump;
 use crate::datagram::DatagramSocket;
 use crate::ipv4::fragment::fragment;
+use crate::ipv6::fragment::fragment as fragment6;
 use crate::neighbour::{Action, NextHop};
 use crate::path::{Path, Reach};
 use crate::shard::Shard;
@@ -80,12 +81,21 @@ impl Shard {
             bump(&self.wide.counters.ip_out);
             return self.link_output(now, path, packet, account);
         }
-        let forbidden = packet.pull(20).is_none_or(|header| header[6] & 0x40 != 0);
+        // IPv4 alone has a bit that forbids it; whoever sends IPv6 is asked before.
+        let forbidden =
+            path.dst.is_ipv4() && packet.pull(20).is_none_or(|header| header[6] & 0x40 != 0);
         if forbidden || !packet.complete_checksum() {
             return self.drop_packet(DropReason::TooBig);
         }
         let mut pieces = Vec::new();
-        fragment(&packet, path.mtu, |piece| pieces.push(piece));
+        match path.dst {
+            IpAddr::V4(_) => fragment(&packet, path.mtu, |piece| pieces.push(piece)),
+            IpAddr::V6(_) => {
+                // RFC 7739 §5: not to be foreseen.
+                let ident = self.wide.random_u64() as u32;
+                fragment6(&packet, path.mtu, ident, |piece| pieces.push(piece));
+            }
+        }
         for piece in pieces {
             bump(&self.wide.counters.ip_out);
             bump(&self.wide.counters.fragments_out);
@@ -110,11 +120,13 @@ impl Shard {
                 Action::Ask { iface, addr: IpAddr::V4(addr), to } => {
                     self.arp_request(iface, addr, to);
                 }
-                Action::Ask { .. } => {}
+                Action::Ask { iface, addr: IpAddr::V6(addr), to } => {
+                    self.nd_solicit(iface, addr, to);
+                }
                 Action::Send { iface, to, packet } => {
                     self.ethernet_output(iface, to, packet, account);
                 }
-                Action::Unreachable { packet } => self.report_host_unreachable(now, packet),
+                Action::Unreachable { packet } => self.report_unreachable(now, packet),
             }
         }
     }
@@ -148,6 +160,9 @@ impl Shard {
                 let to = MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d]);
                 self.ethernet_output(iface, to, packet, account);
             }
+            (Reach::Multicast, IpAddr::V6(group)) => {
+                self.ethernet_output(iface, multicast_mac(group), packet, account);
+            }
             _ => self.neighbour_output(now, path, packet, account),
         }
     }
@@ -179,7 +194,8 @@ impl Shard {
         self.act(now, actions, account);
     }
 
-    fn ethernet_output(
+    /// Puts a packet that begins with its IP header into a frame to a station or a group.
+    pub(crate) fn ethernet_output(
         &mut self,
         iface: IfIndex,
         dst: MacAddr,
@@ -206,4 +222,10 @@ impl Shard {
         }
         &mut self.outs[slot]
     }
+}
+
+/// The address of the stations of an IPv6 group. Source: RFC 2464 §7.
+pub(crate) const fn multicast_mac(group: Ipv6Addr) -> MacAddr {
+    let [.., a, b, c, d] = group.octets();
+    MacAddr([0x33, 0x33, a, b, c, d])
 }

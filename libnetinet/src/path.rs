@@ -12,6 +12,8 @@ use libnet::socket::Family;
 use libnet::time::Instant;
 
 use crate::address::{IfaceView, View};
+use crate::family::has_zone;
+use crate::ipv6::flow_label::LabelSeed;
 use crate::neighbour::Neighbour;
 use crate::wide::Wide;
 
@@ -38,6 +40,8 @@ pub(crate) struct Path {
     /// The largest IP packet, in bytes.
     pub(crate) mtu: u32,
     pub(crate) reach: Reach,
+    /// What IPv6 flow labels on it are made of.
+    pub(crate) label_seed: LabelSeed,
     /// The next hop, once something was sent to it.
     pub(crate) neighbour: Option<Arc<Neighbour>>,
     generation: u64,
@@ -117,6 +121,10 @@ impl Path {
             iface: Arc::clone(&iface.iface),
             mtu: learned.map_or(mtu, |(learned, _)| learned.min(mtu)),
             reach: hop.reach,
+            label_seed: match (src, wanted.dst) {
+                (IpAddr::V6(src), IpAddr::V6(dst)) => wide.flow_labels.seed(src, dst),
+                _ => LabelSeed::NONE,
+            },
             neighbour: None,
             generation,
             iface_generation: iface.generation,
@@ -134,14 +142,20 @@ impl Path {
 
 struct Hop {
     iface: IfIndex,
+    dst: IpAddr,
     next_hop: IpAddr,
     src: Option<IpAddr>,
     mtu: Option<u32>,
     reach: Reach,
 }
 
-fn first_hop(wide: &Wide, view: &View, wanted: Wanted) -> Result<Hop, NoPath> {
+fn first_hop(wide: &Wide, view: &View, mut wanted: Wanted) -> Result<Hop, NoPath> {
     let dst = wanted.dst;
+    if has_zone(dst) {
+        // RFC 4007 §6: a link-local address is reached by the link of the one it is sent from.
+        let link = || wanted.src.filter(|src| has_zone(*src)).and_then(|src| view.iface_of(src));
+        wanted.iface = wanted.iface.or_else(link);
+    }
     if let IpAddr::V4(v4) = dst
         && v4.octets()[0] == 0
     {
@@ -149,9 +163,13 @@ fn first_hop(wide: &Wide, view: &View, wanted: Wanted) -> Result<Hop, NoPath> {
     }
     let group = dst.is_multicast() || dst == IpAddr::V4(Ipv4Addr::BROADCAST);
     let chosen = wanted.iface.or_else(|| wanted.src.and_then(|src| view.iface_of(src)));
+    let chosen = match dst {
+        IpAddr::V6(_) if group => chosen.or_else(|| first_link(view)),
+        _ => chosen,
+    };
     if group && let Some(iface) = chosen.filter(|&iface| iface != IfIndex::LOOPBACK) {
         let reach = if dst.is_multicast() { Reach::Multicast } else { Reach::Broadcast };
-        return Ok(Hop { iface, next_hop: dst, src: None, mtu: None, reach });
+        return Ok(Hop { iface, dst, next_hop: dst, src: None, mtu: None, reach });
     }
     let route = best_route(wide, view, wanted).ok_or(NoPath::NetUnreachable)?;
     let reach = match route.kind {
@@ -172,7 +190,14 @@ fn first_hop(wide: &Wide, view: &View, wanted: Wanted) -> Result<Hop, NoPath> {
         _ => route.preferred_source,
     };
     let iface = if reach == Reach::Local { IfIndex::LOOPBACK } else { route.iface };
-    Ok(Hop { iface, next_hop, src, mtu: route.mtu, reach })
+    Ok(Hop { iface, dst, next_hop, src, mtu: route.mtu, reach })
+}
+
+/// As on Linux, a group of IPv6 is reached by the first interface that has such an address.
+fn first_link(view: &View) -> Option<IfIndex> {
+    let has_six = |iface: &&IfaceView| iface.addrs.iter().any(|cidr| cidr.addr().is_ipv6());
+    let mut links = view.ifaces().filter(|iface| iface.usable && !iface.loopback);
+    links.find(has_six).map(|iface| iface.iface.index)
 }
 
 /// The best route whose gateway is not known to be dead; the best at all if none is alive.
@@ -212,7 +237,11 @@ const fn is_forwarding(kind: RouteKind) -> bool {
 
 fn source(view: &View, iface: &IfaceView, hop: &Hop) -> Result<IpAddr, NoPath> {
     let family = Family::of(&hop.next_hop);
-    let found = view.source_for(iface, hop.next_hop).or_else(|| view.any_source(family));
+    let found = match hop.next_hop {
+        IpAddr::V4(_) => view.source_for(iface, hop.next_hop),
+        IpAddr::V6(_) => view.source_for6(iface, hop.dst),
+    };
+    let found = found.or_else(|| view.any_source(family));
     match found {
         Some(src) if !src.is_loopback() || iface.loopback => Ok(src),
         // RFC 1122 §3.2.1.3(a): who has no address yet may ask all for one.

@@ -14,7 +14,7 @@ use libnet::stats::DropReason;
 use libnet::time::Instant;
 
 use crate::address::{IfaceView, View};
-use crate::ipv4::input::Cause;
+use crate::ip::input::Cause;
 use crate::neighbour::KnownNeighbours;
 use crate::output::OutQueue;
 use crate::stream::below::Paths;
@@ -99,7 +99,7 @@ impl Shard {
         let cause = Cause { now, view, on };
         match on.medium {
             Medium::Ethernet => self.ethernet_input(&cause, packet),
-            _ => self.ip_input(&cause, packet, LinkCast::Unicast),
+            _ => self.ip_input(&cause, packet),
         }
     }
 
@@ -117,7 +117,9 @@ impl Shard {
         }
         packet.advance(EthernetHeader::LEN);
         match header.ethertype {
-            EtherType::IPV4 => self.ip_input(cause, packet, cast),
+            // The version that the header tells must agree: the parsers see to that.
+            EtherType::IPV4 => self.ipv4_input(cause, packet, cast),
+            EtherType::IPV6 => self.ipv6_input(cause, packet, cast),
             EtherType::ARP => self.arp_input(cause, packet),
             // RFC 1122 §2.3.1: what is not understood is dropped without a word.
             EtherType::VLAN => self.drop_packet(DropReason::VlanTagged),
@@ -125,9 +127,10 @@ impl Shard {
         }
     }
 
-    fn ip_input(&mut self, cause: &Cause<'_>, mut packet: Packet, cast: LinkCast) {
+    fn ip_input(&mut self, cause: &Cause<'_>, mut packet: Packet) {
         match packet.pull(1).map(|first| first[0] >> 4) {
-            Some(4) => self.ipv4_input(cause, packet, cast),
+            Some(4) => self.ipv4_input(cause, packet, LinkCast::Unicast),
+            Some(6) => self.ipv6_input(cause, packet, LinkCast::Unicast),
             Some(_) => self.drop_packet(DropReason::IpMalformed),
             None => self.drop_packet(DropReason::LinkMalformed),
         }

@@ -101,6 +101,13 @@ impl Net {
         self.run_ms(1);
     }
 
+    /// The same for an IPv6 packet.
+    pub(crate) fn inject_six(&self, to: &Node, mut packet: Packet) {
+        EthernetHeader { dst: to.mac, src: STRANGER, ethertype: EtherType::IPV6 }
+            .prepend_to(&mut packet);
+        self.inject(packet);
+    }
+
     /// Puts an IP packet made by hand on the segment, from a stranger to a node.
     pub(crate) fn inject_ip(&self, to: &Node, mut packet: Packet) {
         EthernetHeader { dst: to.mac, src: STRANGER, ethertype: EtherType::IPV4 }

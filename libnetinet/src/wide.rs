@@ -3,10 +3,12 @@
 //! Lock ranks, in the order in which they may be taken: a shard (the engine's lock), then one of
 //! the wide locks here, never two, then a leaf (one socket's state, a set of wakers).
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use libnet::errno;
 use libnet::iface::{IfIndex, Interface};
 use libnet::route::{RouteTable, RouteTableConfig};
 use libnet::stats::DropCounters;
@@ -20,11 +22,13 @@ use crate::config::InetConfig;
 use crate::counters::InetCounters;
 use crate::datagram::raw::RawTable;
 use crate::datagram::table::PortTable;
+use crate::family::{Given, has_zone};
 use crate::hash::Key;
 use crate::icmp::limit::ErrorLimit;
+use crate::ip::path_mtu::PathMtus;
+use crate::ip::reassembly::Reassembly;
 use crate::ipv4::ident::Identifiers;
-use crate::ipv4::path_mtu::PathMtus;
-use crate::ipv4::reassembly::Reassembly;
+use crate::ipv6::flow_label::FlowLabels;
 use crate::neighbour::NeighbourTable;
 use crate::sockets::SocketTable;
 use crate::steer;
@@ -42,6 +46,7 @@ pub(crate) struct Wide {
     pub(crate) tcp_config: Arc<TcpConfig>,
     pub(crate) tcp_secrets: Secrets,
     pub(crate) identifiers: Identifiers,
+    pub(crate) flow_labels: FlowLabels,
     pub(crate) path_mtus: PathMtus,
     pub(crate) sockets: SocketTable,
     /// TCP sockets by port.
@@ -101,12 +106,14 @@ impl Wide {
         let mut key = || Key::new(random.next_u64(), random.next_u64());
         let drops = Arc::new(DropCounters::new());
         let neighbours = NeighbourTable::new(config.arp.clone(), key(), Arc::clone(&drops));
+        let reassembly = Reassembly::new(config.ip.clone(), config.ipv6.clone(), key());
         Wide {
             shards,
             flow_key: key(),
             tcp_config: Arc::new(config.tcp.clone()),
             tcp_secrets: Secrets::from_seed(tcp_seed),
             identifiers: Identifiers::new(key()),
+            flow_labels: FlowLabels::new(key()),
             path_mtus: PathMtus::new(config.ip.clone()),
             sockets: SocketTable::new(config.max_sockets),
             stream_ports: StreamPorts::new(key()),
@@ -119,7 +126,7 @@ impl Wide {
             view: RwLock::new(Arc::new(View::default())),
             routes: RwLock::new(RouteTable::new(RouteTableConfig::new(config.max_routes))),
             neighbours: Timed::new(neighbours),
-            reassembly: Timed::new(Reassembly::new(config.ip.clone(), key())),
+            reassembly: Timed::new(reassembly),
             claims: Timed::new(Claims::new(config.arp.announce)),
             error_limit: Mutex::new(ErrorLimit::new(config.icmp.clone(), key())),
             random: Mutex::new(random),
@@ -255,6 +262,28 @@ impl Wide {
     /// Which shard a flow belongs to.
     pub(crate) fn shard_of(&self, flow: u64) -> usize {
         (flow % self.shards as u64) as usize
+    }
+
+    /// The interface that a socket is to keep to with an address that it was given: the zone of a
+    /// link-local one, else the interface that it is `bound` to.
+    ///
+    /// # Errors
+    /// As Linux: `EINVAL` for a link-local address without a zone, or with another than the
+    /// socket's; `ENODEV` for a zone that is not there.
+    pub(crate) fn zone_of(
+        &self,
+        given: Given,
+        bound: Option<IfIndex>,
+    ) -> io::Result<Option<IfIndex>> {
+        if !has_zone(given.addr.ip()) {
+            return Ok(bound);
+        }
+        let zone = given.zone.or(bound).ok_or_else(errno::invalid)?;
+        if bound.is_some_and(|bound| bound != zone) {
+            return Err(errno::invalid());
+        }
+        self.view().iface(zone).ok_or_else(errno::no_device)?;
+        Ok(Some(zone))
     }
 
     /// The interface of that name.

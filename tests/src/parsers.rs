@@ -32,6 +32,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "arp", run: stack::arp, seeds: stack::arp_seeds },
     Target { name: "ipv4", run: stack::ipv4, seeds: stack::ipv4_seeds },
     Target { name: "icmp", run: stack::icmp, seeds: stack::icmp_seeds },
+    Target { name: "ipv6", run: six::ipv6, seeds: six::ipv6_seeds },
+    Target { name: "icmp6", run: six::icmp6, seeds: six::icmp6_seeds },
     Target { name: "udp", run: stack::udp, seeds: stack::udp_seeds },
     Target { name: "tcp", run: stack::tcp, seeds: stack::tcp_seeds },
     Target { name: "addresses", run: addresses, seeds: address_texts },
@@ -39,6 +41,7 @@ pub const TARGETS: &[Target] = &[
 
 mod bus;
 mod capture;
+mod six;
 mod stack;
 
 /// Runs the target of that name.

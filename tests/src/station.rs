@@ -1,7 +1,7 @@
 //! A station that shares a segment with a stack, in virtual time: it says what a test tells it to,
 //! and hears what the stack sends, every frame checked against the RFCs' formats.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use libnet::world::{LinkConfig, Segment, World};
 use libnet::{Instant, InterfaceSpec, MacAddr, Packet};
 use libnetinet::{Inet, InetConfig};
 
-use crate::wire::{ARP, Arp, Frame, IPV4, Icmp, Ip, Tcp, Udp, frame};
+use crate::wire::six::IPV6;
+use crate::wire::{ARP, Arp, Frame, IPV4, Icmp, Ip, Ip6, Tcp, Udp, frame};
 
 /// The stack's address.
 pub const US: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -25,6 +26,14 @@ pub const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 77);
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
 /// A host behind the gateway.
 pub const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+/// The stack's IPv6 address.
+pub const US6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+/// The station's.
+pub const PEER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+/// The gateway's: the station is it, too.
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0xfe);
+/// A host behind the gateway.
+pub const FAR6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9);
 /// The stack's MAC address.
 pub const US_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 /// The station's.
@@ -80,6 +89,31 @@ impl Rig {
         let index = rig.inet.interfaces()[1].index;
         for addr in [PEER, GATEWAY] {
             rig.inet.add_neighbour(index, addr.into(), PEER_MAC).expect("a neighbour fits");
+        }
+        rig
+    }
+
+    /// A stack with IPv6 as well, that knows the station for good.
+    ///
+    /// # Panics
+    /// When the stack does not start.
+    pub fn six() -> Rig {
+        Rig::six_with(InetConfig::default())
+    }
+
+    /// The same with a configuration.
+    ///
+    /// # Panics
+    /// When the stack does not start.
+    pub fn six_with(config: InetConfig) -> Rig {
+        let rig = Rig::configured(config, |interface| {
+            let interface = interface.addr(&format!("{US}/24")).gateway(&GATEWAY.to_string());
+            interface.addr(&format!("{US6}/64")).gateway(&GATEWAY6.to_string())
+        });
+        rig.settle();
+        let index = rig.inet.interfaces()[1].index;
+        for addr in [PEER.into(), GATEWAY.into(), PEER6.into(), GATEWAY6.into()] {
+            rig.inet.add_neighbour(index, addr, PEER_MAC).expect("a neighbour fits");
         }
         rig
     }
@@ -150,6 +184,11 @@ impl Rig {
         self.say(&frame(US_MAC, PEER_MAC, IPV4, &ip.bytes()));
     }
 
+    /// Says an IPv6 packet to the stack.
+    pub fn say_ip6(&self, ip: &Ip6) {
+        self.say(&frame(US_MAC, PEER_MAC, IPV6, &ip.bytes()));
+    }
+
     /// Says an ICMP message from the station to the stack.
     pub fn say_icmp(&self, icmp: &Icmp) {
         self.say_ip(&Ip::new(PEER, US, crate::wire::ICMP, icmp.bytes()));
@@ -184,6 +223,25 @@ impl Rig {
     /// The IPv4 packets among what the stack has sent since.
     pub fn hear_ip(&self) -> Vec<Ip> {
         self.hear().iter().filter_map(|frame| frame.ip().cloned()).collect()
+    }
+
+    /// The IPv6 packets among what the stack has sent since.
+    pub fn hear_ip6(&self) -> Vec<Ip6> {
+        self.hear().iter().filter_map(|frame| frame.ip6().cloned()).collect()
+    }
+
+    /// The ICMPv6 messages among what the stack has sent since, those of neighbour and listener
+    /// discovery left out.
+    pub fn hear_icmp6(&self) -> Vec<Icmp> {
+        let heard = self.hear_ip6();
+        let said = heard.iter().filter_map(Ip6::icmp);
+        said.filter(|icmp| !matches!(icmp.ty, 130..=137 | 143)).collect()
+    }
+
+    /// Is an echo request in this packet answered?
+    pub fn answers6(&self, ip: &Ip6) -> bool {
+        self.say_ip6(ip);
+        self.hear_icmp6().iter().any(|icmp| icmp.ty == 129)
     }
 
     /// The ICMP messages among what the stack has sent since.
@@ -232,4 +290,9 @@ pub fn start(
 /// An echo request from the station.
 pub fn echo_packet() -> Ip {
     Ip::new(PEER, US, crate::wire::ICMP, Icmp::echo(7, 1, b"are you there?").bytes())
+}
+
+/// An echo request of ICMPv6 from the station.
+pub fn echo6_packet() -> Ip6 {
+    Icmp::echo6(7, 1, b"are you there?").packet6(PEER6, US6)
 }

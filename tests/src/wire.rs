@@ -5,8 +5,10 @@ use std::net::Ipv4Addr;
 
 use libnet::MacAddr;
 
+pub mod six;
 pub mod tcp;
 
+pub use six::Ip6;
 pub use tcp::Tcp;
 
 /// EtherType of IPv4.
@@ -42,6 +44,8 @@ pub enum Body {
     Arp(Arp),
     /// An IPv4 packet.
     Ip(Ip),
+    /// An IPv6 packet.
+    Ip6(Ip6),
     /// Something else.
     Other(u16, Vec<u8>),
 }
@@ -120,6 +124,7 @@ impl Frame {
         let body = match u16::from_be_bytes(*ty) {
             ARP => Body::Arp(Arp::read(rest)),
             IPV4 => Body::Ip(Ip::read(rest)),
+            six::IPV6 => Body::Ip6(Ip6::read(rest)),
             other => Body::Other(other, rest.to_vec()),
         };
         Frame { dst: MacAddr(*dst), src: MacAddr(*src), body }
@@ -142,6 +147,11 @@ impl Frame {
     /// The IPv4 packet in it.
     pub fn ip(&self) -> Option<&Ip> {
         if let Body::Ip(ip) = &self.body { Some(ip) } else { None }
+    }
+
+    /// The IPv6 packet in it.
+    pub fn ip6(&self) -> Option<&Ip6> {
+        if let Body::Ip6(ip) = &self.body { Some(ip) } else { None }
     }
 }
 

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use libnet::socket::Family;
 use rumpnet_tests::semantics::Net;
 use rumpnet_tests::semantics::cases::TABLES;
 use rumpnet_tests::semantics::difference::{Verdict, judge};
@@ -48,7 +49,8 @@ fn every_known_difference_names_a_case_and_its_subjects_once() {
         assert!(!known.on.is_empty(), "{:?} is on no subject", known.case);
         for name in known.on {
             assert!(SUBJECTS.contains(&name.as_str()), "{:?}: no subject {name:?}", known.case);
-            assert!(seen.insert((known.case.clone(), name)), "{:?} is listed twice", known.case);
+            let entry = (known.case.clone(), name, known.version);
+            assert!(seen.insert(entry), "{:?} is listed twice", known.case);
         }
         let texts = [known.linux, known.ours, known.reason];
         assert!(texts.iter().all(|text| !text.trim().is_empty()), "{:?} says nothing", known.case);
@@ -72,31 +74,44 @@ fn the_page_is_what_the_list_says() {
 /// Runs a table's cases over every subject; fails with all that is not as it should be.
 fn holds(theme: &str) {
     let host = Host::best();
-    let sockin = Node::sockin(&host).expect("the host's sockets can be had");
-    let loopback = Node::loopback().expect("a stack can be made");
-    let bus = Node::bus().expect("a bus can be made");
-    let subjects: [&dyn Net; 4] = [&host, &sockin, &loopback, &bus];
+    let mut complaints = holds_over(&host, theme);
+    match host.six() {
+        Ok(host) => complaints += &holds_over(&host, theme),
+        Err(error) => {
+            eprintln!("skipped: {theme} over IPv6: {error}: it takes a network namespace")
+        }
+    }
+    assert!(complaints.is_empty(), "\n{complaints}");
+}
+
+/// The same over the host's family; what is not as it should be.
+fn holds_over(host: &Host, theme: &str) -> String {
+    let family = host.family();
+    let sockin = Node::sockin(host).expect("the host's sockets can be had");
+    let loopback = Node::loopback(family).expect("a stack can be made");
+    let bus = Node::bus(family).expect("a bus can be made");
+    let subjects: [&dyn Net; 4] = [host, &sockin, &loopback, &bus];
     let (_, cases) = TABLES.iter().find(|(name, _)| *name == theme).expect("the theme is a table");
     let known = known();
     let mut complaints = String::new();
-    for case in *cases {
+    for case in cases.iter().filter(|case| family == Family::Inet || !case.is_ipv4_only) {
         if case.wants_closed_net && !host.is_closed() {
             eprintln!("skipped: {}: it takes a network namespace, so root", case.name);
             continue;
         }
-        let oracle = case.transcript(&host, None);
+        let oracle = case.transcript(host, None);
         for subject in subjects {
-            let complaint = match judge(case, &host, &oracle, subject, &known) {
+            let complaint = match judge(case, host, &oracle, subject, &known) {
                 Verdict::Same | Verdict::Meant(_) => continue,
                 Verdict::Differs(both) => both,
                 Verdict::NoLongerDiffers => "is listed in semantics.toml, and is the same".into(),
                 Verdict::Broken(transcript) => format!("cannot be run:\n    {transcript}"),
             };
-            writeln!(complaints, "{} ({})\n{complaint}", case.name, subject.name())
+            writeln!(complaints, "{} ({}, {family})\n{complaint}", case.name, subject.name())
                 .expect("a string takes all");
         }
     }
-    assert!(complaints.is_empty(), "\n{complaints}");
+    complaints
 }
 
 /// Those that may be listed; the host may not.
@@ -112,8 +127,9 @@ fn render(known: &[Known]) -> String {
     let all: usize = TABLES.iter().map(|(_, cases)| cases.len()).sum();
     writeln!(page, "| all | {all} | {} |\n\n{DIFFERENCES}", known.len())
         .expect("a string takes all");
-    for Known { case, on, linux, ours, reason, .. } in known {
-        writeln!(page, "| {case} | {} | {linux} | {ours} | {reason} |", on.join(", "))
+    for Known { case, on, version, linux, ours, reason, .. } in known {
+        let over = version.map_or(String::new(), |version| format!(" (IPv{version})"));
+        writeln!(page, "| {case}{over} | {} | {linux} | {ours} | {reason} |", on.join(", "))
             .expect("a string takes all");
     }
     page
@@ -128,7 +144,8 @@ What a program sees of a socket is what it sees on Linux, or it stands below. On
 (`tests/src/semantics/cases`) runs over the host's own sockets, which are the oracle, and over four
 subjects: the host once more (it must agree with itself), the host's sockets through sockin, a stack's
 loopback, and two stacks on a bus. A case is a sentence and a scenario; what its calls return is its
-transcript. `cargo test -p rumpnet-tests --test semantics` fails when a transcript differs that is not
+transcript. Each runs over IPv4 and, unless it is about broadcasts or about mixing the two, over IPv6.
+`cargo test -p rumpnet-tests --test semantics` fails when a transcript differs that is not
 listed here, and when one that is listed does not differ any more;
 `cargo run -p rumpnet-tests --example semantics` prints every transcript that differs. Neither needs a
 privilege; the cases that send to other networks take a network namespace, and without root are skipped

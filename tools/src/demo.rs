@@ -1,10 +1,12 @@
 //! `rumpnet demo`: three processes on one bus, everything tried once, every result checked.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use libnet::Family;
 use serde_json::{Value, json};
 use shmif::{BusConfig, MemberState, Shmif};
 
@@ -34,12 +36,17 @@ pub struct DemoArgs {
     /// Keep the files that crossed
     #[arg(long)]
     keep: bool,
+    /// Show it over IPv6
+    #[arg(short = '6', long)]
+    ipv6: bool,
 }
 
 /// How long the ping round waits for each answer.
 const PING_PATIENCE_MS: u64 = 2_000;
 /// Payloads of the UDP echo: one byte, a full frame, one byte past it, and the most there can be.
 const UDP_SIZES: [usize; 4] = [1, 1_472, 1_473, 65_507];
+/// The same over IPv6, whose header is longer and not counted.
+const UDP_SIZES_6: [usize; 4] = [1, 1_452, 1_453, 65_527];
 /// How long request and response are measured.
 const ROUNDS_MS: u64 = 500;
 /// The port of host c's echo service.
@@ -99,7 +106,7 @@ impl<'a> Demo<'a> {
             args,
             json: global.json,
             output: Output::new(),
-            hosts: Hosts::new(interrupts),
+            hosts: Hosts::new(interrupts, if args.ipv6 { Family::Inet6 } else { Family::Inet }),
             interrupts,
             results: json!({"folder": folder, "bus": bus}),
             folder,
@@ -125,7 +132,8 @@ impl<'a> Demo<'a> {
         self.fact("bus", &self.bus.display().to_string())?;
         self.hosts.start(&self.bus, &self.folder)?;
         let members = shmif::members(&self.bus).map_err(|error| Failure::new(error.to_string()))?;
-        for (name, addr) in HOSTS {
+        for name in HOSTS {
+            let addr = self.hosts.addr(name);
             let member = members.iter().find(|member| member.name == name);
             let member = member.filter(|member| member.state == MemberState::Alive);
             let Some(member) = member else {
@@ -138,10 +146,10 @@ impl<'a> Demo<'a> {
 
     fn ping_round(&mut self) -> Result<(), Failure> {
         let mut pairs = Vec::new();
-        for (from, _) in HOSTS {
-            for (to, addr) in HOSTS.iter().filter(|(to, _)| *to != from) {
+        for from in HOSTS {
+            for to in HOSTS.into_iter().filter(|to| *to != from) {
                 let command = json!({
-                    "do": "ping", "to": addr, "count": 3, "patience_ms": PING_PATIENCE_MS,
+                    "do": "ping", "to": self.hosts.addr(to), "count": 3, "patience_ms": PING_PATIENCE_MS,
                 });
                 let answer = self.hosts.ask(from, &command)?;
                 let times: Vec<f64> = answer["ms"]
@@ -156,7 +164,7 @@ impl<'a> Demo<'a> {
                         times.len()
                     )));
                 }
-                // The first one waits for ARP.
+                // The first one waits for the neighbour's address.
                 let best = times.iter().copied().fold(f64::INFINITY, f64::min);
                 pairs.push((format!("{from} to {to}"), best));
             }
@@ -179,7 +187,7 @@ impl<'a> Demo<'a> {
         let sent_hash = file::make(&source, self.args.size, self.interrupts)?;
         self.hosts.tell("b", &json!({"do": "receive", "port": FILE_PORT, "path": target}))?;
         self.hosts.wait("b", "listening")?;
-        let to = format!("{}:{FILE_PORT}", HOSTS[1].1);
+        let to = SocketAddr::new(self.hosts.addr("b"), FILE_PORT).to_string();
         self.hosts.tell("a", &json!({"do": "send", "to": to, "path": source}))?;
         let bar = file::progress(self.args.size, self.json);
         let received = self.hosts.wait_with("b", "received", |progress| {
@@ -218,24 +226,24 @@ impl<'a> Demo<'a> {
     }
 
     fn udp_echo(&mut self) -> Result<(), Failure> {
-        let to = format!("{}:{ECHO_PORT}", HOSTS[2].1);
-        let answer =
-            self.hosts.ask("a", &json!({"do": "udp_echo", "to": to, "sizes": UDP_SIZES}))?;
+        let to = SocketAddr::new(self.hosts.addr("c"), ECHO_PORT).to_string();
+        let all = if self.args.ipv6 { UDP_SIZES_6 } else { UDP_SIZES };
+        let answer = self.hosts.ask("a", &json!({"do": "udp_echo", "to": to, "sizes": all}))?;
         let intact = answer["intact"].as_u64().unwrap_or(0);
-        if intact != UDP_SIZES.len() as u64 {
+        if intact != all.len() as u64 {
             return Err(Failure::new(format!(
                 "{intact} of {} datagrams came back from host c as they were",
-                UDP_SIZES.len()
+                all.len()
             )));
         }
-        let sizes: Vec<String> = UDP_SIZES.iter().map(ToString::to_string).collect();
+        let sizes: Vec<String> = all.iter().map(ToString::to_string).collect();
         self.fact("udp", &format!("{} bytes from a to c and back, all intact", sizes.join(", ")))?;
-        self.results["udp_echo"] = json!({"sizes": UDP_SIZES, "intact": intact});
+        self.results["udp_echo"] = json!({"sizes": all, "intact": intact});
         Ok(())
     }
 
     fn latency(&mut self) -> Result<(), Failure> {
-        let to = format!("{}:{ECHO_PORT}", HOSTS[2].1);
+        let to = SocketAddr::new(self.hosts.addr("c"), ECHO_PORT).to_string();
         let answer = self.hosts.ask("a", &json!({"do": "rounds", "to": to, "ms": ROUNDS_MS}))?;
         let number = |key: &str| answer[key].as_f64().unwrap_or(0.0);
         if number("transactions") < 1.0 {
@@ -257,7 +265,7 @@ impl<'a> Demo<'a> {
     /// Ends what the hosts write down.
     fn stop_recording(&mut self) -> Result<Vec<Part>, Failure> {
         let mut parts = Vec::new();
-        for (host, _) in HOSTS {
+        for host in HOSTS {
             let answer = self.hosts.ask(host, &json!({"do": "stop_recording"}))?;
             let is_cut = answer["skipped"].as_u64().unwrap_or(0) > 0;
             parts.push(Part { host, path: hosts::recording(&self.folder, host), is_cut });
@@ -317,6 +325,8 @@ impl<'a> Demo<'a> {
         let capture = quoted(&self.folder.join("start.pcapng"));
         self.say(&format!("\nEvery check held, in {:.1} s. Try next:", took.as_secs_f64()))?;
         let me = program();
+        let addr = |name| self.hosts.addr(name);
+        let (bits, stranger) = if self.args.ipv6 { (64, "fd00:77::9") } else { (24, "10.77.0.9") };
         for (command, what) in [
             (format!("{me} dump --once {bus}"), "the last frames that the bus still holds"),
             (
@@ -324,11 +334,11 @@ impl<'a> Demo<'a> {
                 "the capture; tshark and Wireshark read it too",
             ),
             (
-                format!("{me} node --if shmif:{bus},addr=10.77.0.1/24 --name alice"),
+                format!("{me} node --if shmif:{bus},addr={}/{bits} --name alice", addr("a")),
                 "a node that stays",
             ),
             (
-                format!("{me} ping --if shmif:{bus},addr=10.77.0.9/24 10.77.0.1 -c 3"),
+                format!("{me} ping --if shmif:{bus},addr={stranger}/{bits} {} -c 3", addr("a")),
                 "from another terminal",
             ),
         ] {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -11,6 +11,8 @@ use std::time::Duration;
 use libnet::net::{TcpListener, TcpStream, UdpSocket};
 use rumpnet::Stack;
 use tracing::{debug, info};
+
+use crate::host;
 
 /// Connections served at a time; more are closed at once.
 const MAX_CONNECTIONS: usize = 256;
@@ -32,7 +34,7 @@ impl Echo {
     /// # Errors
     /// The port is in use.
     pub fn serve(stack: &Stack, port: u16) -> io::Result<Self> {
-        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let addr = SocketAddr::new(host::any_address(stack), port);
         let listener = stack.tcp_listen(addr)?;
         listener.socket().set_read_timeout(Some(PATIENCE))?;
         let socket = stack.udp_bind(addr)?;

@@ -1,9 +1,10 @@
 //! Turns what `--if` says into a running stack.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use libnet::net::TcpStream;
 use libnet::{Family, Protocol, Ready, SockType, errno};
 use rumpnet::Stack;
@@ -118,6 +119,61 @@ pub fn connect(
         if within.is_some_and(|within| began.elapsed() >= within) {
             return Err(errno::timed_out());
         }
+    }
+}
+
+/// The address at which all who reach the stack are heard: of both families where it has both.
+pub fn any_address(stack: &Stack) -> IpAddr {
+    let six = stack.socket(Family::Inet6, SockType::Datagram, Protocol::DEFAULT).is_ok();
+    if six { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+}
+
+/// An address as people write it, which at a socket of both families need not be how it came.
+pub fn plain_addr(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// The family of addresses that a user asked for.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct FamilyArgs {
+    /// IPv4 only
+    #[arg(short = '4', long = "ipv4", conflicts_with = "six")]
+    four: bool,
+    /// IPv6 only
+    #[arg(short = '6', long = "ipv6")]
+    six: bool,
+}
+
+impl FamilyArgs {
+    /// The family, if one was asked for.
+    pub fn wanted(self) -> Option<Family> {
+        match (self.four, self.six) {
+            (true, _) => Some(Family::Inet),
+            (_, true) => Some(Family::Inet6),
+            _ => None,
+        }
+    }
+
+    /// The address that is meant: `localhost` has one in each family.
+    ///
+    /// # Errors
+    /// An address of the other family.
+    pub fn pick(self, addr: IpAddr) -> Result<IpAddr, Failure> {
+        match (self.wanted(), addr) {
+            (Some(Family::Inet6), IpAddr::V4(Ipv4Addr::LOCALHOST)) => {
+                Ok(Ipv6Addr::LOCALHOST.into())
+            }
+            (Some(wanted), _) if wanted != Family::of(&addr) => {
+                let name = if wanted == Family::Inet6 { "IPv6" } else { "IPv4" };
+                Err(Failure::usage(format!("{addr} is no {name} address")))
+            }
+            _ => Ok(addr),
+        }
+    }
+
+    /// The wildcard address of the family that was asked for, if one was.
+    pub fn any(self) -> Option<IpAddr> {
+        self.wanted().map(Family::unspecified)
     }
 }
 

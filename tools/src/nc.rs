@@ -10,7 +10,7 @@ use rumpnet::Stack;
 
 use crate::cli::{Global, Sockets};
 use crate::fail::{Failure, Outcome, Status};
-use crate::host::{self, Create};
+use crate::host::{self, Create, FamilyArgs};
 use crate::signals::Interrupts;
 use crate::units::parse_seconds;
 
@@ -29,6 +29,8 @@ pub struct NcArgs {
     /// Wait for a connection, instead of making one
     #[arg(short)]
     listen: bool,
+    #[command(flatten)]
+    family: FamilyArgs,
     /// UDP instead of TCP
     #[arg(short)]
     udp: bool,
@@ -152,7 +154,7 @@ fn address(args: &NcArgs) -> Result<SocketAddr, Failure> {
     })?;
     let host = match host {
         Some(host) => host::parse_ip(host).map_err(Failure::usage)?,
-        None => args.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        None => args.source.or(args.family.any()).unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
     };
-    Ok(SocketAddr::new(host, port))
+    Ok(SocketAddr::new(args.family.pick(host)?, port))
 }

@@ -1,13 +1,13 @@
 //! `rumpnet perf`: throughput and latency between two nodes, with iperf3's habits.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::cli::{Global, Sockets};
 use crate::fail::{Failure, Outcome};
-use crate::host::{self, Create};
+use crate::host::{self, Create, FamilyArgs};
 use crate::signals::Interrupts;
 use crate::units::{parse_bit_rate, parse_bytes, parse_seconds};
 
@@ -46,6 +46,8 @@ iperf3's, so that iperf3 may be the other side; only --rr and --crr need rumpnet
 pub struct PerfArgs {
     #[command(flatten)]
     sockets: Sockets,
+    #[command(flatten)]
+    family: FamilyArgs,
     /// Serve: wait for clients and measure with them, one after the other
     #[arg(short, conflicts_with = "client")]
     server: bool,
@@ -116,13 +118,13 @@ pub fn run(args: &PerfArgs, global: &Global) -> Outcome {
     match args.client {
         Some(server) => {
             let plan = plan(args)?;
-            let server = SocketAddr::new(server, args.port);
+            let server = SocketAddr::new(args.family.pick(server)?, args.port);
             let ends = client::Ends { server, from: args.bind.map(|ip| SocketAddr::new(ip, 0)) };
             client::run(&stack, ends, plan, args.interval, global, &interrupts)
         }
         None => {
-            let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-            let local = SocketAddr::new(args.bind.unwrap_or(any), args.port);
+            let any = || args.family.any().unwrap_or_else(|| host::any_address(&stack));
+            let local = SocketAddr::new(args.bind.unwrap_or_else(any), args.port);
             server::run(&stack, local, args.one_off, global, &interrupts)
         }
     }

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::cli::{Global, Sockets};
 use crate::fail::{Failure, Outcome, Status};
-use crate::host::{self, Create};
+use crate::host::{self, Create, FamilyArgs};
 use crate::output::Output;
 use crate::signals::{Asked, Interrupts};
 use crate::units::parse_seconds;
@@ -38,6 +38,8 @@ Exit status: 0 answered; 1 no answer, or with -c and -w fewer than asked for; 2 
 pub struct PingArgs {
     #[command(flatten)]
     sockets: Sockets,
+    #[command(flatten)]
+    family: FamilyArgs,
     /// Whom to ask: an IP address
     #[arg(value_parser = host::parse_ip)]
     destination: IpAddr,
@@ -128,6 +130,7 @@ pub fn run(args: &PingArgs, global: &Global) -> Outcome {
 }
 
 fn ping(args: &PingArgs, global: &Global) -> Outcome {
+    args.family.pick(args.destination)?;
     let (_recording, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "ping")?;
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;

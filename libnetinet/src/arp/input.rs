@@ -12,7 +12,7 @@ use super::claim::Say;
 use super::packet::{ARP_BYTES, ArpPacket, Operation};
 use crate::address::IfaceView;
 use crate::counters::bump;
-use crate::ipv4::input::Cause;
+use crate::ip::input::Cause;
 use crate::neighbour::Evidence;
 use crate::output::Account;
 use crate::shard::Shard;

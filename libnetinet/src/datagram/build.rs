@@ -7,11 +7,14 @@ use bytes::Bytes;
 use libnet::checksum::Sum;
 use libnet::errno;
 use libnet::packet::{Checksum, Packet};
-use libnet::socket::{MtuDiscovery, Protocol};
+use libnet::socket::{Family, MtuDiscovery, Protocol};
 
-use super::{Kind, Options};
+use super::{Kind, Options, echo_protocol};
 use crate::icmp::message::{HEADER_BYTES as ICMP_BYTES, IcmpHeader, IcmpType};
+use crate::icmp6;
+use crate::icmp6::message::Icmp6Type;
 use crate::ipv4::header::{HEADER_BYTES, Ipv4Header, MAX_PACKET_BYTES};
+use crate::ipv6::header::{HEADER_BYTES as IPV6_BYTES, Ipv6Header, MAX_PAYLOAD_BYTES};
 use crate::path::{Path, Reach};
 use crate::wide::Wide;
 
@@ -33,11 +36,18 @@ pub(crate) fn build(
     data: Bytes,
 ) -> io::Result<Packet> {
     match kind {
-        Kind::Raw(_) if options.header_included => header_included(wide, path, &data),
-        Kind::Raw(protocol) => finish(wide, options, protocol, path, Packet::from_payload(data)),
+        Kind::Raw(_) if options.header_included => match path.dst {
+            IpAddr::V4(_) => header_included(wide, path, &data),
+            IpAddr::V6(_) => header6_included(path, &data),
+        },
+        Kind::Raw(protocol) => {
+            let packet = raw(protocol, path, data)?;
+            finish(wide, options, protocol, path, packet)
+        }
         Kind::Ping => {
-            let message = echo(local_port, data)?;
-            finish(wide, options, Protocol::ICMP, path, message)
+            let message = echo(local_port, path, &data)?;
+            let protocol = echo_protocol(Family::of(&path.dst));
+            finish(wide, options, protocol, path, message)
         }
         Kind::Udp => {
             let datagram = udp(local_port, remote.port(), path, data)?;
@@ -52,7 +62,7 @@ pub(crate) fn build(
 /// ```
 fn udp(source: u16, target: u16, path: &Path, data: Bytes) -> io::Result<Packet> {
     let len = data.len() + UDP_BYTES;
-    if len > MAX_PACKET_BYTES - HEADER_BYTES {
+    if len > max_payload(path.dst) {
         return Err(errno::message_too_long());
     }
     let mut packet = Packet::from_payload(data);
@@ -60,30 +70,61 @@ fn udp(source: u16, target: u16, path: &Path, data: Bytes) -> io::Result<Packet>
     h[..2].copy_from_slice(&source.to_be_bytes());
     h[2..4].copy_from_slice(&target.to_be_bytes());
     h[4..6].copy_from_slice(&(len as u16).to_be_bytes());
-    // RFC 1122 §4.1.3.4: checksums are on by default; here they cannot be turned off.
+    // RFC 1122 §4.1.3.4: checksums are on by default; here they cannot be turned off, and in IPv6
+    // they must not (RFC 8200 §8.1).
     let sum = pseudo_header(path.src, path.dst, Protocol::UDP, len).folded();
     h[6..8].copy_from_slice(&sum.to_be_bytes());
     packet.checksum = Checksum::Partial { start: 0, field: 6 };
     Ok(packet)
 }
 
+/// The longest payload of an IP packet, in bytes.
+const fn max_payload(dst: IpAddr) -> usize {
+    match dst {
+        IpAddr::V4(_) => MAX_PACKET_BYTES - HEADER_BYTES,
+        IpAddr::V6(_) => MAX_PAYLOAD_BYTES,
+    }
+}
+
 /// A ping socket sends echo requests; their identifier is its port.
-fn echo(ident: u16, data: Bytes) -> io::Result<Packet> {
-    let header = IcmpHeader::parse(&data).ok_or_else(errno::invalid)?;
-    if header.ty != IcmpType::ECHO || header.code != 0 {
+fn echo(ident: u16, path: &Path, data: &Bytes) -> io::Result<Packet> {
+    // The two versions' messages differ in the number of the type alone.
+    let request = match path.dst {
+        IpAddr::V4(_) => IcmpType::ECHO.0,
+        IpAddr::V6(_) => Icmp6Type::ECHO.0,
+    };
+    let header = IcmpHeader::parse(data).ok_or_else(errno::invalid)?;
+    if header.ty.0 != request || header.code != 0 {
         return Err(errno::invalid());
     }
-    if data.len() > MAX_PACKET_BYTES - HEADER_BYTES {
+    if data.len() > max_payload(path.dst) {
         return Err(errno::message_too_long());
     }
     let mut packet = Packet::from_payload(data.slice(ICMP_BYTES..));
     let [i, j] = ident.to_be_bytes();
     let rest = [i, j, header.rest[2], header.rest[3]];
-    let header = IcmpHeader { ty: IcmpType::ECHO, code: 0, rest };
+    let header = IcmpHeader { ty: header.ty, code: 0, rest };
     packet.prepend(ICMP_BYTES).copy_from_slice(&header.to_bytes());
-    let sum = packet.sum_from(0).finish();
+    let sum = match (path.src, path.dst) {
+        (IpAddr::V6(src), IpAddr::V6(dst)) => icmp6::checksum(src, dst, &packet, 0),
+        _ => packet.sum_from(0).finish(),
+    };
     packet.write_at(2, &sum.to_be_bytes());
     packet.checksum = Checksum::Trusted;
+    Ok(packet)
+}
+
+/// What a raw socket was given. Source: RFC 3542 §3.1: the checksum of ICMPv6 is ours to make.
+fn raw(protocol: Protocol, path: &Path, data: Bytes) -> io::Result<Packet> {
+    let mut packet = Packet::from_payload(data);
+    if let (Protocol::ICMPV6, IpAddr::V6(src), IpAddr::V6(dst)) = (protocol, path.src, path.dst) {
+        if packet.len() < ICMP_BYTES / 2 {
+            return Err(errno::invalid());
+        }
+        packet.write_at(2, &[0; 2]);
+        let sum = icmp6::checksum(src, dst, &packet, 0);
+        packet.write_at(2, &sum.to_be_bytes());
+    }
     Ok(packet)
 }
 
@@ -95,29 +136,55 @@ fn finish(
     path: &Path,
     mut packet: Packet,
 ) -> io::Result<Packet> {
-    let total = packet.len() + HEADER_BYTES;
-    let fits = total <= path.mtu as usize;
+    let header_bytes = if path.dst.is_ipv4() { HEADER_BYTES } else { IPV6_BYTES };
+    let fits = packet.len() + header_bytes <= path.mtu as usize;
     // DEVIATES ip(7): probing keeps to the path's MTU too.
     let whole = matches!(options.mtu_discovery, MtuDiscovery::Always | MtuDiscovery::Probe);
-    if total > MAX_PACKET_BYTES || (whole && !fits) {
+    if packet.len() > max_payload(path.dst) || (whole && !fits) {
         return Err(errno::message_too_long());
     }
-    let (IpAddr::V4(src), IpAddr::V4(dst)) = (path.src, path.dst) else {
-        return Err(errno::family_not_supported());
-    };
-    let mut header = Ipv4Header::new(src, dst, protocol);
-    header.ttl = if path.reach == Reach::Multicast { options.multicast_ttl } else { options.ttl };
-    header.tos = options.tos;
-    // RFC 1191 §3: what fits is sent unfragmentable, so that routers tell us of smaller links.
-    header.dont_fragment = fits && options.mtu_discovery != MtuDiscovery::Never;
-    if !header.dont_fragment {
-        // RFC 6864 §4.3: only what can be fragmented needs an identification.
-        header.ident = wide.identifiers.next(src, dst, protocol);
-    }
+    let hops = if path.reach == Reach::Multicast { options.multicast_ttl } else { options.ttl };
     if matches!(packet.checksum, Checksum::Unverified) {
         packet.checksum = Checksum::Trusted;
     }
-    header.prepend_to(&mut packet);
+    match (path.src, path.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let mut header = Ipv4Header::new(src, dst, protocol);
+            header.ttl = hops;
+            header.tos = options.tos;
+            // RFC 1191 §3: what fits is sent unfragmentable, so that routers tell us of smaller
+            // links.
+            header.dont_fragment = fits && options.mtu_discovery != MtuDiscovery::Never;
+            if !header.dont_fragment {
+                // RFC 6864 §4.3: only what can be fragmented needs an identification.
+                header.ident = wide.identifiers.next(src, dst, protocol);
+            }
+            header.prepend_to(&mut packet);
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            let mut header = Ipv6Header::new(src, dst, protocol);
+            header.hop_limit = hops;
+            header.traffic_class = options.tos;
+            let has_ports = protocol == Protocol::UDP;
+            let ports = packet.head().first_chunk().copied().filter(|_| has_ports);
+            header.flow_label = path.label_seed.label(ports.unwrap_or_default());
+            header.prepend_to(&mut packet);
+        }
+        _ => return Err(errno::family_not_supported()),
+    }
+    Ok(packet)
+}
+
+/// The caller wrote the IPv6 header; we fill in what Linux fills in (`IPV6_HDRINCL`): nothing but
+/// the length.
+fn header6_included(path: &Path, data: &Bytes) -> io::Result<Packet> {
+    if data.len() > path.mtu as usize {
+        return Err(errno::message_too_long());
+    }
+    let mut packet = Packet::from_payload(data.clone());
+    packet.pull(IPV6_BYTES).and_then(Ipv6Header::read).ok_or_else(errno::invalid)?;
+    packet.write_at(4, &((data.len() - IPV6_BYTES) as u16).to_be_bytes());
+    packet.checksum = Checksum::Trusted;
     Ok(packet)
 }
 

@@ -2,19 +2,20 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use libnet::errno;
 use libnet::iface::IfIndex;
-use libnet::socket::{Family, SendControl, SendMsg, SocketOption};
+use libnet::socket::{SendControl, SendMsg, SocketOption};
 use libnet::time::Instant;
 
 use super::build::build;
 use super::table::{Binding, PortTable};
 use super::{DatagramSocket, Kind, Options, Shared, State};
 use crate::counters::bump;
+use crate::family::check_ends;
 use crate::inet::Inet;
 use crate::ipv4::header::MAX_PACKET_BYTES;
 use crate::output::Account;
@@ -27,20 +28,21 @@ impl Inet {
     /// `bind(2)`.
     pub(crate) fn datagram_bind(&self, socket: &Shared, addr: SocketAddr) -> io::Result<()> {
         let wide = self.wide();
-        check_family(socket, addr.ip())?;
+        let mut state = socket.state();
+        let given = socket.families(&state.options).given_to_bind(addr)?;
+        let zone = wide.zone_of(given, state.options.bound_to())?;
+        let addr = given.addr;
         let view = wide.view();
         let ip = addr.ip();
-        let ours =
-            ip.is_unspecified() || view.is_local(ip) || view.is_broadcast(ip) || ip.is_multicast();
-        if !ours {
+        if !(view.may_bind(ip, zone) || view.is_broadcast(ip) || ip.is_multicast()) {
             return Err(errno::addr_not_available());
         }
-        let mut state = socket.state();
         let has_port = !matches!(socket.kind, Kind::Raw(_));
         if has_port && state.local.port() != 0 {
             return Err(errno::invalid());
         }
         state.path = None;
+        state.options.keep_to(&view, zone);
         if !has_port {
             state.local.set_ip(ip);
             state.bound = true;
@@ -55,9 +57,14 @@ impl Inet {
     /// `connect(2)`: fixes the peer, and the source address towards it.
     pub(crate) fn datagram_connect(&self, socket: &Shared, addr: SocketAddr) -> io::Result<()> {
         let wide = self.wide();
-        check_family(socket, addr.ip())?;
-        let dst = or_ourselves(addr.ip());
-        let state = socket.state();
+        let mut state = socket.state();
+        let given = socket.families(&state.options).given_to_send(addr)?;
+        let zone = wide.zone_of(given, state.options.bound_to())?;
+        let dst = or_ourselves(given.addr.ip());
+        if state.bound {
+            check_ends(state.local.ip(), dst)?;
+        }
+        state.options.keep_to(&wide.view(), zone);
         let (mut local, options, bound) = (state.local, state.options.clone(), state.bound);
         drop(state);
         let now = self.engine().driver().now();
@@ -166,8 +173,7 @@ impl Inet {
         let wide = self.wide();
         let now = self.engine().driver().now();
         let mut state = socket.state();
-        let remote = control.to.or(state.remote).ok_or_else(errno::destination_required)?;
-        check_family(socket, remote.ip())?;
+        let (remote, control) = receiver(socket, &state, control)?;
         if socket.kind == Kind::Udp && remote.port() == 0 {
             return Err(errno::invalid());
         }
@@ -178,6 +184,9 @@ impl Inet {
             state = socket.state();
         }
         let dst = or_ourselves(remote.ip());
+        if state.bound {
+            check_ends(state.local.ip(), dst)?;
+        }
         let state = &mut *state;
         let (options, from) = self.with_control(&state.options, control)?;
         let usual = from.is_none() && control.interface.is_none();
@@ -229,7 +238,8 @@ impl Inet {
             return Err(errno::invalid());
         }
         // ip(7), IP_PKTINFO: a source that is not ours, and an interface that is not there.
-        if control.from.is_some_and(|from| !wide.view().is_local(from)) {
+        let from = control.from.map(|from| from.to_canonical());
+        if from.is_some_and(|from| !wide.view().is_local(from)) {
             return Err(errno::invalid());
         }
         let mut options = options.clone();
@@ -241,7 +251,7 @@ impl Inet {
             let iface = self.engine().interface(index).ok_or_else(errno::no_device)?;
             options.iface = Some((index, iface.name.clone()));
         }
-        Ok((Cow::Owned(options), control.from))
+        Ok((Cow::Owned(options), from))
     }
 }
 
@@ -308,9 +318,10 @@ fn binding(socket: &Shared, state: &State) -> Binding {
     Binding {
         local: state.local,
         remote: state.remote,
-        iface: state.options.iface.as_ref().map(|(iface, _)| *iface),
+        iface: state.options.bound_to(),
         reuse_addr: state.options.reuse_addr,
         reuse_port: state.options.reuse_port,
+        both_families: socket.families(&state.options).both(),
         socket: Arc::clone(socket),
     }
 }
@@ -333,7 +344,7 @@ fn find_path(
     // RFC 1122 §3.2.1.3: broadcast and group addresses are no source.
     let view = wide.view();
     let src = src.filter(|&src| !src.is_multicast() && !view.is_broadcast(src));
-    let iface = options.iface.as_ref().map(|(iface, _)| *iface);
+    let iface = options.bound_to();
     let path = Path::find(wide, now, Wanted { dst, src, iface }).map_err(|none| none.to_io())?;
     check_broadcast(&path, options)?;
     Ok(path)
@@ -345,17 +356,31 @@ fn check_broadcast(path: &Path, options: &Options) -> io::Result<()> {
     if allowed { Ok(()) } else { Err(errno::access()) }
 }
 
-fn check_family(socket: &DatagramSocket, addr: IpAddr) -> io::Result<()> {
-    if Family::of(&addr) == socket.family {
-        return Ok(());
+/// To whom a message goes, and by which interface if its address tells.
+fn receiver(
+    socket: &DatagramSocket,
+    state: &State,
+    mut control: SendControl,
+) -> io::Result<(SocketAddr, SendControl)> {
+    let Some(to) = control.to else {
+        return Ok((state.remote.ok_or_else(errno::destination_required)?, control));
+    };
+    let given = socket.families(&state.options).given_to_send(to)?;
+    if let Some(IfIndex(zone)) = given.zone {
+        let others = [control.interface, state.options.bound_to().map(|iface| iface.0)];
+        if others.into_iter().flatten().any(|iface| iface != zone) {
+            return Err(errno::invalid());
+        }
+        control.interface = Some(zone);
     }
-    Err(errno::family_not_supported())
+    Ok((given.addr, control))
 }
 
 /// As a destination, Linux takes the unspecified address for ourselves.
 fn or_ourselves(addr: IpAddr) -> IpAddr {
     match addr {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         addr => addr,
     }
 }

@@ -15,10 +15,12 @@ use libnet::socket::{Family, MtuDiscovery, Protocol, Received, RecvMsg, SocketId
 use libnet::time::Instant;
 use libnet::wake::{Ready, WakeSet};
 
+use crate::address::View;
 use crate::config::DatagramConfig;
 use crate::error::{Severity, SocketError};
-use crate::icmp::input::IcmpError;
-use crate::ipv4::input::IpMeta;
+use crate::family::Families;
+use crate::icmp::error::IcmpError;
+use crate::ip::input::IpMeta;
 use crate::path::Path;
 use crate::wide::lock;
 
@@ -92,11 +94,27 @@ pub(crate) struct Options {
     pub(crate) receive_bytes: u32,
     pub(crate) send_bytes: u32,
     pub(crate) iface: Option<(IfIndex, String)>,
+    pub(crate) v6_only: bool,
     pub(crate) asked_for: AskedFor,
     /// Kept and read back only: a datagram socket has nothing to keep alive,
     pub(crate) keepalive: bool,
     /// and nothing to linger for.
     pub(crate) linger: Option<Duration>,
+}
+
+impl Options {
+    /// The interface that it keeps to.
+    pub(crate) fn bound_to(&self) -> Option<IfIndex> {
+        self.iface.as_ref().map(|(iface, _)| *iface)
+    }
+
+    /// Makes it keep to an interface of `view`, or to none.
+    pub(crate) fn keep_to(&mut self, view: &View, iface: Option<IfIndex>) {
+        if iface != self.bound_to() {
+            let on = iface.and_then(|iface| view.iface(iface));
+            self.iface = on.map(|on| (on.iface.index, on.iface.name.clone()));
+        }
+    }
 }
 
 /// What the caller asked to be told of each datagram. We tell all of it always.
@@ -149,6 +167,8 @@ impl DatagramSocket {
             receive_bytes: config.receive_buffer_bytes,
             send_bytes: config.receive_buffer_bytes,
             iface: None,
+            // Ping and raw sockets are of one protocol, which is one family's.
+            v6_only: kind != Kind::Udp,
             keepalive: false,
             linger: None,
         };
@@ -177,6 +197,11 @@ impl DatagramSocket {
         }
     }
 
+    /// The protocol whose echoes a ping socket sends.
+    pub(crate) const fn echo_protocol(&self) -> Protocol {
+        echo_protocol(self.family)
+    }
+
     /// The socket's number, once it is in the table.
     pub(crate) fn id(&self) -> Option<SocketId> {
         self.id.get().copied()
@@ -185,6 +210,18 @@ impl DatagramSocket {
     /// Tells it its number.
     pub(crate) fn set_id(&self, id: SocketId) {
         let _ = self.id.set(id);
+    }
+
+    /// Which families it takes.
+    pub(crate) fn families(&self, options: &Options) -> Families {
+        Families { own: self.family, v6_only: options.v6_only }
+    }
+
+    /// `getsockname(2)`.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        let state = self.state();
+        let iface = state.options.bound_to();
+        self.families(&state.options).shown(state.local, iface)
     }
 
     /// What changes, locked.
@@ -241,6 +278,7 @@ impl DatagramSocket {
         if let Some(error) = state.error.take() {
             return Err(error.to_io());
         }
+        let families = self.families(&state.options);
         if state.queue.is_empty() {
             let end = Received::stream(0);
             return if state.read_closed { Ok(end) } else { Err(errno::would_block()) };
@@ -248,17 +286,17 @@ impl DatagramSocket {
         match msg {
             RecvMsg::Copy(bufs) => {
                 let datagram = state.pop();
-                Ok(datagram.received(copy_out(&datagram.data, bufs)))
+                Ok(datagram.received(families, copy_out(&datagram.data, bufs)))
             }
             RecvMsg::Peek(bufs) => {
                 let datagram = &state.queue[0];
-                Ok(datagram.received(copy_out(&datagram.data, bufs)))
+                Ok(datagram.received(families, copy_out(&datagram.data, bufs)))
             }
             RecvMsg::Zero { max_bytes, out } => {
                 let mut datagram = state.pop();
                 let whole = datagram.data.len();
                 let data = datagram.data.split_to(whole.min(max_bytes));
-                let mut received = datagram.received(data.len());
+                let mut received = datagram.received(families, data.len());
                 received.message_bytes = whole;
                 out.push_back(data);
                 Ok(received)
@@ -272,9 +310,11 @@ impl DatagramSocket {
     /// # Errors
     /// `ENOTCONN`.
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        let remote = self.state().remote;
+        let state = self.state();
+        let iface = state.options.bound_to();
         let is_peer = |remote: &SocketAddr| self.kind != Kind::Udp || remote.port() != 0;
-        remote.filter(is_peer).ok_or_else(errno::not_connected)
+        let remote = state.remote.filter(is_peer).ok_or_else(errno::not_connected)?;
+        Ok(self.families(&state.options).shown(remote, iface))
     }
 
     /// What a call would find now.
@@ -337,13 +377,14 @@ impl Datagram {
         Datagram { data, from, to, ttl, tos, iface, rx_at }
     }
 
-    fn received(&self, bytes: usize) -> Received {
-        let mut received = Received::datagram(bytes, self.data.len(), self.from);
+    fn received(&self, families: Families, bytes: usize) -> Received {
+        let from = families.shown(self.from, Some(self.iface));
+        let mut received = Received::datagram(bytes, self.data.len(), from);
         received.rx_at = self.rx_at;
         received.ttl = self.ttl;
         received.tos = Some(self.tos);
         received.interface = Some(self.iface.0);
-        received.to = Some(self.to);
+        received.to = Some(families.shown_ip(self.to));
         received
     }
 }
@@ -376,3 +417,11 @@ fn copy_out(data: &[u8], bufs: &mut [io::IoSliceMut<'_>]) -> usize {
 
 /// A shared datagram socket.
 pub(crate) type Shared = Arc<DatagramSocket>;
+
+/// The protocol of a family's echoes.
+pub(crate) const fn echo_protocol(family: Family) -> Protocol {
+    match family {
+        Family::Inet6 => Protocol::ICMPV6,
+        _ => Protocol::ICMP,
+    }
+}

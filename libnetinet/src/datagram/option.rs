@@ -3,7 +3,7 @@
 use std::io;
 
 use libnet::errno;
-use libnet::socket::{OptionKey, SocketOption};
+use libnet::socket::{Family, OptionKey, SocketOption};
 
 use super::{DatagramSocket, Kind};
 use crate::wide::Wide;
@@ -21,6 +21,7 @@ impl DatagramSocket {
             _ => None,
         };
         let mut state = self.state();
+        let is_bound = state.local.port() != 0;
         let options = &mut state.options;
         match option {
             SocketOption::ReuseAddr(on) => options.reuse_addr = on,
@@ -47,6 +48,14 @@ impl DatagramSocket {
             SocketOption::SendBufferBytes(bytes) => options.send_bytes = bytes,
             SocketOption::HeaderIncluded(on) if matches!(self.kind, Kind::Raw(_)) => {
                 options.header_included = on;
+            }
+            // As on Linux: not once it is bound.
+            SocketOption::V6Only(_) if self.family == Family::Inet6 && is_bound => {
+                return Err(errno::invalid());
+            }
+            SocketOption::V6Only(on) if self.family == Family::Inet6 => {
+                // Ping and raw sockets are of one family whatever is said.
+                options.v6_only = on || self.kind != Kind::Udp;
             }
             SocketOption::BindToDevice(name) => options.iface = iface.map(|iface| (iface, name)),
             _ => return Err(errno::no_such_option()),
@@ -86,6 +95,9 @@ impl DatagramSocket {
             OptionKey::SendBufferBytes => SocketOption::SendBufferBytes(options.send_bytes),
             OptionKey::HeaderIncluded if matches!(self.kind, Kind::Raw(_)) => {
                 SocketOption::HeaderIncluded(options.header_included)
+            }
+            OptionKey::V6Only if self.family == Family::Inet6 => {
+                SocketOption::V6Only(options.v6_only)
             }
             OptionKey::BindToDevice => {
                 let name = options.iface.as_ref().map(|(_, name)| name.clone());

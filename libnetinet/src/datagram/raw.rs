@@ -1,4 +1,4 @@
-//! Raw sockets: a copy of every packet of their protocol, IP header and all.
+//! Raw sockets: a copy of every packet of their protocol, with its header if that is IPv4's.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,12 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Waker;
 
 use libnet::packet::{Checksum, Packet};
-use libnet::socket::Protocol;
+use libnet::socket::{Family, Protocol};
 use libnet::stats::DropReason;
 
 use super::{Datagram, Delivery, Kind, Shared, data_of, peer_matches};
-use crate::icmp::input::IcmpError;
-use crate::ipv4::input::IpMeta;
+use crate::icmp::error::IcmpError;
+use crate::ip::input::IpMeta;
 use crate::shard::Shard;
 
 /// `IPPROTO_RAW`: sends whatever its header says, receives nothing.
@@ -50,7 +50,7 @@ impl RawTable {
         error: &IcmpError,
         _quoted: &Packet,
     ) -> bool {
-        let sockets = self.of_protocol(error.protocol);
+        let sockets = self.of_protocol(error.protocol, Family::of(&error.src));
         for socket in &sockets {
             let state = socket.state();
             let local = state.local.ip();
@@ -64,12 +64,13 @@ impl RawTable {
         !sockets.is_empty()
     }
 
-    fn of_protocol(&self, protocol: Protocol) -> Vec<Shared> {
+    fn of_protocol(&self, protocol: Protocol, family: Family) -> Vec<Shared> {
         if self.count.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
         let sockets = self.sockets.read().unwrap_or_else(PoisonError::into_inner);
-        let wanted = |socket: &&Shared| socket.kind == Kind::Raw(protocol);
+        let wanted =
+            |socket: &&Shared| socket.kind == Kind::Raw(protocol) && socket.family == family;
         sockets.iter().filter(wanted).map(Arc::clone).collect()
     }
 }
@@ -77,7 +78,7 @@ impl RawTable {
 impl Shard {
     /// Gives copies of a whole datagram to the raw sockets of its protocol; whether there are any.
     pub(crate) fn raw_input(&mut self, meta: &IpMeta, packet: &Packet) -> bool {
-        let sockets = self.wide.raw.of_protocol(meta.protocol);
+        let sockets = self.wide.raw.of_protocol(meta.protocol, Family::of(&meta.src));
         if sockets.is_empty() || meta.protocol == IPPROTO_RAW {
             return false;
         }
@@ -85,7 +86,9 @@ impl Shard {
         if matches!(seen.checksum, Checksum::Partial { .. }) {
             let _ = seen.complete_checksum();
         }
-        let data = data_of(&seen, 0);
+        // RFC 3542 §3: of IPv6, what follows its headers.
+        let skip = if meta.src.is_ipv6() { meta.header_bytes } else { 0 };
+        let data = data_of(&seen, skip);
         for socket in sockets {
             let state = socket.state();
             let local = state.local.ip();

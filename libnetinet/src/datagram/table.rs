@@ -9,7 +9,7 @@ use libnet::packet::Packet;
 
 use super::Shared;
 use crate::hash::{HashMap, Key};
-use crate::icmp::input::IcmpError;
+use crate::icmp::error::IcmpError;
 
 /// A socket's place in the table.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub(crate) struct Binding {
     pub(crate) iface: Option<IfIndex>,
     pub(crate) reuse_addr: bool,
     pub(crate) reuse_port: bool,
+    /// At the wildcard address of IPv6 it takes IPv4 as well.
+    pub(crate) both_families: bool,
     pub(crate) socket: Shared,
 }
 
@@ -243,20 +245,33 @@ impl Inner {
 impl Binding {
     /// How well it fits a destination address and interface; `None`: not at all.
     fn score(&self, local: IpAddr, on: IfIndex) -> Option<u8> {
+        let own = self.local.ip();
+        if !self.covers(local) {
+            return None;
+        }
         let mut score = 0;
-        if !self.local.ip().is_unspecified() {
-            if self.local.ip() != local {
-                return None;
-            }
-            score += 2;
+        if !own.is_unspecified() {
+            score += 4;
         }
         if let Some(iface) = self.iface {
             if iface != on && on != IfIndex(0) {
                 return None;
             }
+            score += 2;
+        }
+        // As on Linux: whoever speaks the family alone goes before whoever speaks both.
+        if own.is_ipv4() == local.is_ipv4() {
             score += 1;
         }
         Some(score)
+    }
+
+    /// Does it take what is sent to `addr`, which may be the wildcard too?
+    fn covers(&self, addr: IpAddr) -> bool {
+        let own = self.local.ip();
+        let any_of_family =
+            own.is_ipv4() == addr.is_ipv4() || (own.is_ipv6() && self.both_families);
+        own == addr || (own.is_unspecified() && any_of_family)
     }
 
     fn conflicts(&self, other: &Binding) -> bool {
@@ -264,8 +279,7 @@ impl Binding {
             (Some(a), Some(b)) => a == b,
             _ => true,
         };
-        let (a, b) = (self.local.ip(), other.local.ip());
-        let same_addr = a == b || a.is_unspecified() || b.is_unspecified();
+        let same_addr = self.covers(other.local.ip()) || other.covers(self.local.ip());
         let agreed = (self.reuse_addr && other.reuse_addr) || (self.reuse_port && other.reuse_port);
         same_iface && same_addr && !agreed
     }

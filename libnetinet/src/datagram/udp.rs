@@ -1,4 +1,4 @@
-//! UDP received (RFC 768, RFC 1122 §4.1).
+//! UDP received (RFC 768, RFC 1122 §4.1, RFC 8200 §8.1).
 
 use std::net::SocketAddr;
 
@@ -10,9 +10,7 @@ use super::build::{UDP_BYTES, pseudo_header};
 use super::{Datagram, Delivery, Shared, data_of};
 use crate::address::Cast;
 use crate::counters::bump;
-use crate::icmp::message::Unreachable;
-use crate::icmp::output::Complaint;
-use crate::ipv4::input::{Cause, IpMeta};
+use crate::ip::input::{Cause, IpMeta};
 use crate::shard::Shard;
 
 impl Shard {
@@ -31,9 +29,7 @@ impl Shard {
             Some(socket) => self.udp_deliver(&socket, &meta, from, &packet, header.len),
             None => {
                 self.drop_packet(DropReason::UdpNoPort);
-                // RFC 1122 §4.1.3.1: port unreachable SHOULD be sent.
-                let complaint = Complaint::Unreachable(Unreachable::PORT);
-                self.complain(cause.now, &meta, &packet, complaint);
+                self.complain_of_port(cause.now, &meta, &packet);
             }
         }
     }
@@ -100,8 +96,11 @@ fn check(meta: &IpMeta, packet: &mut Packet) -> Result<UdpHeader, DropReason> {
     if len < UDP_BYTES || len > there {
         return Err(DropReason::UdpMalformed);
     }
-    // RFC 768: a sum of zero means that the sender made none. RFC 1122 §4.1.3.4: one that is
-    // there MUST be checked.
+    // RFC 768: a sum of zero means that the sender made none; RFC 8200 §8.1: which it may not in
+    // IPv6. RFC 1122 §4.1.3.4: one that is there MUST be checked.
+    if sum == 0 && packet.checksum == Checksum::Unverified && meta.src.is_ipv6() {
+        return Err(DropReason::UdpChecksum);
+    }
     if sum != 0 && packet.checksum == Checksum::Unverified {
         let mut whole = packet.clone();
         whole.truncate(at + len);

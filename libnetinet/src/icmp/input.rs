@@ -1,6 +1,6 @@
 //! ICMP received: echoes answered, errors taken to the sockets that they are about.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use libnet::packet::{Checksum, Packet};
 use libnet::socket::Protocol;
@@ -11,26 +11,11 @@ use super::message::{HEADER_BYTES, IcmpHeader, IcmpType, Unreachable};
 use crate::address::Cast;
 use crate::counters::bump;
 use crate::error::{Severity, SocketError};
+use crate::icmp::error::IcmpError;
+use crate::ip::input::{Cause, IpMeta};
 use crate::ipv4::header::Ipv4Header;
-use crate::ipv4::input::{Cause, IpMeta};
 use crate::shard::Shard;
-
-/// An ICMP error about something that we sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct IcmpError {
-    pub(crate) ty: IcmpType,
-    pub(crate) code: u8,
-    /// What it means to a socket, and how hard; `None`: nothing.
-    pub(crate) meaning: Option<(SocketError, Severity)>,
-    /// The next hop's MTU, for fragmentation needed.
-    pub(crate) next_hop_mtu: u16,
-    /// What we sent: our end and the other.
-    pub(crate) src: IpAddr,
-    pub(crate) dst: IpAddr,
-    pub(crate) protocol: Protocol,
-    /// Length of the packet that we sent, by its header.
-    pub(crate) packet_bytes: u16,
-}
+use crate::tcp::IcmpErrorKind;
 
 impl Shard {
     /// Takes an ICMP message in its IP packet.
@@ -48,7 +33,7 @@ impl Shard {
         bump(&self.wide.counters.icmp_in);
         match header.ty {
             IcmpType::ECHO => self.echo(cause.now, &meta, header, packet),
-            IcmpType::ECHO_REPLY => self.ping_input(&meta, header, packet),
+            IcmpType::ECHO_REPLY => self.ping_input(&meta, header.ident(), packet),
             IcmpType::UNREACHABLE | IcmpType::TIME_EXCEEDED | IcmpType::PARAMETER_PROBLEM => {
                 self.icmp_error(cause, &meta, header, packet);
             }
@@ -108,59 +93,16 @@ impl Shard {
             return self.drop_packet(DropReason::IcmpUnmatched);
         }
         let error = IcmpError {
-            ty: header.ty,
-            code: header.code,
             meaning: meaning_of(header),
-            next_hop_mtu: header.next_hop_mtu(),
+            segment: segment_of(header),
+            too_big: is_too_big(header).then(|| u32::from(header.next_hop_mtu())),
             src: IpAddr::V4(quoted.src),
             dst: IpAddr::V4(quoted.dst),
             protocol: quoted.protocol,
-            packet_bytes: quoted.total_bytes,
+            packet_bytes: u32::from(quoted.total_bytes),
         };
         bump(&self.wide.counters.icmp_errors_in);
         self.take_error(cause.now, &error, ports, &packet);
-    }
-
-    /// Brings an error to whoever sent what it is about.
-    fn take_error(&mut self, now: Instant, error: &IcmpError, ports: [u8; 8], quoted: &Packet) {
-        let source_port = u16::from_be_bytes([ports[0], ports[1]]);
-        let target_port = u16::from_be_bytes([ports[2], ports[3]]);
-        let local = SocketAddr::new(error.src, source_port);
-        let remote = SocketAddr::new(error.dst, target_port);
-        let raw = self.wide.raw.error(&mut self.wakes, error, quoted);
-        let matched = match error.protocol {
-            Protocol::TCP => self.tcp_error(now, error, ports),
-            Protocol::UDP => self.wide.udp.error(&mut self.wakes, local, remote, error, quoted),
-            Protocol::ICMP if IcmpType(ports[0]) == IcmpType::ECHO => {
-                let ident = u16::from_be_bytes([ports[4], ports[5]]);
-                let local = SocketAddr::new(error.src, ident);
-                let remote = SocketAddr::new(error.dst, 0);
-                self.wide.ping.error(&mut self.wakes, local, remote, error, quoted)
-            }
-            _ => false,
-        };
-        if !raw && !matched {
-            return self.drop_packet(DropReason::IcmpUnmatched);
-        }
-        // A raw socket hears everything; only who sent the packet makes a claim about its path
-        // credible (RFC 5927 §4.1).
-        if matched {
-            self.learn_path_mtu(now, error);
-        }
-    }
-
-    /// RFC 1191 §3: a router says that our packet was too long for its next hop.
-    fn learn_path_mtu(&mut self, now: Instant, error: &IcmpError) {
-        if error.ty != IcmpType::UNREACHABLE
-            || Unreachable(error.code) != Unreachable::FRAGMENTATION_NEEDED
-        {
-            return;
-        }
-        let (reported, sent) = (u32::from(error.next_hop_mtu), u32::from(error.packet_bytes));
-        if self.wide.path_mtus.lower(now, error.dst, reported, sent).is_some() {
-            bump(&self.wide.counters.path_mtu_lowered);
-            self.wide.touch();
-        }
     }
 }
 
@@ -177,4 +119,29 @@ fn meaning_of(header: IcmpHeader) -> Option<(SocketError, Severity)> {
         IcmpType::PARAMETER_PROBLEM => Some((SocketError::Protocol, Severity::Hard)),
         _ => None,
     }
+}
+
+fn is_too_big(header: IcmpHeader) -> bool {
+    header.ty == IcmpType::UNREACHABLE
+        && Unreachable(header.code) == Unreachable::FRAGMENTATION_NEEDED
+}
+
+/// What an error means to a connection; `None`: nothing. Source: RFC 1122 §4.2.3.9.
+fn segment_of(header: IcmpHeader) -> Option<IcmpErrorKind> {
+    Some(match (header.ty, Unreachable(header.code)) {
+        (IcmpType::UNREACHABLE, Unreachable::PORT) => IcmpErrorKind::PortUnreachable,
+        (IcmpType::UNREACHABLE, Unreachable::PROTOCOL) => IcmpErrorKind::ProtocolUnreachable,
+        (IcmpType::UNREACHABLE, Unreachable::FRAGMENTATION_NEEDED) => {
+            IcmpErrorKind::TooBig { mtu: u32::from(header.next_hop_mtu()) }
+        }
+        (IcmpType::UNREACHABLE, Unreachable::NET | Unreachable::NET_UNKNOWN) => {
+            IcmpErrorKind::NetUnreachable
+        }
+        (IcmpType::UNREACHABLE, Unreachable::NET_PROHIBITED | Unreachable::NET_TOS) => {
+            IcmpErrorKind::NetUnreachable
+        }
+        (IcmpType::UNREACHABLE, _) => IcmpErrorKind::HostUnreachable,
+        (IcmpType::TIME_EXCEEDED | IcmpType::PARAMETER_PROBLEM, _) => IcmpErrorKind::Transient,
+        _ => return None,
+    })
 }

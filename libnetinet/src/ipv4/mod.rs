@@ -5,5 +5,3 @@ pub(crate) mod header;
 pub(crate) mod ident;
 pub(crate) mod input;
 pub(crate) mod options;
-pub(crate) mod path_mtu;
-pub(crate) mod reassembly;

@@ -13,15 +13,15 @@ use libnet::wake::Ready;
 
 use super::{NOBODY, socket_of};
 use crate::address::Cast;
-use crate::icmp::input::IcmpError;
-use crate::icmp::message::{IcmpType, Unreachable};
-use crate::ipv4::header::{HEADER_BYTES, Ipv4Header};
-use crate::ipv4::input::IpMeta;
+use crate::icmp::error::IcmpError;
+use crate::ip::input::IpMeta;
+use crate::ipv4::header::{self, Ipv4Header};
+use crate::ipv6::header::{HEADER_BYTES as IPV6_BYTES, Ipv6Header};
 use crate::neighbour::Neighbour;
 use crate::output::Account;
 use crate::path::{NoPath, Path, Reach, Wanted};
 use crate::shard::Shard;
-use crate::tcp::{self, Event, FourTuple, IcmpErrorKind, OutMeta, PathError, PathInfo, SeqNumber};
+use crate::tcp::{self, Event, FourTuple, OutMeta, PathError, PathInfo, SeqNumber};
 use crate::wide::Wide;
 
 /// The ways of recent segments, found by a few bits of the destination: no hash, no lock.
@@ -71,7 +71,7 @@ impl Shard {
 
     /// Takes an ICMP error about a segment of ours; whether it is about a connection.
     pub(crate) fn tcp_error(&mut self, now: Instant, error: &IcmpError, ports: [u8; 8]) -> bool {
-        let Some(kind) = kind_of(error) else { return true };
+        let Some(kind) = error.segment else { return true };
         let [a, b, c, d, e, f, g, h] = ports;
         let error = tcp::IcmpError {
             kind,
@@ -82,7 +82,7 @@ impl Shard {
                 remote_port: u16::from_be_bytes([c, d]),
             },
             seq: SeqNumber::new(u32::from_be_bytes([e, f, g, h])),
-            ip_bytes: u32::from(error.packet_bytes),
+            ip_bytes: error.packet_bytes,
         };
         self.tcp_mut().on_icmp(now, &error)
     }
@@ -174,7 +174,7 @@ impl tcp::Path for Below<'_> {
                 Path::find(&self.shard.wide, now, wanted).map_err(error_of)?
             }
         };
-        if let Some(packet) = with_header(&self.shard.wide, meta, packet) {
+        if let Some(packet) = with_header(&self.shard.wide, &path, meta, packet) {
             self.shard.send_ip(now, &mut path, packet, self.account);
         }
         *self.shard.tcp_paths.slot(meta.dst) = Some(path);
@@ -206,23 +206,36 @@ impl Below<'_> {
 /// The largest IP packet. Source: RFC 791 §3.1.
 const MAX_IP_BYTES: u32 = 65_535;
 
-fn with_header(wide: &Wide, meta: &OutMeta, mut packet: Packet) -> Option<Packet> {
-    let (IpAddr::V4(src), IpAddr::V4(dst)) = (meta.src, meta.dst) else { return None };
-    let mut header = Ipv4Header::new(src, dst, Protocol::TCP);
-    header.ttl = meta.ttl;
-    header.tos = meta.tos;
-    header.dont_fragment = meta.dont_fragment;
-    if !meta.dont_fragment {
-        // RFC 6864 §4.3: only what can be fragmented needs an identification.
-        header.ident = wide.identifiers.next(src, dst, Protocol::TCP);
-    }
-    if packet.len() + HEADER_BYTES > MAX_IP_BYTES as usize {
+fn with_header(wide: &Wide, path: &Path, meta: &OutMeta, mut packet: Packet) -> Option<Packet> {
+    let ip_bytes = if meta.src.is_ipv4() { header::HEADER_BYTES } else { IPV6_BYTES };
+    if packet.len() + ip_bytes > MAX_IP_BYTES as usize {
         return None;
     }
     if packet.checksum == Checksum::Unverified {
         packet.checksum = Checksum::Trusted;
     }
-    header.prepend_to(&mut packet);
+    match (meta.src, meta.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let mut header = Ipv4Header::new(src, dst, Protocol::TCP);
+            header.ttl = meta.ttl;
+            header.tos = meta.tos;
+            header.dont_fragment = meta.dont_fragment;
+            if !meta.dont_fragment {
+                // RFC 6864 §4.3: only what can be fragmented needs an identification.
+                header.ident = wide.identifiers.next(src, dst, Protocol::TCP);
+            }
+            header.prepend_to(&mut packet);
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            let mut header = Ipv6Header::new(src, dst, Protocol::TCP);
+            header.hop_limit = meta.ttl;
+            header.traffic_class = meta.tos;
+            let ports = packet.head().first_chunk().copied().unwrap_or_default();
+            header.flow_label = path.label_seed.label(ports);
+            header.prepend_to(&mut packet);
+        }
+        _ => return None,
+    }
     Some(packet)
 }
 
@@ -233,24 +246,4 @@ fn error_of(no_path: NoPath) -> PathError {
         NoPath::Blackhole => PathError::Blackhole,
         NoPath::BadSource | NoPath::BadDestination => PathError::BadSource,
     }
-}
-
-/// What an ICMP error means to a connection; `None`: nothing. Source: RFC 1122 §4.2.3.9.
-fn kind_of(error: &IcmpError) -> Option<IcmpErrorKind> {
-    Some(match (error.ty, Unreachable(error.code)) {
-        (IcmpType::UNREACHABLE, Unreachable::PORT) => IcmpErrorKind::PortUnreachable,
-        (IcmpType::UNREACHABLE, Unreachable::PROTOCOL) => IcmpErrorKind::ProtocolUnreachable,
-        (IcmpType::UNREACHABLE, Unreachable::FRAGMENTATION_NEEDED) => {
-            IcmpErrorKind::TooBig { mtu: u32::from(error.next_hop_mtu) }
-        }
-        (IcmpType::UNREACHABLE, Unreachable::NET | Unreachable::NET_UNKNOWN) => {
-            IcmpErrorKind::NetUnreachable
-        }
-        (IcmpType::UNREACHABLE, Unreachable::NET_PROHIBITED | Unreachable::NET_TOS) => {
-            IcmpErrorKind::NetUnreachable
-        }
-        (IcmpType::UNREACHABLE, _) => IcmpErrorKind::HostUnreachable,
-        (IcmpType::TIME_EXCEEDED | IcmpType::PARAMETER_PROBLEM, _) => IcmpErrorKind::Transient,
-        _ => return None,
-    })
 }

@@ -7,11 +7,13 @@ use std::task::Waker;
 use std::time::Duration;
 
 use libnet::errno;
+use libnet::iface::IfIndex;
 use libnet::socket::{Family, Protocol, Received, RecvMsg, SendMsg, SockType, SocketId};
 use libnet::wake::Ready;
 
 use super::ports::{Claim, InUse};
 use super::{Ends, Options, Place, Role, State, StreamSocket, token_of};
+use crate::family::{check_ends, has_zone};
 use crate::inet::Inet;
 use crate::output::Account;
 use crate::path::{Path, Wanted};
@@ -46,11 +48,10 @@ impl Inet {
 
     /// `bind(2)`.
     pub(crate) fn stream_bind(&self, socket: &Shared, addr: SocketAddr) -> io::Result<()> {
-        if Family::of(&addr.ip()) != socket.family {
-            return Err(errno::family_not_supported());
-        }
-        let ours = addr.ip().is_unspecified() || self.wide().view().is_local(addr.ip());
-        if !ours {
+        let given = socket.families().given_to_bind(addr)?;
+        let zone = self.wide().zone_of(given, socket.state().options.conn.sharing.iface)?;
+        let addr = given.addr;
+        if !self.wide().view().may_bind(addr.ip(), zone) {
             return Err(errno::addr_not_available());
         }
         let may_bind = |state: &State| {
@@ -60,7 +61,7 @@ impl Inet {
         let sharing = {
             let state = socket.state();
             may_bind(&state)?;
-            state.options.conn.sharing
+            PortSharing { iface: zone, ..state.options.conn.sharing }
         };
         let addr = self.claim(socket, addr, sharing)?;
         let mut state = socket.state();
@@ -70,6 +71,7 @@ impl Inet {
             return Err(error);
         }
         state.bound = Some(addr);
+        state.options.conn.sharing.iface = zone;
         Ok(())
     }
 
@@ -159,8 +161,10 @@ impl Inet {
         }
         let accepted = listener.accept().ok_or_else(errno::would_block)?;
         let place = Place { shard: accepted.shard as usize, conn: accepted.id };
-        let ends = Ends { local: accepted.local, remote: accepted.remote };
+        let zone = has_zone(accepted.remote.ip()).then(|| self.iface_of(place)).flatten();
+        let ends = Ends { local: accepted.local, remote: accepted.remote, zone };
         let role = Role::Connection(place, ends);
+        let families = socket.families_by(&options);
         let inherited = options.conn.clone();
         let added = self.add_stream(StreamSocket::with(socket.family, role, options));
         let (id, _) = match added {
@@ -176,7 +180,12 @@ impl Inet {
             tcp.set_options(now, place.conn, inherited);
             tcp.set_token(place.conn, token_of(id));
         });
-        Ok((id, accepted.remote))
+        Ok((id, families.shown(accepted.remote, zone)))
+    }
+
+    /// The interface that a connection's segments leave by.
+    fn iface_of(&self, place: Place) -> Option<IfIndex> {
+        self.engine().with_shard(place.shard, |core, _| core.tcp().iface_of(place.conn))
     }
 
     fn abort_accepted(&self, accepted: impl IntoIterator<Item = Accepted>) {
@@ -190,15 +199,23 @@ impl Inet {
         if let Role::Connection(place, _) = socket.role() {
             return self.connect_again(socket, place);
         }
-        if Family::of(&remote.ip()) != socket.family {
-            return Err(errno::family_not_supported());
-        }
-        // As on Linux, the wildcard address means this host.
-        let remote = if remote.ip().is_unspecified() {
-            SocketAddr::new(loopback_of(socket.family), remote.port())
-        } else {
-            remote
+        let given = socket.families().given(remote)?;
+        let (bound_to, iface) = {
+            let state = socket.state();
+            (state.bound.map(|addr| addr.ip()), state.options.conn.sharing.iface)
         };
+        let zone = self.wide().zone_of(given, iface)?;
+        // As on Linux, the wildcard address means this host.
+        let remote = if given.addr.ip().is_unspecified() {
+            let four = given.addr.is_ipv4() || bound_to.is_some_and(|ip| ip.is_ipv4());
+            let family = if four { Family::Inet } else { Family::Inet6 };
+            SocketAddr::new(loopback_of(family), remote.port())
+        } else {
+            given.addr
+        };
+        if let Some(local) = bound_to {
+            check_ends(local, remote.ip())?;
+        }
         // RFC 9293 §3.9.2.3 (MUST-46): TCP has one peer.
         if self.wide().view().is_broadcast(remote.ip()) || remote.ip().is_multicast() {
             return Err(errno::net_unreachable());
@@ -214,6 +231,7 @@ impl Inet {
                 Role::Listening(_) | Role::Connection(..) => return Err(errno::is_connected()),
                 Role::Opening => return Err(errno::already()),
             }
+            state.options.conn.sharing.iface = zone;
             (state.options.clone(), state.bound)
         };
         let begun = self.begin(socket, &options, bound, remote);
@@ -259,7 +277,8 @@ impl Inet {
             })?;
             let info = core.tcp().info(conn).ok_or_else(errno::not_connected)?;
             let local = SocketAddr::new(info.tuple.local, info.tuple.local_port);
-            Ok((Place { shard, conn }, Ends { local, remote }))
+            let zone = options.conn.sharing.iface;
+            Ok((Place { shard, conn }, Ends { local, remote, zone }))
         })
     }
 
@@ -457,11 +476,14 @@ impl Inet {
     /// `getsockname(2)`.
     pub(crate) fn stream_local(&self, socket: &Shared) -> SocketAddr {
         let state = socket.state();
+        let families = socket.families_by(&state.options);
+        let iface = state.options.conn.sharing.iface;
         match &state.role {
-            Role::Connection(_, ends) => ends.local,
-            Role::Listening(listener) => listener.addr(),
+            Role::Connection(_, ends) => families.shown(ends.local, ends.zone),
+            Role::Listening(listener) => families.shown(listener.addr(), iface),
             Role::Fresh | Role::Opening => {
-                state.bound.unwrap_or_else(|| SocketAddr::new(socket.family.unspecified(), 0))
+                let any = SocketAddr::new(socket.family.unspecified(), 0);
+                families.shown(state.bound.unwrap_or(any), iface)
             }
         }
     }
@@ -473,7 +495,7 @@ impl Inet {
         };
         match self.conn_state(place) {
             None | Some(TcpState::Closed | TcpState::SynSent) => Err(errno::not_connected()),
-            Some(_) => Ok(ends.remote),
+            Some(_) => Ok(socket.families().shown(ends.remote, ends.zone)),
         }
     }
 
@@ -527,7 +549,7 @@ impl Inet {
             Role::Connection(place, ends) => {
                 let info =
                     self.engine().with_shard(place.shard, |core, _| core.tcp().info(place.conn));
-                entry.remote = Some(ends.remote);
+                entry.remote = Some(socket.families().shown(ends.remote, ends.zone));
                 entry.state = info.as_ref().map_or(TcpState::Closed, |info| info.state).name();
                 if let Some(info) = info {
                     entry.receive_bytes = info.receive_queue_bytes as usize;

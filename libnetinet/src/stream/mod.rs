@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
+use libnet::iface::IfIndex;
 use libnet::socket::{Family, SocketId};
 use libnet::wake::WakeSet;
 
+use crate::family::Families;
 use crate::tcp::{ConnError, ConnId, ConnOptions, Listener};
 use crate::wide::lock;
 
@@ -61,6 +63,8 @@ struct Place {
 struct Ends {
     local: SocketAddr,
     remote: SocketAddr,
+    /// The interface that link-local ones are of.
+    zone: Option<IfIndex>,
 }
 
 /// What of a stream socket can be set.
@@ -76,7 +80,9 @@ struct Options {
 impl StreamSocket {
     /// A socket that is bound to nothing.
     pub(crate) fn new(family: Family) -> Self {
-        StreamSocket::with(family, Role::Fresh, Options::default())
+        let mut options = Options::default();
+        options.conn.sharing.both_families = family == Family::Inet6;
+        StreamSocket::with(family, Role::Fresh, options)
     }
 
     fn with(family: Family, role: Role, options: Options) -> Self {
@@ -87,6 +93,15 @@ impl StreamSocket {
             id: OnceLock::new(),
             state: Mutex::new(state),
         }
+    }
+
+    /// Which families it takes.
+    fn families(&self) -> Families {
+        self.families_by(&self.state().options)
+    }
+
+    fn families_by(&self, options: &Options) -> Families {
+        Families { own: self.family, v6_only: options.v6_only }
     }
 
     /// Tells it its number.

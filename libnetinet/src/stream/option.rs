@@ -4,9 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use libnet::errno;
-use libnet::socket::{OptionKey, SocketOption};
+use libnet::socket::{Family, OptionKey, SocketOption};
 
-use super::{Role, StreamSocket};
+use super::{Role, State, StreamSocket};
 use crate::inet::Inet;
 use crate::wide::Wide;
 
@@ -28,6 +28,9 @@ impl Inet {
         option: SocketOption,
     ) -> io::Result<()> {
         let mut state = socket.state();
+        if matches!(option, SocketOption::V6Only(_)) {
+            socket.may_set_v6_only(&state)?;
+        }
         apply(self.wide(), &mut state.options, option)?;
         let (role, options) = (state.role.clone(), state.options.conn.clone());
         if let Role::Listening(listener) = &role {
@@ -87,7 +90,7 @@ impl Inet {
             }
             OptionKey::Ttl => SocketOption::Ttl(or(c.ttl.into(), tcp.ttl.into()) as u8),
             OptionKey::Tos => SocketOption::Tos(c.tos),
-            OptionKey::V6Only => SocketOption::V6Only(o.v6_only),
+            OptionKey::V6Only if socket.family == Family::Inet6 => SocketOption::V6Only(o.v6_only),
             OptionKey::BindToDevice => SocketOption::BindToDevice(o.device.clone()),
             _ => return Err(errno::no_such_option()),
         })
@@ -104,6 +107,17 @@ impl Inet {
     }
 }
 
+impl StreamSocket {
+    /// As on Linux: at a socket of IPv6 that is not bound yet.
+    fn may_set_v6_only(&self, state: &State) -> io::Result<()> {
+        if self.family != Family::Inet6 {
+            return Err(errno::no_such_option());
+        }
+        let fresh = state.bound.is_none() && matches!(state.role, Role::Fresh);
+        if fresh { Ok(()) } else { Err(errno::invalid()) }
+    }
+}
+
 fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io::Result<()> {
     let conn = &mut options.conn;
     let check = |fits: bool| if fits { Ok(()) } else { Err(errno::invalid()) };
@@ -111,7 +125,10 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
         SocketOption::ReuseAddr(on) => conn.sharing.reuse_addr = on,
         SocketOption::ReusePort(on) => conn.sharing.reuse_port = on,
         SocketOption::Broadcast(on) => options.broadcast = on,
-        SocketOption::V6Only(on) => options.v6_only = on,
+        SocketOption::V6Only(on) => {
+            options.v6_only = on;
+            conn.sharing.both_families = !on;
+        }
         SocketOption::Linger(linger) => options.linger = linger,
         SocketOption::KeepAlive(on) => conn.keepalive = on,
         SocketOption::NoDelay(on) => conn.nodelay = on,

@@ -1,6 +1,6 @@
 //! Which ports TCP sockets are bound to, and who may share one.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -84,7 +84,8 @@ impl StreamPorts {
             let theirs = other.claim.sharing;
             let agreed =
                 (own_sharing.reuse_port && theirs.reuse_port) || own_sharing.is_apart(theirs);
-            at != own && other.listening && overlap(other.claim.addr, addr) && !agreed
+            let overlaps = other.claim.overlaps(&entries[own].claim);
+            at != own && other.listening && overlaps && !agreed
         });
         if taken {
             return Err(InUse);
@@ -112,13 +113,16 @@ impl Entry {
     fn conflicts(&self, new: &Claim) -> bool {
         let mut own = self.claim.sharing;
         own.reuse_addr &= !self.listening;
-        overlap(self.claim.addr, new.addr) && !own.agrees(new.sharing)
+        self.claim.overlaps(new) && !own.agrees(new.sharing)
     }
 }
 
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let any = |ip: IpAddr| ip.is_unspecified();
-    a.ip() == b.ip() || (a.is_ipv4() == b.is_ipv4() && (any(a.ip()) || any(b.ip())))
+impl Claim {
+    /// Is there an address that both would take?
+    fn overlaps(&self, other: &Claim) -> bool {
+        let (a, b) = (self.addr.ip(), other.addr.ip());
+        self.sharing.covers(a, b) || other.sharing.covers(b, a)
+    }
 }
 
 #[cfg(test)]
@@ -129,7 +133,7 @@ mod tests {
 
     fn claim(addr: &str, reuse_addr: bool, reuse_port: bool) -> Claim {
         let socket = Arc::new(StreamSocket::new(Family::Inet));
-        let sharing = PortSharing { reuse_addr, reuse_port, iface: None };
+        let sharing = PortSharing { reuse_addr, reuse_port, ..PortSharing::default() };
         Claim { addr: addr.parse().unwrap(), sharing, socket }
     }
 
@@ -141,6 +145,21 @@ mod tests {
         assert_eq!(ports.bind(claim("0.0.0.0:80", false, true)), Err(InUse));
         ports.bind(claim("10.0.0.2:80", false, false)).unwrap();
         ports.bind(claim("10.0.0.1:80", true, false)).unwrap();
+    }
+
+    #[test]
+    fn the_wildcard_of_ipv6_is_in_the_way_of_ipv4_unless_it_says_otherwise() {
+        let (any4, any6) = ("0.0.0.0:80", "[::]:80");
+        for (both_families, four) in [(true, Err(InUse)), (false, Ok(()))] {
+            let ports = StreamPorts::new(Key::new(1, 2));
+            let mut six = claim(any6, false, false);
+            six.sharing.both_families = both_families;
+            ports.bind(six.clone()).unwrap();
+            assert_eq!(ports.bind(claim("10.0.0.1:80", false, false)), four);
+            ports.release(six.addr, &six.socket);
+            ports.bind(claim(any4, false, false)).unwrap_or_default();
+            assert_eq!(ports.bind(six), four);
+        }
     }
 
     #[test]

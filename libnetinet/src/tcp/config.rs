@@ -159,7 +159,12 @@ impl ConnOptions {
             ttl: 0,
             tos: 0,
             urgent_inline: false,
-            sharing: PortSharing { reuse_addr: false, reuse_port: false, iface: None },
+            sharing: PortSharing {
+                reuse_addr: false,
+                reuse_port: false,
+                iface: None,
+                both_families: false,
+            },
         }
     }
 }

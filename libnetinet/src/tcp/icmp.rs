@@ -9,6 +9,7 @@ use super::segment::FourTuple;
 use super::seq::SeqNumber;
 use super::state::State;
 use super::tcb::{Connection, fixed_header_bytes};
+use crate::ipv6::header::MIN_MTU;
 
 /// What an ICMP error says, of either family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,7 +103,9 @@ impl Connection {
     /// of the congestion window.
     fn on_too_big(&mut self, now: Instant, ctx: &mut Ctx, mtu: u32, quoted_bytes: u32) {
         let mtu = if mtu > 0 { mtu } else { plateau_below(quoted_bytes.min(self.path_mtu)) };
-        let floor = ctx.config.path_mtu_min.max(fixed_header_bytes(&self.tuple) + 88);
+        // RFC 8201 §4: every link of IPv6 carries as much.
+        let least = if self.tuple.local.is_ipv4() { ctx.config.path_mtu_min } else { MIN_MTU };
+        let floor = least.max(fixed_header_bytes(&self.tuple) + 88);
         let mtu = mtu.max(floor);
         // RFC 1191 §3: never up; RFC 5927 §7.2: a segment must have been larger.
         if mtu >= self.path_mtu {

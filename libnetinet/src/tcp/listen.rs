@@ -1,7 +1,7 @@
 //! Listeners: what waits to be accepted, shared by all shards.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::config::ConnOptions;
@@ -114,12 +114,6 @@ impl Listener {
     /// Changes the options that later connections get, from their SYN-ACK on.
     pub fn set_options(&self, options: ConnOptions) {
         self.lock().options = options;
-    }
-
-    /// Does it take connections to `addr`?
-    pub(super) fn covers(&self, addr: IpAddr) -> bool {
-        let own = self.addr.ip();
-        own == addr || (own.is_unspecified() && own.is_ipv4() == addr.is_ipv4())
     }
 
     /// Is it bound to one address?

@@ -112,6 +112,7 @@ impl TimeWaits {
             reuse_port: entry.entered & REUSE_PORT != 0,
             // Not kept: it is in the way of all.
             iface: None,
+            both_families: false,
         };
         Remembered { tuple, snd_nxt: entry.snd_nxt, rcv_nxt: entry.rcv_nxt, ts_recent, sharing }
     }
@@ -243,7 +244,7 @@ mod tests {
             snd_nxt: SeqNumber::new(1),
             rcv_nxt: SeqNumber::new(2),
             ts_recent: v6.then_some(7),
-            sharing: PortSharing { reuse_addr: v6, reuse_port: !v6, iface: None },
+            sharing: PortSharing { reuse_addr: v6, reuse_port: !v6, ..PortSharing::default() },
         }
     }
 

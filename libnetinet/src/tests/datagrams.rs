@@ -77,8 +77,8 @@ fn calls_fail_with_the_numbers_of_linux() {
     assert_eq!(errno(raw(Protocol::DEFAULT)), EPROTONOSUPPORT);
     let wrong = inet.socket(Family::Inet, SockType::Datagram, Protocol::TCP);
     assert_eq!(errno(wrong), EPROTONOSUPPORT);
-    let v6 = inet.socket(Family::Inet6, SockType::Datagram, Protocol::UDP);
-    assert_eq!(errno(v6), EAFNOSUPPORT);
+    let mixed = inet.socket(Family::Inet6, SockType::Datagram, Protocol::ICMP);
+    assert_eq!(errno(mixed), EPROTONOSUPPORT);
     a.udp();
     assert_eq!(errno(inet.socket(Family::Inet, SockType::Datagram, Protocol::UDP)), EMFILE);
     inet.close(second);

@@ -6,4 +6,5 @@ mod datagrams;
 mod garbage;
 mod neighbours;
 mod shards;
+mod six;
 mod streams;

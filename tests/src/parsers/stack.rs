@@ -18,7 +18,7 @@ use crate::wire::{ARP, ICMP, IPV4, Icmp, Ip, TCP, Tcp, UDP, Udp, checksum, frame
 const PIECES: usize = 24;
 
 /// Takes the input apart: choices and bytes of each piece.
-fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+pub(super) fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
         let (&[len, choices], rest) = bytes.split_first_chunk::<2>()?;
         let (piece, rest) = rest.split_at(rest.len().min(usize::from(len)));
@@ -29,7 +29,7 @@ fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 }
 
 /// Lets a moment pass, or with the topmost bit a second.
-fn wait(rig: &Rig, choices: u8) {
+pub(super) fn wait(rig: &Rig, choices: u8) {
     if choices & 0x80 != 0 {
         rig.run(Duration::from_secs(1));
     }
@@ -211,7 +211,7 @@ fn use_it(stream: &mut TcpStream, peer: &mut Peer<'_>, choices: u8) {
     }
 }
 
-fn piece(choices: u8, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn piece(choices: u8, bytes: &[u8]) -> Vec<u8> {
     [&[bytes.len() as u8, choices], bytes].concat()
 }
 

@@ -50,7 +50,9 @@ fn judge_once(case: &Case, oracle: &[String], subject: &dyn Net, known: &[Known]
         return Verdict::Broken(oracle.join("\n    "));
     }
     let listed = |known: &Known| {
-        known.case == case.name && known.on.iter().any(|name| name == subject.name())
+        known.case == case.name
+            && known.on.iter().any(|name| name == subject.name())
+            && known.is_of(subject.family())
     };
     let meant = known.iter().any(listed);
     // What is meant to differ is not waited for.
@@ -85,7 +87,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use libnet::errno;
-    use libnet::socket::SockType;
+    use libnet::socket::{Family, SockType};
 
     use super::super::net::{Side, Sock};
     use super::*;
@@ -106,6 +108,10 @@ mod tests {
     impl Net for Moving {
         fn name(&self) -> &'static str {
             "moving"
+        }
+
+        fn family(&self) -> Family {
+            Family::Inet
         }
 
         fn is_closed(&self) -> bool {

@@ -1,12 +1,12 @@
 //! The host kernel's own sockets, in a network namespace of their own where one may be made.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use libnet::socket::{OptionKey, SockType, SocketOption};
+use libnet::socket::{Family, OptionKey, SockType, SocketOption};
 use libnet::{Ready, errno};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt as nixopt};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
@@ -20,8 +20,8 @@ use super::observe::host_stalls;
 /// The host, on its loopback.
 #[derive(Debug)]
 pub struct Host {
-    /// Side B's; side A's is the one that the loopback chooses.
-    b: Ipv4Addr,
+    /// Side A's is the one that the loopback chooses for IPv4.
+    addrs: [IpAddr; 2],
     /// Has a network namespace of its own.
     isolated: bool,
 }
@@ -33,7 +33,8 @@ impl Host {
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
         let [.., high, low] = thread.to_be_bytes();
         // All of 127/8 is this machine's; its first and last networks have a meaning to some.
-        Host { b: Ipv4Addr::new(127, high.clamp(1, 254), low, 2), isolated: false }
+        let b = Ipv4Addr::new(127, high.clamp(1, 254), low, 2);
+        Host { addrs: [Ipv4Addr::LOCALHOST.into(), b.into()], isolated: false }
     }
 
     /// Moves the calling thread, and those it will start, into a fresh network namespace with a
@@ -50,11 +51,30 @@ impl Host {
             "route add unreachable 198.51.100.0/24",
             "route add blackhole 203.0.113.0/24",
         ] {
-            if !Command::new("ip").args(setup.split(' ')).status()?.success() {
-                return Err(io::Error::other(format!("`ip {setup}` failed in a new namespace")));
-            }
+            ip(setup)?;
         }
-        Ok(Host { b: Ipv4Addr::new(127, 0, 0, 2), isolated: true })
+        let addrs = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)].map(IpAddr::V4);
+        Ok(Host { addrs, isolated: true })
+    }
+
+    /// The same host over IPv6.
+    ///
+    /// # Errors
+    /// `EPERM` where it has no namespace of its own: it has one address only, and no room for
+    /// routes. What `ip` says, as where IPv6 is turned off.
+    pub fn six(&self) -> io::Result<Self> {
+        if !self.isolated {
+            return Err(errno::not_permitted());
+        }
+        for setup in [
+            "-6 addr add fd00::2/128 dev lo",
+            "-6 route add unreachable 2001:db8:2::/48",
+            "-6 route add blackhole 2001:db8:3::/48",
+        ] {
+            ip(setup)?;
+        }
+        let addrs = [Ipv6Addr::LOCALHOST, SIX_B].map(IpAddr::V6);
+        Ok(Host { addrs, isolated: true })
     }
 
     /// In a namespace of its own if that may be, else as it is.
@@ -63,9 +83,23 @@ impl Host {
     }
 }
 
+/// Side B's address over IPv6, where both are of one machine.
+pub(super) const SIX_B: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+
+fn ip(setup: &str) -> io::Result<()> {
+    if Command::new("ip").args(setup.split(' ')).status()?.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("`ip {setup}` failed in a new namespace")))
+}
+
 impl Net for Host {
     fn name(&self) -> &'static str {
         "host"
+    }
+
+    fn family(&self) -> Family {
+        Family::of(&self.addrs[0])
     }
 
     fn is_closed(&self) -> bool {
@@ -73,7 +107,7 @@ impl Net for Host {
     }
 
     fn addr(&self, side: Side) -> IpAddr {
-        IpAddr::V4(if side == Side::A { Ipv4Addr::LOCALHOST } else { self.b })
+        self.addrs[side as usize]
     }
 
     fn socket(&self, _: Side, ty: SockType) -> io::Result<Box<dyn Sock>> {
@@ -82,7 +116,11 @@ impl Net for Host {
             SockType::Datagram => SocketType::DGRAM,
             _ => SocketType::RAW,
         };
-        let fd = net::socket_with(AddressFamily::INET, ty, SocketFlags::CLOEXEC, None)?;
+        let family = match self.family() {
+            Family::Inet6 => AddressFamily::INET6,
+            _ => AddressFamily::INET,
+        };
+        let fd = net::socket_with(family, ty, SocketFlags::CLOEXEC, None)?;
         Ok(Box::new(HostSock(fd)))
     }
 }

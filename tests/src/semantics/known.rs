@@ -1,5 +1,6 @@
 //! The differences that are meant: `tests/conformance/semantics.toml`.
 
+use libnet::socket::Family;
 use serde::Deserialize;
 
 /// A case in which a subject does not do what the host does, on purpose.
@@ -11,12 +12,21 @@ pub struct Known {
     pub case: String,
     /// The subjects that differ, by name.
     pub on: Vec<String>,
+    /// The version of IP that it differs over, 4 or 6; both if not said.
+    pub version: Option<u8>,
     /// What Linux does.
     pub linux: String,
     /// What we do.
     pub ours: String,
     /// Why.
     pub reason: String,
+}
+
+impl Known {
+    /// Does it differ over this family?
+    pub fn is_of(&self, family: Family) -> bool {
+        self.version.is_none_or(|version| (version == 6) == (family == Family::Inet6))
+    }
 }
 
 #[derive(Deserialize)]

@@ -24,6 +24,8 @@ pub struct Case {
     pub name: &'static str,
     /// It sends to other networks: only a net that [is closed](Net::is_closed) can run it.
     pub wants_closed_net: bool,
+    /// It is about what IPv6 does not have, or about mixing the two.
+    pub is_ipv4_only: bool,
     run: fn(&mut Run<'_>),
 }
 
@@ -32,12 +34,17 @@ pub const BROKEN: &str = "the case could not go on";
 
 /// A case for a table.
 const fn case(name: &'static str, run: fn(&mut Run<'_>)) -> Case {
-    Case { name, wants_closed_net: false, run }
+    Case { name, wants_closed_net: false, is_ipv4_only: false, run }
 }
 
 /// A case for a table, which sends to other networks.
 const fn closed_case(name: &'static str, run: fn(&mut Run<'_>)) -> Case {
-    Case { name, wants_closed_net: true, run }
+    Case { name, wants_closed_net: true, is_ipv4_only: false, run }
+}
+
+/// A case for a table, of IPv4 alone.
+const fn four_case(name: &'static str, run: fn(&mut Run<'_>)) -> Case {
+    Case { name, wants_closed_net: false, is_ipv4_only: true, run }
 }
 
 impl Case {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
 
 use libnet::Ready;
-use libnet::socket::{OptionKey, SockType, SocketOption};
+use libnet::socket::{Family, OptionKey, SockType, SocketOption};
 
 /// Which of the two ends of a case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,14 +43,17 @@ pub trait Net: Sync {
     /// What differences are listed under.
     fn name(&self) -> &'static str;
 
-    /// Is there no way out of it, but to 198.51.100.0/24, which is refused, and 203.0.113.0/24,
-    /// which is dropped?
+    /// Of which family its sockets are.
+    fn family(&self) -> Family;
+
+    /// Is there no way out of it, but to 198.51.100.0/24 and 2001:db8:2::/48, which are refused,
+    /// and 203.0.113.0/24 and 2001:db8:3::/48, which are dropped?
     fn is_closed(&self) -> bool;
 
     /// The address of a side.
     fn addr(&self, side: Side) -> IpAddr;
 
-    /// A socket of IPv4.
+    /// A socket of its family.
     ///
     /// # Errors
     /// As `socket(2)`.

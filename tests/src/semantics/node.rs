@@ -1,7 +1,7 @@
 //! Our stacks as subjects: two on a bus, or one with its loopback.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use libnet::route::{Route, RouteKind};
 use libnet::socket::{Family, OptionKey, Protocol, Received, SockType, SocketOption};
 use libnet::wake::Registration;
-use libnet::{Ready, errno};
+use libnet::{IfIndex, Ready, errno};
 use rumpnet::sockin::Sockin;
 use rumpnet::{BusConfig, Inet, InetConfig, IpCidr, Shmif, Socket, Stack};
 
-use super::host::Host;
+use super::host::{Host, SIX_B};
 use super::net::{Got, How, Net, Side, Sock, Watch};
 use super::observe::host_stalls;
 
@@ -46,9 +46,15 @@ impl Node {
     ///
     /// # Errors
     /// The stack's.
-    pub fn loopback() -> io::Result<Self> {
+    pub fn loopback(family: Family) -> io::Result<Self> {
         let stack = Stack::builder().linger(Duration::ZERO).start()?;
-        let addrs = [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
+        let addrs = match family {
+            Family::Inet6 => [Ipv6Addr::LOCALHOST, SIX_B].map(IpAddr::V6),
+            _ => [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))),
+        };
+        if let (Family::Inet6, Some(inet)) = (family, stack.inet()) {
+            inet.add_address(IfIndex::LOOPBACK, IpCidr::host(SIX_B.into()))?;
+        }
         let stacks = [stack.clone(), stack];
         close_routes(&stacks[0])?;
         Ok(Node { name: "loopback", stacks, addrs, closed: true, _folder: None })
@@ -58,21 +64,25 @@ impl Node {
     ///
     /// # Errors
     /// The bus's and the stacks'.
-    pub fn bus() -> io::Result<Self> {
+    pub fn bus(family: Family) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("bus");
         // One stack serves all cases: its limit on ICMP errors, which the host's loopback has not,
         // would keep some of them from being sent.
         let mut config = InetConfig::default();
         config.icmp.peer_burst = u32::MAX;
-        let start = |addr: &str| {
+        let start = |addr: IpAddr| {
+            let addr = format!("{addr}/{}", if addr.is_ipv4() { 24 } else { 64 });
             let link = Shmif::create_or_attach(&file, &BusConfig::default());
             let link = link.map_err(io::Error::other)?;
-            let builder = Stack::builder().interface(link.addr(addr)).config(config.clone());
+            let builder = Stack::builder().interface(link.addr(&addr)).config(config.clone());
             builder.linger(Duration::ZERO).start()
         };
-        let stacks = [start("10.0.0.1/24")?, start("10.0.0.2/24")?];
-        let addrs = [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
+        let addrs = [1, 2].map(|last| match family {
+            Family::Inet6 => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last).into(),
+            _ => IpAddr::V4(Ipv4Addr::new(10, 0, 0, last as u8)),
+        });
+        let stacks = [start(addrs[0])?, start(addrs[1])?];
         stacks.iter().try_for_each(close_routes)?;
         Ok(Node { name: "bus", stacks, addrs, closed: true, _folder: Some(folder) })
     }
@@ -82,9 +92,13 @@ impl Node {
 fn close_routes(stack: &Stack) -> io::Result<()> {
     let Some(inet) = stack.inet() else { return Ok(()) };
     let lo = inet.routes().first().map(|route| route.iface).ok_or_else(errno::no_device)?;
-    let nets = [([198, 51, 100, 0], RouteKind::Reject), ([203, 0, 113, 0], RouteKind::Blackhole)];
-    for (net, kind) in nets {
-        let net = IpCidr::new(net.into(), 24).ok_or_else(errno::invalid)?;
+    for (net, kind) in [
+        ("198.51.100.0/24", RouteKind::Reject),
+        ("203.0.113.0/24", RouteKind::Blackhole),
+        ("2001:db8:2::/48", RouteKind::Reject),
+        ("2001:db8:3::/48", RouteKind::Blackhole),
+    ] {
+        let net: IpCidr = net.parse().map_err(|_| errno::invalid())?;
         inet.add_route(Route::connected(net, lo).with_kind(kind))?;
     }
     Ok(())
@@ -93,6 +107,10 @@ fn close_routes(stack: &Stack) -> io::Result<()> {
 impl Net for Node {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn family(&self) -> Family {
+        Family::of(&self.addrs[0])
     }
 
     fn is_closed(&self) -> bool {
@@ -105,7 +123,7 @@ impl Net for Node {
 
     fn socket(&self, side: Side, ty: SockType) -> io::Result<Box<dyn Sock>> {
         let stack = &self.stacks[side as usize];
-        let socket = stack.socket(Family::Inet, ty, Protocol::DEFAULT)?;
+        let socket = stack.socket(self.family(), ty, Protocol::DEFAULT)?;
         Ok(Box::new(NodeSock { socket, inet: stack.inet().cloned() }))
     }
 }

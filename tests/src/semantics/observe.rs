@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -64,10 +64,8 @@ const LOOKS: u32 = 3;
 /// # Errors
 /// Those of reading the table.
 pub fn host_stalls(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
-    let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (local, remote) else {
-        return Ok(false);
-    };
-    let table = fs::read_to_string("/proc/thread-self/net/tcp")?;
+    let name = if local.is_ipv4() { "tcp" } else { "tcp6" };
+    let table = fs::read_to_string(format!("/proc/thread-self/net/{name}"))?;
     let ends = [hex(local), hex(remote)];
     let row = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let own = row.filter(|row| row.len() > 5 && row[1..3] == ends).map(|row| row[5]);
@@ -76,8 +74,15 @@ pub fn host_stalls(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
 
 const WINDOW_PROBE: &str = "04:";
 
-fn hex(addr: SocketAddrV4) -> String {
-    format!("{:08X}:{:04X}", u32::from_ne_bytes(addr.ip().octets()), addr.port())
+/// As the table has it: each word of the address in the host's byte order.
+fn hex(addr: SocketAddr) -> String {
+    let bytes = match addr.ip() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let (words, _) = bytes.as_chunks::<4>();
+    let words: String = words.iter().map(|w| format!("{:08X}", u32::from_ne_bytes(*w))).collect();
+    format!("{words}:{:04X}", addr.port())
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libnet::Ready;
-use libnet::socket::{OptionKey, SockType, SocketOption};
+use libnet::socket::{Family, OptionKey, SockType, SocketOption};
 
 use super::net::{Got, How, Net, Side, Sock};
 use super::observe::Sleeper;
@@ -192,8 +192,29 @@ impl<'a> Run<'a> {
 
     // What goes into the transcript.
 
+    /// An address of IPv4 that a case has written down, in the net's family.
+    pub fn here(&self, addr: SocketAddr) -> SocketAddr {
+        let (Family::Inet6, IpAddr::V4(ip)) = (self.net.family(), addr.ip()) else { return addr };
+        let ip = match ip {
+            Ipv4Addr::UNSPECIFIED => Ipv6Addr::UNSPECIFIED,
+            Ipv4Addr::LOCALHOST => Ipv6Addr::LOCALHOST,
+            ip if ip.is_multicast() => Ipv6Addr::new(0xff0e, 0, 0, 0, 0, 0, 0, 0x101),
+            // The networks of `Net::is_closed`, and one that is nowhere.
+            ip => {
+                let net = match ip.octets()[0] {
+                    198 => 2,
+                    203 => 3,
+                    _ => 1,
+                };
+                Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, 1)
+            }
+        };
+        SocketAddr::new(ip.into(), addr.port())
+    }
+
     /// `bind`.
     pub fn bind(&mut self, s: &S, addr: SocketAddr) -> bool {
+        let addr = self.here(addr);
         let result = s.sock.bind(addr);
         self.log(s, &format!("bind {}", self.show_ip(addr)), &outcome(&result));
         result.is_ok()
@@ -208,6 +229,7 @@ impl<'a> Run<'a> {
 
     /// `connect`.
     pub fn connect(&mut self, s: &S, addr: SocketAddr) -> bool {
+        let addr = self.here(addr);
         let result = s.sock.connect(addr);
         self.log(s, &format!("connect {}", self.show_ip(addr)), &outcome(&result));
         result.is_ok()
@@ -249,6 +271,7 @@ impl<'a> Run<'a> {
 
     /// `sendto`.
     pub fn send_to(&mut self, s: &S, data: &[u8], addr: SocketAddr) {
+        let addr = self.here(addr);
         let result = s.sock.send_to(data, addr);
         let call = format!("send {} to {}", show(data), self.show_ip(addr));
         self.log(s, &call, &count(&result));
@@ -480,10 +503,14 @@ impl<'a> Run<'a> {
     }
 
     fn show_ip(&self, addr: SocketAddr) -> String {
+        let ours = [Side::A, Side::B].map(|side| self.net.addr(side));
         match addr.ip() {
+            // Over IPv6 one machine calls its own address from that address itself (RFC 6724 §5,
+            // rule 1), two do not: which of the two it is must not matter.
+            ip if ip.is_ipv6() && ours.contains(&ip) => "us".to_owned(),
             ip if ip == self.net.addr(Side::A) => "A".to_owned(),
             ip if ip == self.net.addr(Side::B) => "B".to_owned(),
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => "*".to_owned(),
+            ip if ip.is_unspecified() => "*".to_owned(),
             ip => ip.to_string(),
         }
     }

@@ -4,6 +4,7 @@ use libnet::DropReason;
 
 mod ip;
 mod link;
+mod six;
 mod tcp;
 mod transport;
 
@@ -31,6 +32,9 @@ fn provoke(reason: DropReason) -> u64 {
         R::IpLinkBroadcast => ip::link_broadcast(),
         R::IpBadOptions => ip::bad_options(),
         R::IpSourceRoute => ip::source_route(),
+        R::IpExtensionLimit => six::extension_limit(),
+        R::IpNoNextHeader => six::no_next_header(),
+        R::NdMalformed => six::nd_malformed(),
         R::IpUnknownProtocol => ip::unknown_protocol(),
         R::NoRoute => ip::no_route(),
         R::FragmentMalformed => ip::fragment_malformed(),

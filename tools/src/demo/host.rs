@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -156,7 +156,7 @@ fn send(stack: &Stack, to: SocketAddr, path: &Path) -> io::Result<Value> {
 }
 
 fn receive(stack: &Stack, port: u16, path: &Path) -> io::Result<Value> {
-    let listener = stack.tcp_listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
+    let listener = stack.tcp_listen(SocketAddr::new(host::any_address(stack), port))?;
     say(&json!({"event": "listening"})).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
     let (stream, _) = listener.accept()?;
     let mut file = File::create(path)?;
@@ -184,7 +184,7 @@ fn receive(stack: &Stack, port: u16, path: &Path) -> io::Result<Value> {
 }
 
 fn udp_echo(stack: &Stack, to: SocketAddr, sizes: &Value) -> io::Result<Value> {
-    let socket = stack.udp_bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+    let socket = stack.udp_bind(SocketAddr::new(host::any_address(stack), 0))?;
     socket.connect(to)?;
     socket.set_read_timeout(Some(ANSWER_WITHIN))?;
     let mut buffer = vec![0; 65_536];

@@ -2,20 +2,21 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use libnet::Family;
 use serde_json::{Value, json};
 
 use super::ECHO_PORT;
 use crate::fail::Failure;
 use crate::signals::Interrupts;
 
-/// Their names and addresses.
-pub(super) const HOSTS: [(&str, &str); 3] =
-    [("a", "10.77.0.1"), ("b", "10.77.0.2"), ("c", "10.77.0.3")];
+/// Their names.
+pub(super) const HOSTS: [&str; 3] = ["a", "b", "c"];
 
 /// How long a host may be silent when it has something to do.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,6 +27,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Hosts<'a> {
     running: Vec<Host>,
     interrupts: &'a Interrupts,
+    family: Family,
 }
 
 struct Host {
@@ -36,16 +38,26 @@ struct Host {
 }
 
 impl<'a> Hosts<'a> {
-    pub(super) fn new(interrupts: &'a Interrupts) -> Self {
-        Hosts { running: Vec::new(), interrupts }
+    /// None yet; they are to have addresses of this family.
+    pub(super) fn new(interrupts: &'a Interrupts, family: Family) -> Self {
+        Hosts { running: Vec::new(), interrupts, family }
+    }
+
+    /// The address of a host.
+    pub(super) fn addr(&self, name: &str) -> IpAddr {
+        let number = HOSTS.iter().position(|host| *host == name).map_or(9, |at| at as u8 + 1);
+        match self.family {
+            Family::Inet6 => Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, number.into()).into(),
+            _ => Ipv4Addr::new(10, 77, 0, number).into(),
+        }
     }
 
     /// Starts all three, and waits until each is up.
     pub(super) fn start(&mut self, bus: &Path, folder: &Path) -> Result<(), Failure> {
-        for (name, addr) in HOSTS {
-            self.running.push(Host::start(name, addr, bus, folder)?);
+        for name in HOSTS {
+            self.running.push(Host::start(name, self.addr(name), bus, folder)?);
         }
-        HOSTS.iter().try_for_each(|(name, _)| self.wait(name, "up").map(drop))
+        HOSTS.iter().try_for_each(|name| self.wait(name, "up").map(drop))
     }
 
     /// Gives a host something to do.
@@ -105,7 +117,7 @@ impl<'a> Hosts<'a> {
 
     /// Asks all to leave, and waits until they have.
     pub(super) fn leave(&mut self) -> Result<(), Failure> {
-        for (name, _) in HOSTS {
+        for name in HOSTS {
             self.tell(name, &json!({"do": "leave"}))?;
         }
         for mut host in self.running.drain(..) {
@@ -126,13 +138,14 @@ pub(super) fn recording(folder: &Path, host: &str) -> PathBuf {
 }
 
 impl Host {
-    fn start(name: &'static str, addr: &str, bus: &Path, folder: &Path) -> Result<Self, Failure> {
+    fn start(name: &'static str, addr: IpAddr, bus: &Path, folder: &Path) -> Result<Self, Failure> {
         let wrong = |error: std::io::Error| {
             Failure::doing(format_args!("cannot start host {name}"), &error)
         };
         let mut command = Command::new(std::env::current_exe().map_err(wrong)?);
         command.arg("demo-host").arg("--name").arg(name);
-        command.arg("--bus").arg(bus).arg("--addr").arg(format!("{addr}/24"));
+        command.arg("--bus").arg(bus).arg("--addr");
+        command.arg(format!("{addr}/{}", if addr.is_ipv4() { 24 } else { 64 }));
         command.arg("--record").arg(recording(folder, name));
         if name == "c" {
             command.arg("--echo").arg(ECHO_PORT.to_string());

@@ -55,7 +55,7 @@ pub(super) fn listen(session: &Session<'_>) -> Outcome {
         }
     };
     socket.connect(peer).map_err(|error| host::peer_failure("cannot answer", peer, &error))?;
-    session.say(&format!("datagram from {peer}"));
+    session.say(&format!("datagram from {}", host::plain_addr(peer)));
     let input = if session.args.no_input { Ok(input::nothing()) } else { input::datagrams() };
     let input = input.map_err(|error| Failure::doing("cannot read standard input", &error))?;
     pass(session, &socket, &input)

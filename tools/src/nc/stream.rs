@@ -62,7 +62,7 @@ pub(super) fn listen(session: &Session<'_>) -> Outcome {
             }
             Err(error) => return Err(Failure::doing("cannot accept", &host::plain(&error))),
         };
-        session.say(&format!("connection from {peer}"));
+        session.say(&format!("connection from {}", host::plain_addr(peer)));
         if !session.args.keep {
             drop(listener);
             return pass(session, &stream, &input);

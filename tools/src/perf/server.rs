@@ -79,7 +79,7 @@ fn next_client(
         match listener.accept() {
             // One that is gone again is nobody's loss.
             Ok((stream, peer)) => match Control::new(stream) {
-                Ok(control) => return Ok(Some((control, peer))),
+                Ok(control) => return Ok(Some((control, host::plain_addr(peer)))),
                 Err(error) => tracing::info!(%peer, %error, "client"),
             },
             Err(error) if is_timeout(&error) => {}
@@ -291,9 +291,14 @@ impl Open {
         match self {
             Open::Streams(streams) => streams
                 .iter()
-                .filter_map(|stream| Some((stream.local_addr().ok(), stream.peer_addr().ok()?)))
+                .filter_map(|stream| {
+                    let local = stream.local_addr().ok().map(host::plain_addr);
+                    Some((local, host::plain_addr(stream.peer_addr().ok()?)))
+                })
                 .collect(),
-            Open::Datagrams(_, peers) => peers.iter().map(|peer| (Some(local), *peer)).collect(),
+            Open::Datagrams(_, peers) => {
+                peers.iter().map(|peer| (Some(local), host::plain_addr(*peer))).collect()
+            }
             Open::Listener(_) => Vec::new(),
         }
     }

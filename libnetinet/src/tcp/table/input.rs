@@ -192,15 +192,17 @@ impl Table {
     }
 
     /// The first that covers the address, one address before the wildcard, one interface before
-    /// any.
+    /// any, its own family's wildcard before the other's.
     fn listener_for(&self, seg: &Segment, iface: IfIndex) -> Option<Arc<Listener>> {
         let at_port = self.listeners.get(&seg.tuple.local_port)?;
         let fitting = at_port.iter().filter_map(|listener| {
             let sharing = listener.options().sharing;
-            let fits = listener.covers(seg.tuple.local) && sharing.takes_from(iface);
-            fits.then_some((listener, sharing.iface.is_none()))
+            let (own, addr) = (listener.addr().ip(), seg.tuple.local);
+            let fits = sharing.covers(own, addr) && sharing.takes_from(iface);
+            let worse = (own != addr, sharing.iface.is_none(), own.is_ipv4() != addr.is_ipv4());
+            fits.then_some((listener, worse))
         });
-        let best = fitting.min_by_key(|(listener, any)| (!listener.is_specific(), *any));
+        let best = fitting.min_by_key(|(_, worse)| *worse);
         best.map(|(listener, _)| Arc::clone(listener))
     }
 

@@ -156,6 +156,11 @@ impl Table {
         out.append(&mut self.events);
     }
 
+    /// The interface that a connection's segments leave by.
+    pub fn iface_of(&self, id: ConnId) -> Option<IfIndex> {
+        self.get(id).map(|conn| conn.iface)
+    }
+
     /// The connection's place while it lives.
     pub fn get(&self, id: ConnId) -> Option<&Connection> {
         self.slots.get(id)

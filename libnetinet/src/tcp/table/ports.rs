@@ -1,7 +1,7 @@
 //! The local ports that connections hold, those in TIME-WAIT among them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use libnet::IfIndex;
 
@@ -18,6 +18,8 @@ pub struct PortSharing {
     /// The interface that it is bound to (`SO_BINDTODEVICE`): who is bound to another is not in
     /// the way.
     pub iface: Option<IfIndex>,
+    /// At the wildcard address of IPv6 it takes IPv4 as well (`IPV6_V6ONLY` is off).
+    pub both_families: bool,
 }
 
 impl PortSharing {
@@ -30,6 +32,13 @@ impl PortSharing {
     /// Are they bound to different interfaces?
     pub fn is_apart(self, other: Self) -> bool {
         self.iface.is_some() && other.iface.is_some() && self.iface != other.iface
+    }
+
+    /// Do sockets at `own` also take what is sent to `addr`, which may be the wildcard too?
+    pub fn covers(self, own: IpAddr, addr: IpAddr) -> bool {
+        let any_of_family =
+            own.is_ipv4() == addr.is_ipv4() || (own.is_ipv6() && self.both_families);
+        own == addr || (own.is_unspecified() && any_of_family)
     }
 
     /// Does a packet that came by `iface` concern it?
@@ -65,9 +74,8 @@ impl Table {
         if !self.ports.0.contains_key(&addr.port()) {
             return false;
         }
-        let (ip, any) = (addr.ip(), addr.ip().is_unspecified());
         let in_the_way = |tuple: &FourTuple, other: PortSharing| {
-            let overlap = tuple.local == ip || (any && tuple.local.is_ipv4() == ip.is_ipv4());
+            let overlap = sharing.covers(addr.ip(), tuple.local);
             tuple.local_port == addr.port() && overlap && !sharing.agrees(other)
         };
         let by_conn = self.slots.iter().any(|(_, conn)| {

@@ -7,7 +7,7 @@ use libnet::socket::SocketOption::{self, ReuseAddr, ReusePort};
 
 use crate::semantics::net::Side;
 use crate::semantics::run::S;
-use crate::semantics::{Case, Run, case};
+use crate::semantics::{Case, Run, case, four_case};
 
 type Make = fn(&mut Run<'_>, &'static str, Side) -> S;
 
@@ -141,7 +141,7 @@ pub(super) const CASES: &[Case] = &[
     case("a socket bound to one address hears no other", |r| {
         let (one, a) = (r.udp_at("one", Side::B), r.udp("a", Side::B));
         let other = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), one.addr().port());
-        a.sock().connect(other).expect("a datagram socket connects");
+        a.sock().connect(r.here(other)).expect("a datagram socket connects");
         r.send(&a, b"x");
         r.poll(&a, Ready::ERROR);
     }),
@@ -183,11 +183,11 @@ pub(super) const CASES: &[Case] = &[
         r.bind(&a, SocketAddr::from(([192, 0, 2, 1], 0)));
         r.local(&a);
     }),
-    case("a stream cannot be bound to the broadcast address", |r| {
+    four_case("a stream cannot be bound to the broadcast address", |r| {
         let a = r.tcp("a", Side::A);
         r.bind(&a, SocketAddr::from((Ipv4Addr::BROADCAST, 0)));
     }),
-    case("a datagram socket may be bound to the broadcast address", |r| {
+    four_case("a datagram socket may be bound to the broadcast address", |r| {
         let a = r.udp("a", Side::A);
         r.bind(&a, SocketAddr::from((Ipv4Addr::BROADCAST, 0)));
     }),
@@ -199,11 +199,11 @@ pub(super) const CASES: &[Case] = &[
         let a = r.udp("a", Side::A);
         r.bind(&a, SocketAddr::from(([224, 0, 0, 1], 0)));
     }),
-    case("a stream of IPv4 cannot be bound to an address of IPv6", |r| {
+    four_case("a stream of IPv4 cannot be bound to an address of IPv6", |r| {
         let a = r.tcp("a", Side::A);
         r.bind(&a, SocketAddr::from((Ipv6Addr::LOCALHOST, 0)));
     }),
-    case("a datagram socket of IPv4 cannot be bound to an address of IPv6", |r| {
+    four_case("a datagram socket of IPv4 cannot be bound to an address of IPv6", |r| {
         let a = r.udp("a", Side::A);
         r.bind(&a, SocketAddr::from((Ipv6Addr::LOCALHOST, 0)));
     }),

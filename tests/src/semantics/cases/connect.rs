@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use libnet::Ready;
 
 use crate::semantics::net::Side;
-use crate::semantics::{Case, case};
+use crate::semantics::{Case, case, four_case};
 
 pub(super) const CASES: &[Case] = &[
     case("a blocking connect to a listener ends well", |r| {
@@ -183,11 +183,11 @@ pub(super) const CASES: &[Case] = &[
         let a = r.tcp("a", Side::A);
         r.connect(&a, r.any_port(Side::B));
     }),
-    case("a connect to a broadcast address is unreachable", |r| {
+    four_case("a connect to a broadcast address is unreachable", |r| {
         let a = r.tcp("a", Side::A);
         r.connect(&a, SocketAddr::from((Ipv4Addr::BROADCAST, 9)));
     }),
-    case("a connect to a network's broadcast address is unreachable", |r| {
+    four_case("a connect to a network's broadcast address is unreachable", |r| {
         let a = r.tcp("a", Side::A);
         r.connect(&a, SocketAddr::from(([127, 255, 255, 255], 9)));
     }),
@@ -195,7 +195,7 @@ pub(super) const CASES: &[Case] = &[
         let a = r.tcp("a", Side::A);
         r.connect(&a, SocketAddr::from(([224, 0, 0, 1], 9)));
     }),
-    case("a connect to an address of IPv6 on a socket of IPv4", |r| {
+    four_case("a connect to an address of IPv6 on a socket of IPv4", |r| {
         let a = r.tcp("a", Side::A);
         r.connect(&a, SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 9)));
     }),

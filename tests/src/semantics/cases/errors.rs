@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, Shutdown, SocketAddr};
 use libnet::socket::{OptionKey, SockType, SocketOption};
 
 use crate::semantics::net::{How, Side};
-use crate::semantics::{Case, case};
+use crate::semantics::{Case, case, four_case};
 
 pub(super) const CASES: &[Case] = &[
     case("a send of a fresh stream is a broken pipe", |r| {
@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
         let a = r.udp_at("a", Side::A);
         r.bind(&a, SocketAddr::from(([192, 0, 2, 1], 0)));
     }),
-    case("a connect of a connected stream to a bad family", |r| {
+    four_case("a connect of a connected stream to a bad family", |r| {
         let (a, _b) = r.pair();
         r.connect(&a, SocketAddr::from((Ipv6Addr::LOCALHOST, 9)));
     }),
@@ -77,7 +77,7 @@ pub(super) const CASES: &[Case] = &[
         r.shutdown(&a, Shutdown::Write);
         r.send_to(&a, b"x", r.any_port(Side::B));
     }),
-    case("a send to a bad family of a datagram socket without a peer", |r| {
+    four_case("a send to a bad family of a datagram socket without a peer", |r| {
         let a = r.udp("a", Side::A);
         r.send_to(&a, b"x", SocketAddr::from((Ipv6Addr::LOCALHOST, 0)));
     }),

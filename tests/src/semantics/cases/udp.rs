@@ -7,7 +7,7 @@ use libnet::socket::SocketOption;
 
 use crate::semantics::net::{How, Side};
 use crate::semantics::run::S;
-use crate::semantics::{Case, Run, case};
+use crate::semantics::{Case, Run, case, four_case};
 
 /// A socket `a` that is connected to a port that nobody has.
 fn unheard(r: &mut Run<'_>) -> S {
@@ -112,7 +112,7 @@ pub(super) const CASES: &[Case] = &[
         let a = r.udp_at("a", Side::A);
         r.send_to(&a, b"x", r.any_port(Side::B));
     }),
-    case("a send to an address of IPv6 on a socket of IPv4", |r| {
+    four_case("a send to an address of IPv6 on a socket of IPv4", |r| {
         let a = r.udp_at("a", Side::A);
         r.send_to(&a, b"x", SocketAddr::from((Ipv6Addr::LOCALHOST, 9)));
     }),
@@ -176,18 +176,18 @@ pub(super) const CASES: &[Case] = &[
         r.peer(&a);
         r.send(&a, b"x");
     }),
-    case("a connect to the broadcast address must be asked for", |r| {
+    four_case("a connect to the broadcast address must be asked for", |r| {
         let a = r.udp("a", Side::A);
         r.connect(&a, SocketAddr::from(([127, 255, 255, 255], 9)));
         r.set(&a, SocketOption::Broadcast(true));
         r.connect(&a, SocketAddr::from(([127, 255, 255, 255], 9)));
     }),
-    case("a send to the broadcast address must be asked for", |r| {
+    four_case("a send to the broadcast address must be asked for", |r| {
         let a = r.udp("a", Side::A);
         r.send_to(&a, b"all", SocketAddr::from(([127, 255, 255, 255], 9)));
         r.error(&a);
     }),
-    case("a connect to an address of IPv6 of a datagram socket of IPv4", |r| {
+    four_case("a connect to an address of IPv6 of a datagram socket of IPv4", |r| {
         let a = r.udp("a", Side::A);
         r.connect(&a, SocketAddr::from((Ipv6Addr::LOCALHOST, 9)));
     }),

@@ -1,4 +1,5 @@
-//! Puts fragments together again, within bounded memory and time (RFC 791 §3.2, RFC 1122 §3.3.2).
+//! Puts fragments together again, within bounded memory and time (RFC 791 §3.2, RFC 1122 §3.3.2,
+//! RFC 8200 §4.5).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,14 +10,17 @@ use libnet::packet::Packet;
 use libnet::stats::DropReason;
 use libnet::time::Instant;
 
-use crate::config::IpConfig;
+use crate::config::{IpConfig, Ipv6Config};
 use crate::hash::{HashMap, Key};
+use crate::ipv4::header::MAX_PACKET_BYTES;
+use crate::ipv6::header::{FRAGMENT_BYTES, HEADER_BYTES};
 
-/// What makes fragments belong together. Source: RFC 791 §3.2.
+/// What makes fragments belong together. Source: RFC 791 §3.2, RFC 8200 §4.5.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct DatagramKey {
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,
+    /// Zero in IPv6, whose fragments may name different ones.
     pub(crate) protocol: u8,
     pub(crate) ident: u32,
 }
@@ -30,8 +34,17 @@ pub(crate) struct Fragment {
     pub(crate) data: Bytes,
     /// Does more follow?
     pub(crate) more: bool,
-    /// The packet's header, options included.
+    /// The packet's headers: options included, and in IPv6 the fragment header.
     pub(crate) header: Bytes,
+}
+
+impl Fragment {
+    /// Do offset and length break RFC 791 §3.2 or RFC 8200 §4.5: no datagram passes 65,535 bytes?
+    pub(crate) fn is_too_long(&self, key: &DatagramKey) -> bool {
+        let end = self.offset + self.data.len() + self.header.len();
+        // IPv6 counts without its own header; the fragment header is not there any more.
+        end > MAX_PACKET_BYTES + if key.src.is_ipv6() { HEADER_BYTES + FRAGMENT_BYTES } else { 0 }
+    }
 }
 
 /// Why a fragment was refused; if it made the whole datagram hopeless, that is gone too.
@@ -48,6 +61,7 @@ pub(crate) struct Expired {
 /// Datagrams that are not complete yet.
 pub(crate) struct Reassembly {
     config: IpConfig,
+    ipv6: Ipv6Config,
     datagrams: HashMap<DatagramKey, Partial>,
     /// By deadline, which is the order of arrival.
     deadlines: BTreeSet<(Instant, DatagramKey)>,
@@ -80,9 +94,10 @@ const DATAGRAM_OVERHEAD: usize = 256;
 
 impl Reassembly {
     /// Nothing in it.
-    pub(crate) fn new(config: IpConfig, key: Key) -> Self {
+    pub(crate) fn new(config: IpConfig, ipv6: Ipv6Config, key: Key) -> Self {
         Reassembly {
             config,
+            ipv6,
             datagrams: HashMap::with_hasher(key),
             deadlines: BTreeSet::new(),
             bytes: 0,
@@ -98,7 +113,7 @@ impl Reassembly {
         fragment: Fragment,
         evicted: &mut u64,
     ) -> Result<Option<(Bytes, Vec<Bytes>)>, Refused> {
-        check_extent(&fragment)?;
+        check_extent(&key, &fragment)?;
         let cost = fragment.data.len() + PIECE_OVERHEAD;
         self.make_room(cost + DATAGRAM_OVERHEAD, &key, evicted)?;
         let partial = self.open(now, iface, key);
@@ -106,7 +121,8 @@ impl Reassembly {
             return Err(DropReason::FragmentOverlap);
         }
         let before = partial.bytes;
-        let inserted = partial.insert(fragment);
+        let exact = key.src.is_ipv6();
+        let inserted = partial.insert(fragment, if exact { Overlap::Never } else { Overlap::Same });
         if inserted.is_err() {
             partial.poison();
         }
@@ -142,7 +158,11 @@ impl Reassembly {
     }
 
     fn open(&mut self, now: Instant, iface: IfIndex, key: DatagramKey) -> &mut Partial {
-        let deadline = now + self.config.reassembly_timeout;
+        let timeout = match key.src {
+            IpAddr::V4(_) => self.config.reassembly_timeout,
+            IpAddr::V6(_) => self.ipv6.reassembly_timeout,
+        };
+        let deadline = now + timeout;
         let (deadlines, bytes) = (&mut self.deadlines, &mut self.bytes);
         self.datagrams.entry(key).or_insert_with(|| {
             deadlines.insert((deadline, key));
@@ -180,14 +200,22 @@ impl Reassembly {
     }
 }
 
-/// RFC 791 §3.2: offsets count units of 8 bytes, and no datagram passes 65,535 bytes.
-fn check_extent(fragment: &Fragment) -> Result<(), Refused> {
+/// RFC 791 §3.2, RFC 8200 §4.5: offsets count units of 8 bytes, and no datagram passes 65,535.
+fn check_extent(key: &DatagramKey, fragment: &Fragment) -> Result<(), Refused> {
     let len = fragment.data.len();
-    let too_long = fragment.offset + len + fragment.header.len() > super::header::MAX_PACKET_BYTES;
-    if len == 0 || too_long || (fragment.more && !len.is_multiple_of(8)) {
+    if len == 0 || fragment.is_too_long(key) || (fragment.more && !len.is_multiple_of(8)) {
         return Err(DropReason::FragmentMalformed);
     }
     Ok(())
+}
+
+/// Which fragments may bring bytes that are there already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Overlap {
+    /// Those that say the same of them.
+    Same,
+    /// Those alone that came twice (RFC 8200 §4.5).
+    Never,
 }
 
 impl Partial {
@@ -204,7 +232,7 @@ impl Partial {
         }
     }
 
-    fn insert(&mut self, fragment: Fragment) -> Result<(), Refused> {
+    fn insert(&mut self, fragment: Fragment, overlap: Overlap) -> Result<(), Refused> {
         let end = fragment.offset + fragment.data.len();
         let known_end = self.pieces.last().map_or(0, |(at, data)| at + data.len());
         if !fragment.more {
@@ -219,7 +247,18 @@ impl Partial {
         if fragment.offset == 0 && self.header.is_none() {
             self.header = Some(fragment.header.clone());
         }
+        if overlap == Overlap::Never && self.overlaps(fragment.offset, &fragment.data) {
+            return Err(DropReason::FragmentOverlap);
+        }
         self.fill(fragment.offset, fragment.data)
+    }
+
+    /// Are bytes of it there already, other than by the same fragment?
+    fn overlaps(&self, offset: usize, data: &[u8]) -> bool {
+        let end = offset + data.len();
+        let at = self.pieces.partition_point(|(start, piece)| start + piece.len() <= offset);
+        let next = self.pieces.get(at).filter(|(start, _)| *start < end);
+        next.is_some_and(|(start, piece)| (*start, &piece[..]) != (offset, data))
     }
 
     /// Adds what of `data` is new.

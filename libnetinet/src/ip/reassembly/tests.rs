@@ -17,7 +17,7 @@ fn fragment(offset: usize, data: &[u8], more: bool) -> Fragment {
 }
 
 fn reassembly(config: IpConfig) -> Reassembly {
-    Reassembly::new(config, Key::new(1, 2))
+    Reassembly::new(config, Ipv6Config::default(), Key::new(1, 2))
 }
 
 fn insert(

@@ -1,4 +1,4 @@
-//! Path MTUs learned from routers (RFC 1191), bounded and forgotten in time.
+//! Path MTUs learned from routers (RFC 1191, RFC 8201), bounded and forgotten in time.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,6 +8,7 @@ use std::sync::{PoisonError, RwLock};
 use libnet::time::Instant;
 
 use crate::config::IpConfig;
+use crate::ipv6::header::MIN_MTU;
 
 /// What routers said of the paths to destinations.
 ///
@@ -62,7 +63,11 @@ impl PathMtus {
         };
         // RFC 1191 §3: a message must never raise the estimate, and one that claims more than what
         // was sent is no news. Forgers like small values: not below our floor.
-        let mtu = mtu.max(self.config.min_path_mtu);
+        let mtu = mtu.max(match dst {
+            IpAddr::V4(_) => self.config.min_path_mtu,
+            // RFC 8201 §4: never below what every link carries.
+            IpAddr::V6(_) => MIN_MTU,
+        });
         if mtu >= packet_bytes || self.get(now, dst).is_some_and(|(old, _)| old <= mtu) {
             return None;
         }
@@ -110,6 +115,14 @@ mod tests {
         assert_eq!(mtus.lower(Instant::ZERO, addr(2), 68, 1500), Some(552));
         assert_eq!(mtus.lower(Instant::ZERO, addr(3), 1500, 1500), None);
         assert_eq!(mtus.lower(Instant::ZERO, addr(3), 9000, 1500), None);
+    }
+
+    #[test]
+    fn ipv6_never_falls_below_what_every_link_carries() {
+        let mtus = PathMtus::new(IpConfig::default());
+        let six = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+        assert_eq!(mtus.lower(Instant::ZERO, six, 600, 1500), Some(1280));
+        assert_eq!(mtus.lower(Instant::ZERO, six, 600, 1280), None);
     }
 
     #[test]
