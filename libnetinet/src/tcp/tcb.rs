@@ -113,6 +113,8 @@ pub(super) struct AckState {
     pub(super) super_bytes: u32,
     /// Segments still to be acknowledged at once: at the start, and after a loss.
     pub(super) quick: u8,
+    /// An acknowledgement leaves when the application has read all there is.
+    pub(super) at_read: bool,
 }
 
 /// What has to be sent as soon as there is room.
@@ -243,7 +245,7 @@ impl Connection {
             last_sent_at: now,
             last_heard_at: now,
             retries: 0,
-            ack: AckState { unacked_bytes: 0, super_bytes: 0, quick: QUICK_ACKS },
+            ack: AckState { unacked_bytes: 0, super_bytes: 0, quick: QUICK_ACKS, at_read: false },
             owed: Owed::default(),
             mode: Mode {
                 timestamps: config.timestamps,

@@ -286,7 +286,8 @@ impl Connection {
     }
 
     /// RFC 9293 §3.8.6.2.2: reading made room; an ACK tells the peer when that is worth one: it
-    /// was down to half of the buffer, and gets at least twice what it had.
+    /// was down to half of the buffer, and gets at least twice what it had, or the ACK waits for
+    /// this read.
     fn offer_window(&mut self, config: &TcpConfig) {
         if !self.state.can_receive() {
             return;
@@ -294,7 +295,8 @@ impl Connection {
         let told = self.rcv_wnd();
         let offered = self.offered_window(config);
         let half = self.receive_limit(config) / 2;
-        if told <= half && offered > told && offered >= told.saturating_mul(2) {
+        let all_read = self.ack.at_read && self.buffered_to_read() == 0;
+        if all_read || (told <= half && offered > told && offered >= told.saturating_mul(2)) {
             self.owed.ack = true;
         }
     }

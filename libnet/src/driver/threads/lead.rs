@@ -20,9 +20,10 @@ use std::time::Duration;
 
 use rustix::thread::futex;
 
-use super::{LONGEST_SLEEP, timespec};
+use super::{LONGEST_SLEEP, monotonic_now, timespec};
 use crate::driver::bell::Bell;
 use crate::driver::signal::{Crowd, Signal};
+use crate::time::Instant;
 
 /// Nobody watches the link for twice this long at most, once callers take turns no more. Each tick
 /// costs two switches, and a timer, which is dear in a virtual machine.
@@ -30,8 +31,10 @@ const TICK: Duration = Duration::from_micros(250);
 /// So long a tick grows while callers are at the link nearly all the time: once they stop, it may
 /// be left for twice this long, and then for twice [`TICK`].
 const LONGEST_TICK: Duration = Duration::from_millis(4);
-/// Turns within each [`TICK`] that say so.
+/// Turns within one nap that say so.
 const BUSY_TURNS: u64 = 2;
+/// To so many ticks a nap grows if callers come back soon after the driver took the link.
+const REGRETTED_TICKS: u32 = 4;
 /// Ticks without a sign of life after which an awake caller loses the link: 20 ms. A caller that
 /// got stuck just as it woke is found when the driver's long nap ends, [`LONGEST_SLEEP`] later.
 const LEASE_TICKS: u32 = 80;
@@ -80,6 +83,8 @@ pub(super) struct Lead {
     rounds: AtomicU64,
     /// How long the driver's next nap is, in [`TICK`]s; its thread's own.
     tick: AtomicU32,
+    /// When the driver last took the link, in nanoseconds on its clock; its thread's own.
+    taken_at: AtomicU64,
     /// Naps of the driver in which there was none.
     stuck_naps: AtomicU32,
     /// The driver naps for a tick at most; it looks again by itself.
@@ -98,6 +103,7 @@ impl Lead {
             next_turn: AtomicU32::new(0),
             rounds: AtomicU64::new(0),
             tick: AtomicU32::new(1),
+            taken_at: AtomicU64::new(0),
             stuck_naps: AtomicU32::new(0),
             ticking: AtomicBool::new(true),
             nap: AtomicU32::new(0),
@@ -144,6 +150,12 @@ impl Lead {
     /// The driver has woken everyone who was blocked: it leaves the link to them, unless one has
     /// blocked meanwhile.
     pub(super) fn release(&self) {
+        // Back so soon: it was taken from a caller that had work to do between two turns.
+        let taken_at = Instant::from_nanos(self.taken_at.load(Ordering::Relaxed));
+        let ticks = self.tick.load(Ordering::Relaxed);
+        if monotonic_now().since(taken_at) < LONGEST_TICK && ticks < REGRETTED_TICKS {
+            self.tick.store(ticks * 2, Ordering::Relaxed);
+        }
         self.ticking.store(true, Ordering::SeqCst);
         self.holder.store(FREE, Ordering::SeqCst);
         if self.blocked() > 0 {
@@ -163,11 +175,14 @@ impl Lead {
         let _ = futex::wait(&self.nap, futex::Flags::PRIVATE, word, Some(&timeout));
         let passed = self.turns.load(Ordering::SeqCst).wrapping_sub(turns);
         let idle = passed == 0;
-        self.adapt(ticks, passed);
         let holder = self.holder.load(Ordering::SeqCst);
+        self.adapt(ticks, passed, holder);
         match holder & WHO {
-            FREE if idle || self.blocked() > 0 => drop(self.take(DRIVER)),
-            ASLEEP if idle => return self.stop_ticking(turns),
+            FREE if idle || self.blocked() > 0 => {
+                self.taken_at.store(monotonic_now().as_nanos(), Ordering::Relaxed);
+                self.take(DRIVER);
+            }
+            ASLEEP if idle && ticks >= longest_ticks() => return self.stop_ticking(turns),
             CALLER if idle && self.rounds.load(Ordering::Relaxed) == rounds => {
                 self.ticking.store(true, Ordering::SeqCst);
                 if self.stuck_naps.fetch_add(1, Ordering::Relaxed) >= LEASE_TICKS {
@@ -180,11 +195,17 @@ impl Lead {
         self.stuck_naps.store(0, Ordering::Relaxed);
     }
 
-    /// Naps longer while callers take turns without a pause, and as briefly as can be once not.
-    fn adapt(&self, ticks: u32, passed: u64) {
-        let is_busy = passed >= u64::from(ticks) * BUSY_TURNS && self.blocked() == 0;
-        let longest = (LONGEST_TICK.as_micros() / TICK.as_micros()) as u32;
-        let next = if is_busy { (ticks * 2).min(longest) } else { 1 };
+    /// Naps longer while callers take turns without a pause or one sleeps on the link, and as
+    /// briefly as can be once not.
+    fn adapt(&self, ticks: u32, passed: u64, holder: u32) {
+        let is_busy = passed >= BUSY_TURNS && self.blocked() == 0;
+        let is_held = passed == 0 && holder & WHO == ASLEEP;
+        let next = match passed {
+            _ if is_busy || is_held => (ticks * 2).min(longest_ticks()),
+            // Whether that was too early is seen when it is given back.
+            0 => ticks.min(REGRETTED_TICKS),
+            _ => ticks,
+        };
         self.tick.store(next, Ordering::Relaxed);
     }
 
@@ -285,6 +306,11 @@ impl Lead {
             }
         }
     }
+}
+
+/// [`LONGEST_TICK`] in [`TICK`]s.
+const fn longest_ticks() -> u32 {
+    (LONGEST_TICK.as_micros() / TICK.as_micros()) as u32
 }
 
 /// How a caller's turn on the link ended.

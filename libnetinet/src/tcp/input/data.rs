@@ -112,9 +112,23 @@ impl Connection {
             // DEVIATES RFC 5681 §4.2 (SHOULD): every second super-segment, while more are surely
             // under way; a short timer stands behind the guess.
             self.deadlines.ack = self.deadlines.ack.min(now + config.stretched_ack);
+        } else if self.expects_reader(config, seg) {
+            // DEVIATES RFC 5681 §4.2 (SHOULD): one that waits for the application's read, as on
+            // Linux, tells of the room that this makes, too; the same timer stands behind it.
+            self.ack.at_read = true;
+            self.deadlines.ack = self.deadlines.ack.min(now + config.stretched_ack);
         } else {
             self.owed.ack = true;
         }
+    }
+
+    /// Is this a super-segment, with much of the window still open, so that the peer does not
+    /// stand still until the application has read?
+    fn expects_reader(&self, config: &TcpConfig, seg: &Segment) -> bool {
+        seg.data_len >= STRETCH_SEGMENTS * u32::from(self.mss)
+            && !seg.flags.has(Flags::FIN)
+            && !self.mode.read_shut
+            && self.ack.unacked_bytes < self.receive_limit(config) / 4
     }
 
     /// Is this one of a train of super-segments, neither its last nor a smaller one, not the

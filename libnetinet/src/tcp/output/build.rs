@@ -199,6 +199,7 @@ impl Connection {
         self.owed.ack = false;
         self.last_ack_sent = self.rcv_nxt;
         self.ack.unacked_bytes = 0;
+        self.ack.at_read = false;
         self.deadlines.ack = Instant::MAX;
     }
 

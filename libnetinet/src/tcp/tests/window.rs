@@ -1,5 +1,7 @@
 //! Flow control: zero windows, silly windows, Nagle, delayed acknowledgements.
 
+use std::time::Duration;
+
 use libnet::DropReason;
 
 use super::net::*;
@@ -295,6 +297,37 @@ fn a_train_of_super_segments_is_acknowledged_every_second_one() {
     let supers = net.sent_by(Side::A).iter().filter(|sent| sent.super_segment).count();
     let acks = net.sent_by(Side::B).len();
     assert!(acks <= supers * 3 / 4 + 10, "{acks} for {supers}");
+}
+
+/// A 64 KiB super-segment has just arrived, with the window far open and acknowledgements no
+/// longer hurried.
+fn super_segment_arrived() -> (Net, ConnId, ConnId) {
+    let (mut net, a, b) = settled();
+    net.cut = false;
+    net.transfer(Side::A, a, b, &vec![1; 4 << 20], secs(10));
+    net.run_for(secs(1));
+    net.log.clear();
+    assert_eq!(net.send(Side::A, a, &[1; 44 * 1448]), Ok(44 * 1448));
+    let delay = net.delay;
+    net.run_for(delay + Duration::from_micros(100));
+    assert!(net.sent_by(Side::A).iter().any(|sent| sent.super_segment));
+    assert_eq!(net.sent_by(Side::B).len(), 0);
+    (net, a, b)
+}
+
+#[test]
+fn the_acknowledgement_of_a_super_segment_leaves_when_it_was_read() {
+    let (mut net, _, b) = super_segment_arrived();
+    assert_eq!(drain(&mut net, Side::B, b), 44 * 1448);
+    net.run_for(Duration::from_micros(100));
+    assert_eq!(net.sent_by(Side::B).len(), 1);
+}
+
+#[test]
+fn a_super_segment_that_nobody_reads_is_acknowledged_after_a_millisecond() {
+    let (mut net, _, _) = super_segment_arrived();
+    net.run_for(ms(1));
+    assert_eq!(net.sent_by(Side::B).len(), 1);
 }
 
 #[test]
