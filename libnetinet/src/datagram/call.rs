@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use libnet::errno;
 use libnet::iface::IfIndex;
-use libnet::socket::{SendControl, SendMsg, SocketOption};
+use libnet::socket::{Family, SendControl, SendMsg, SocketOption};
 use libnet::time::Instant;
 
 use super::build::build;
@@ -32,12 +32,16 @@ impl Inet {
         let given = socket.families(&state.options).given_to_bind(addr)?;
         let zone = wide.zone_of(given, state.options.bound_to())?;
         let addr = given.addr;
+        let has_port = !matches!(socket.kind, Kind::Raw(_));
+        if socket.family == Family::Inet6 && has_port && state.local.port() != 0 {
+            // As on Linux, which looks at the address first for IPv4.
+            return Err(errno::invalid());
+        }
         let view = wide.view();
         let ip = addr.ip();
         if !(view.may_bind(ip, zone) || view.is_broadcast(ip) || ip.is_multicast()) {
             return Err(errno::addr_not_available());
         }
-        let has_port = !matches!(socket.kind, Kind::Raw(_));
         if has_port && state.local.port() != 0 {
             return Err(errno::invalid());
         }

@@ -103,13 +103,17 @@ impl DatagramSocket {
                 let name = options.iface.as_ref().map(|(_, name)| name.clone());
                 SocketOption::BindToDevice(name.unwrap_or_default())
             }
-            // As on Linux, which knows them to be of another protocol only here.
+            // As on Linux, which knows them to be of another protocol only here, and for IPv4.
             OptionKey::NoDelay
             | OptionKey::KeepIdle
             | OptionKey::KeepInterval
             | OptionKey::KeepCount
             | OptionKey::UserTimeout
-            | OptionKey::MaxSegmentBytes => return Err(errno::not_supported()),
+            | OptionKey::MaxSegmentBytes
+                if self.family == Family::Inet =>
+            {
+                return Err(errno::not_supported());
+            }
             _ => return Err(errno::no_such_option()),
         })
     }

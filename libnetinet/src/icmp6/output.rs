@@ -124,7 +124,8 @@ fn may_complain(meta: &IpMeta, src: Ipv6Addr, packet: &Packet, complaint: Compla
     let from_one = !src.is_unspecified() && !src.is_multicast();
     (to_one || complaint.may_be_about_many())
         && from_one
-        && Quoted::of(packet).is_some_and(|quoted| !quoted.is_error_or_unknown())
+        // Of one whose headers are cut short it cannot be told.
+        && Quoted::of(packet).is_none_or(|quoted| !quoted.is_error_or_unknown())
 }
 
 /// The packet that an error is or would be about.

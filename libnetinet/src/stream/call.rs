@@ -51,6 +51,10 @@ impl Inet {
         let given = socket.families().given_to_bind(addr)?;
         let zone = self.wide().zone_of(given, socket.state().options.conn.sharing.iface)?;
         let addr = given.addr;
+        if socket.family == Family::Inet6 && socket.state().bound.is_some() {
+            // As on Linux, which looks at the address first for IPv4.
+            return Err(errno::invalid());
+        }
         if !self.wide().view().may_bind(addr.ip(), zone) {
             return Err(errno::addr_not_available());
         }

@@ -28,8 +28,13 @@ impl Inet {
         option: SocketOption,
     ) -> io::Result<()> {
         let mut state = socket.state();
-        if matches!(option, SocketOption::V6Only(_)) {
-            socket.may_set_v6_only(&state)?;
+        match option {
+            SocketOption::V6Only(_) => socket.may_set_v6_only(&state)?,
+            // As on Linux: for IPv6 it is none of a stream's, for IPv4 it is a wrong one.
+            SocketOption::MulticastTtl(_) if socket.family == Family::Inet6 => {
+                return Err(errno::no_such_option());
+            }
+            _ => {}
         }
         apply(self.wide(), &mut state.options, option)?;
         let (role, options) = (state.role.clone(), state.options.conn.clone());

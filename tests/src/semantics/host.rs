@@ -67,7 +67,7 @@ impl Host {
             return Err(errno::not_permitted());
         }
         for setup in [
-            "-6 addr add fd00::2/128 dev lo",
+            "-6 addr add fd00::2/128 dev lo nodad",
             "-6 route add unreachable 2001:db8:2::/48",
             "-6 route add blackhole 2001:db8:3::/48",
         ] {
@@ -121,12 +121,16 @@ impl Net for Host {
             _ => AddressFamily::INET,
         };
         let fd = net::socket_with(family, ty, SocketFlags::CLOEXEC, None)?;
-        Ok(Box::new(HostSock(fd)))
+        Ok(Box::new(HostSock { fd, six: family == AddressFamily::INET6 }))
     }
 }
 
 /// A descriptor.
-struct HostSock(OwnedFd);
+struct HostSock {
+    fd: OwnedFd,
+    /// Of IPv6.
+    six: bool,
+}
 
 impl HostSock {
     fn send_flags(how: How) -> SendFlags {
@@ -137,7 +141,7 @@ impl HostSock {
     }
 
     fn set_timeout(&self, which: Timeout, timeout: Option<Duration>) -> io::Result<()> {
-        Ok(sockopt::set_socket_timeout(&self.0, which, timeout)?)
+        Ok(sockopt::set_socket_timeout(&self.fd, which, timeout)?)
     }
 }
 
@@ -147,41 +151,41 @@ fn std_addr(addr: net::SocketAddrAny) -> io::Result<SocketAddr> {
 
 impl Sock for HostSock {
     fn bind(&self, addr: SocketAddr) -> io::Result<()> {
-        Ok(net::bind(&self.0, &addr)?)
+        Ok(net::bind(&self.fd, &addr)?)
     }
 
     fn listen(&self, backlog: u32) -> io::Result<()> {
-        Ok(net::listen(&self.0, backlog as i32)?)
+        Ok(net::listen(&self.fd, backlog as i32)?)
     }
 
     fn accept(&self) -> io::Result<(Box<dyn Sock>, SocketAddr)> {
-        let (fd, peer) = net::acceptfrom_with(&self.0, SocketFlags::CLOEXEC)?;
+        let (fd, peer) = net::acceptfrom_with(&self.fd, SocketFlags::CLOEXEC)?;
         let peer = peer.ok_or_else(errno::not_connected)?;
-        Ok((Box::new(HostSock(fd)), std_addr(peer)?))
+        Ok((Box::new(HostSock { fd, six: self.six }), std_addr(peer)?))
     }
 
     fn connect(&self, addr: SocketAddr) -> io::Result<()> {
-        Ok(net::connect(&self.0, &addr)?)
+        Ok(net::connect(&self.fd, &addr)?)
     }
 
     fn send(&self, data: &[u8], how: How) -> io::Result<usize> {
-        Ok(net::send(&self.0, data, Self::send_flags(how))?)
+        Ok(net::send(&self.fd, data, Self::send_flags(how))?)
     }
 
     fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
-        Ok(net::sendto(&self.0, data, SendFlags::NOSIGNAL, &addr)?)
+        Ok(net::sendto(&self.fd, data, SendFlags::NOSIGNAL, &addr)?)
     }
 
     fn recv(&self, buf: &mut [u8], how: How) -> io::Result<Got> {
         // MSG_TRUNC on a stream would throw data away.
-        let datagram = sockopt::socket_type(&self.0)? != SocketType::STREAM;
+        let datagram = sockopt::socket_type(&self.fd)? != SocketType::STREAM;
         let mut flags = if datagram { RecvFlags::TRUNC } else { RecvFlags::empty() };
         match how {
             How::Plain => {}
             How::Peek => flags |= RecvFlags::PEEK,
             How::Urgent => flags |= RecvFlags::OOB,
         }
-        let (bytes, message_bytes, from) = net::recvfrom(&self.0, buf, flags)?;
+        let (bytes, message_bytes, from) = net::recvfrom(&self.fd, buf, flags)?;
         let from = from.map(std_addr).transpose()?;
         Ok(Got { bytes, message_bytes, from })
     }
@@ -192,15 +196,15 @@ impl Sock for HostSock {
             Shutdown::Write => net::Shutdown::Write,
             Shutdown::Both => net::Shutdown::Both,
         };
-        Ok(net::shutdown(&self.0, how)?)
+        Ok(net::shutdown(&self.fd, how)?)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        std_addr(net::getsockname(&self.0)?)
+        std_addr(net::getsockname(&self.fd)?)
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        std_addr(net::getpeername(&self.0)?.ok_or_else(errno::not_connected)?)
+        std_addr(net::getpeername(&self.fd)?.ok_or_else(errno::not_connected)?)
     }
 
     fn stalls(&self) -> io::Result<bool> {
@@ -208,12 +212,12 @@ impl Sock for HostSock {
     }
 
     fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(sockopt::socket_error(&self.0)?.err().map(io::Error::from))
+        Ok(sockopt::socket_error(&self.fd)?.err().map(io::Error::from))
     }
 
     fn ready(&self) -> io::Result<Ready> {
         let all = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP | PollFlags::PRI;
-        let mut fds = [PollFd::new(&self.0, all)];
+        let mut fds = [PollFd::new(&self.fd, all)];
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
         let got = fds[0].revents();
         let mut ready = Ready::NONE;
@@ -233,7 +237,7 @@ impl Sock for HostSock {
     }
 
     fn set(&self, option: SocketOption) -> io::Result<()> {
-        let fd = &self.0;
+        let fd = &self.fd;
         match option {
             SocketOption::ReuseAddr(on) => sockopt::set_socket_reuseaddr(fd, on)?,
             SocketOption::ReusePort(on) => sockopt::set_socket_reuseport(fd, on)?,
@@ -255,6 +259,20 @@ impl Sock for HostSock {
                 sockopt::set_tcp_user_timeout(fd, time.as_millis() as u32)?;
             }
             SocketOption::MaxSegmentBytes(n) => setsockopt(fd, nixopt::TcpMaxSeg, &n)?,
+            SocketOption::Ttl(hops) if self.six => {
+                sockopt::set_ipv6_unicast_hops(fd, Some(hops))?;
+            }
+            SocketOption::Tos(tos) if self.six => sockopt::set_ipv6_tclass(fd, tos.into())?,
+            SocketOption::MulticastTtl(hops) if self.six => {
+                sockopt::set_ipv6_multicast_hops(fd, hops.into())?;
+            }
+            SocketOption::MulticastLoop(on) if self.six => {
+                sockopt::set_ipv6_multicast_loop(fd, on)?;
+            }
+            SocketOption::ReceiveErrors(on) if self.six => {
+                setsockopt(fd, nixopt::Ipv6RecvErr, &on)?;
+            }
+            SocketOption::V6Only(on) => sockopt::set_ipv6_v6only(fd, on)?,
             SocketOption::Ttl(ttl) => sockopt::set_ip_ttl(fd, ttl.into())?,
             SocketOption::Tos(tos) => sockopt::set_ip_tos(fd, tos)?,
             SocketOption::MulticastTtl(ttl) => sockopt::set_ip_multicast_ttl(fd, ttl.into())?,
@@ -269,7 +287,7 @@ impl Sock for HostSock {
     }
 
     fn get(&self, key: OptionKey) -> io::Result<SocketOption> {
-        let fd = &self.0;
+        let fd = &self.fd;
         Ok(match key {
             OptionKey::ReuseAddr => SocketOption::ReuseAddr(sockopt::socket_reuseaddr(fd)?),
             OptionKey::ReusePort => SocketOption::ReusePort(sockopt::socket_reuseport(fd)?),
@@ -294,6 +312,18 @@ impl Sock for HostSock {
             OptionKey::MaxSegmentBytes => {
                 SocketOption::MaxSegmentBytes(getsockopt(fd, nixopt::TcpMaxSeg)?)
             }
+            OptionKey::Ttl if self.six => SocketOption::Ttl(sockopt::ipv6_unicast_hops(fd)? as u8),
+            OptionKey::Tos if self.six => SocketOption::Tos(sockopt::ipv6_tclass(fd)? as u8),
+            OptionKey::MulticastTtl if self.six => {
+                SocketOption::MulticastTtl(sockopt::ipv6_multicast_hops(fd)? as u8)
+            }
+            OptionKey::MulticastLoop if self.six => {
+                SocketOption::MulticastLoop(sockopt::ipv6_multicast_loop(fd)?)
+            }
+            OptionKey::ReceiveErrors if self.six => {
+                SocketOption::ReceiveErrors(getsockopt(fd, nixopt::Ipv6RecvErr)?)
+            }
+            OptionKey::V6Only => SocketOption::V6Only(sockopt::ipv6_v6only(fd)?),
             OptionKey::Ttl => SocketOption::Ttl(sockopt::ip_ttl(fd)? as u8),
             OptionKey::Tos => SocketOption::Tos(sockopt::ip_tos(fd)?),
             OptionKey::MulticastTtl => {
@@ -310,9 +340,9 @@ impl Sock for HostSock {
     }
 
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        let mut flags = fcntl_getfl(&self.0)?;
+        let mut flags = fcntl_getfl(&self.fd)?;
         flags.set(OFlags::NONBLOCK, nonblocking);
-        Ok(fcntl_setfl(&self.0, flags)?)
+        Ok(fcntl_setfl(&self.fd, flags)?)
     }
 
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
@@ -324,7 +354,7 @@ impl Sock for HostSock {
     }
 
     fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(sockopt::socket_timeout(&self.0, Timeout::Recv)?)
+        Ok(sockopt::socket_timeout(&self.fd, Timeout::Recv)?)
     }
 
     fn watch(&self, interest: Ready) -> io::Result<Box<dyn Watch + '_>> {
@@ -338,7 +368,7 @@ impl Sock for HostSock {
         ] {
             flags.set(flag, interest.contains(meaning));
         }
-        epoll::add(&watch, &self.0, epoll::EventData::new_u64(0), flags)?;
+        epoll::add(&watch, &self.fd, epoll::EventData::new_u64(0), flags)?;
         let mut watch = HostWatch(watch);
         // What is ready already is no edge.
         watch.next(Duration::ZERO)?;
