@@ -11,11 +11,16 @@ use crate::capture::{CaptureTaps, Direction};
 use crate::driver::Driver;
 use crate::gso;
 use crate::iface::{IfIndex, Interface};
-use crate::link::{LinkControl, LinkQueue, LinkStats, Readiness, RxFilter};
+use crate::impair::{ImpairConfig, Impairer, Way};
+use crate::link::{LinkControl, LinkQueue, LinkStats, Pace, Readiness, RxFilter};
 use crate::packet::Packet;
 use crate::stats::{DropCounters, DropReason, IfaceCounters};
 use crate::sync::lock;
 use crate::time::Instant;
+
+mod due;
+
+use due::{instant_of, note_due};
 
 /// One shard of a stack, pure: no I/O, no clock, no lock of its own shard.
 pub trait StackCore: Send {
@@ -83,6 +88,10 @@ pub struct Engine<C> {
     drops: Arc<DropCounters>,
     driver: Arc<dyn Driver>,
     config: EngineConfig,
+    /// No link wants to be sent to before that: nanoseconds, `u64::MAX` for none.
+    sends_due: AtomicU64,
+    /// No link has something to receive on its own before that.
+    arrivals_due: AtomicU64,
 }
 
 struct Shard<C> {
@@ -96,6 +105,8 @@ struct Port {
     iface: Arc<Interface>,
     taps: CaptureTaps,
     queues: Box<[PortQueue]>,
+    /// What the link's frames meet; a loopback has none.
+    impairer: Option<Impairer>,
     control: Mutex<Box<dyn LinkControl>>,
     /// Queues whose device is gone for now; the interface runs while there are none. Rank: a leaf.
     lost_queues: Mutex<usize>,
@@ -109,6 +120,10 @@ struct PortQueue {
     readiness: Readiness,
     /// The link refused frames; its readiness will fire.
     blocked: AtomicBool,
+    /// When the link wants to be sent to, with frames or without; `u64::MAX`: not on its own.
+    send_due: AtomicU64,
+    /// When it has something to receive although its readiness does not fire.
+    arrival_due: AtomicU64,
     /// A shard has more than the queue had room for.
     starved: AtomicBool,
     /// Its device is gone for now; changed under `Port::lost_queues`.
@@ -162,6 +177,8 @@ enum Pump {
     Busy,
 }
 
+/// A time that does not come.
+const NEVER: u64 = u64::MAX;
 /// How often a shard's frames may turn to other interfaces while they are taken.
 const REROUTES: usize = 4;
 /// Rounds of refilling before the driver is asked to go on.
@@ -189,6 +206,8 @@ impl<C: StackCore> Engine<C> {
             drops,
             driver,
             config,
+            sends_due: AtomicU64::new(NEVER),
+            arrivals_due: AtomicU64::new(NEVER),
         }
     }
 
@@ -202,8 +221,30 @@ impl<C: StackCore> Engine<C> {
         queues: Vec<LinkQueue>,
         control: Box<dyn LinkControl>,
     ) -> io::Result<()> {
+        self.add_impaired_interface(iface, queues, control, &ImpairConfig::default())
+    }
+
+    /// The same, with what is to be done to the link's frames.
+    ///
+    /// # Errors
+    /// As [`add_interface`](Self::add_interface); `EOPNOTSUPP` for impairments of a loopback.
+    pub fn add_impaired_interface(
+        &self,
+        iface: Arc<Interface>,
+        mut queues: Vec<LinkQueue>,
+        control: Box<dyn LinkControl>,
+        impair: &ImpairConfig,
+    ) -> io::Result<()> {
         let slot = self.ports.get(iface.index.0 as usize).ok_or_else(crate::errno::no_buffers)?;
+        let mut impairer = None;
+        if !iface.link.loopback {
+            let (handle, wrapped) = Impairer::wrap(impair, &iface.link, queues);
+            (impairer, queues) = (Some(handle), wrapped);
+        } else if Way::BOTH.iter().any(|way| !impair.way(*way).is_none()) {
+            return Err(crate::errno::not_supported());
+        }
         let port = Port {
+            impairer,
             iface,
             taps: CaptureTaps::new(),
             queues: queues.into_iter().map(PortQueue::new).collect(),
@@ -306,6 +347,7 @@ impl<C: StackCore> Engine<C> {
             let mut rx = lock(&queue.rx);
             let mut frames = std::mem::take(&mut rx.batch);
             let received = rx.link.recv(now, self.config.rx_batch_frames, &mut frames);
+            note_due(&queue.arrival_due, rx.link.due(), &self.arrivals_due);
             (frames, received)
         };
         let n = match received {
@@ -351,13 +393,15 @@ impl<C: StackCore> Engine<C> {
         let Some(port) = self.port(index) else { return true };
         let queue = &port.queues[queue];
         let tx = lock(&queue.tx);
-        tx.pending.is_empty() && lock(&queue.out).is_empty()
+        let holds = tx.link.pace().is_some_and(|pace| pace != Pace::default());
+        !holds && tx.pending.is_empty() && lock(&queue.out).is_empty()
     }
 
     /// When [`poll_timeouts`](Self::poll_timeouts) wants to be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let next = self.shards.iter().map(|shard| shard.deadline.load(Ordering::SeqCst)).min();
-        next.filter(|&nanos| nanos != u64::MAX).map(Instant::from_nanos)
+        let shards = self.shards.iter().map(|shard| shard.deadline.load(Ordering::SeqCst));
+        let next = shards.min().unwrap_or(NEVER).min(self.sends_due.load(Ordering::SeqCst));
+        instant_of(next)
     }
 
     /// Serves every deadline that has come.
@@ -368,6 +412,7 @@ impl<C: StackCore> Engine<C> {
                 self.with_shard(shard, |core, now| core.handle_timeout(now));
             }
         }
+        self.poll_sends();
     }
 
     fn port(&self, index: IfIndex) -> Option<&Port> {
@@ -475,6 +520,9 @@ impl<C: StackCore> Engine<C> {
         let queue = &port.queues[number];
         for _ in 0..REFILL_ROUNDS {
             let flushed = self.flush(port, queue);
+            if let Some(due) = instant_of(queue.send_due.load(Ordering::SeqCst)) {
+                self.driver.kick(due);
+            }
             // A doorbell rings on its own when there is room; a descriptor's thread must be told
             // to look for it.
             let descriptor = matches!(queue.readiness, Readiness::Descriptor(_));
@@ -542,8 +590,10 @@ impl<C: StackCore> Engine<C> {
         let mut now = self.driver.now();
         let mut newly_blocked = false;
         let mut rounds = 0;
+        // A link that takes its time is asked for what it holds, too.
+        let mut holds = tx.link.pace().is_some();
         loop {
-            if tx.pending.is_empty() {
+            if tx.pending.is_empty() && !holds {
                 rounds += 1;
                 if rounds > FLUSH_ROUNDS {
                     return Flush::Busy;
@@ -572,14 +622,22 @@ impl<C: StackCore> Engine<C> {
                     port.lost_link(queue, &error);
                 }
             }
+            let pace = tx.link.pace();
+            note_due(&queue.send_due, pace.and_then(|pace| pace.due), &self.sends_due);
+            let wants_room = pace.map_or(!tx.pending.is_empty(), |pace| pace.wants_room);
+            holds = pace.is_some() && wants_room;
             // Announced first, then asked once more: whoever is woken for the room that this last
             // refusal asks for finds the announcement.
-            if !tx.pending.is_empty() {
+            if wants_room {
                 if queue.blocked.swap(true, Ordering::AcqRel) {
                     IfaceCounters::bump(&port.iface.counters.tx_waits, 1);
                     return if newly_blocked { Flush::Blocked } else { Flush::Left };
                 }
                 newly_blocked = true;
+            } else if !tx.pending.is_empty() {
+                // It takes more when its time has come.
+                queue.blocked.store(false, Ordering::Release);
+                return Flush::Left;
             }
         }
     }
@@ -691,6 +749,8 @@ impl PortQueue {
             tx: Mutex::new(TxSide { link: queue.tx, pending: VecDeque::new() }),
             rx: Mutex::new(RxSide { link: queue.rx, batch: Vec::new() }),
             blocked: AtomicBool::new(false),
+            send_due: AtomicU64::new(NEVER),
+            arrival_due: AtomicU64::new(NEVER),
             starved: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
             is_broken: AtomicBool::new(false),

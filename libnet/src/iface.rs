@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::ethernet::MacAddr;
+use crate::impair::{ImpairConfig, Impairments, Way};
 use crate::link::{Link, LinkInfo};
 use crate::stats::IfaceCounters;
 
@@ -145,6 +146,8 @@ pub struct InterfaceSpec {
     pub gateways: Vec<IpAddr>,
     /// A smaller MTU than the link's, in bytes.
     pub mtu: Option<u32>,
+    /// What its frames meet.
+    pub impair: ImpairConfig,
     /// The first text that could not be understood; reported when the stack starts.
     pub error: Option<String>,
 }
@@ -158,6 +161,7 @@ impl InterfaceSpec {
             addrs: Vec::new(),
             gateways: Vec::new(),
             mtu: None,
+            impair: ImpairConfig::default(),
             error: None,
         }
     }
@@ -183,6 +187,12 @@ impl InterfaceSpec {
     /// Uses a smaller MTU than the link's, in bytes.
     pub fn mtu(mut self, bytes: u32) -> Self {
         self.mtu = Some(bytes);
+        self
+    }
+
+    /// Harms the frames that go one way, from the start.
+    pub fn impair(mut self, way: Way, impairments: Impairments) -> Self {
+        self.impair.set_way(way, impairments);
         self
     }
 

@@ -8,17 +8,45 @@ use bytes::BytesMut;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+use crate::ethernet::EthernetHeader;
 use crate::gso;
 use crate::link::{LinkInfo, Offload};
 use crate::packet::{Checksum, Packet};
 use crate::time::Instant;
 
+mod codel;
 mod config;
 mod fault;
+mod line;
+mod link;
 
-pub use config::{Fcs, Impairments, Loss, Overflow, QueueLimit};
+use codel::{CoDel, Fifo, Picked, Waiting};
+pub use config::{Discipline, Fcs, Impairments, Loss, Overflow, QueueLimit};
 use fault::Rule;
 pub use fault::{Fault, FaultCount, Which};
+pub use link::{ImpairConfig, Impairer};
+
+/// Which direction of a stack's link.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Way {
+    /// From the stack to the link.
+    Out,
+    /// From the link to the stack.
+    In,
+}
+
+impl Way {
+    /// Both.
+    pub const BOTH: [Way; 2] = [Way::Out, Way::In];
+
+    /// As keys and reports have it: `out`, `in`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Way::Out => "out",
+            Way::In => "in",
+        }
+    }
+}
 
 /// What a direction did to frames so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -40,12 +68,18 @@ pub struct ImpairStats {
     pub fcs_dropped: u64,
     /// Dropped because the queue in front of the wire was full.
     pub queue_dropped: u64,
+    /// Dropped by CoDel because all had waited too long.
+    pub codel_dropped: u64,
+    /// Marked instead (ECN).
+    pub ecn_marked: u64,
     /// Delayed by jitter.
     pub jittered: u64,
     /// Harmed by a fault that a test asked for by predicate.
     pub injected: u64,
     /// Super-frames dropped because what was said of them could not be true.
     pub unfit: u64,
+    /// Dropped because too many were under way already ([`ImpairConfig::max_delayed_frames`]).
+    pub too_many: u64,
 }
 
 /// A frame, and when it arrives.
@@ -58,12 +92,14 @@ pub struct Delivery {
 }
 
 /// One direction of a link that harms frames. Pure: it is told the time and says when what
-/// arrives; the caller keeps the events.
+/// arrives; the caller keeps the events, and calls [`advance`](Self::advance) at
+/// [`next_at`](Self::next_at), when a frame has left the wire and the next may go onto it.
 ///
 /// ```text
 ///            queue        wire                          in flight
 ///  offer ─>┌───────┐ ─> rate ─> loss, flipped bit ─> delay, jitter, reordering, twice ─> at
 ///          └───────┘
+///            CoDel
 /// ```
 ///
 /// Super-frames are cut and checksums completed before any harm is done, and what arrives is
@@ -74,10 +110,13 @@ pub struct Impair {
     rng: ChaCha8Rng,
     /// The state of [`Loss::GilbertElliott`].
     in_bad_state: bool,
+    queue: Fifo,
+    codel: CoDel,
+    on_wire: Option<OnWire>,
+    /// When the last frame left the wire.
     wire_free_at: Instant,
-    /// Frames not yet wholly on the wire: when they are, and their bytes.
-    queued: VecDeque<(Instant, usize)>,
-    queued_bytes: u64,
+    /// The rate at which the frame on the wire was put there, if that has changed since.
+    rate_was: Option<u64>,
     /// When the last frame arrives that kept its place.
     last_at: Instant,
     rules: Vec<Rule>,
@@ -86,7 +125,14 @@ pub struct Impair {
     asked: [bool; KNOBS.len()],
 }
 
-const KNOBS: [&str; 5] = ["loss", "duplicate", "reorder", "corrupt", "queue limit"];
+/// A frame on the wire, and when its last bit is.
+struct OnWire {
+    waiting: Waiting,
+    ends: Instant,
+}
+
+/// As their keys are called.
+const KNOBS: [&str; 7] = ["loss", "dup", "reorder", "corrupt", "limit", "queue", "jitter"];
 
 impl Impair {
     /// A direction of a link like `link`; what it does is a function of `seed` and the frames.
@@ -98,9 +144,11 @@ impl Impair {
             wire,
             rng: ChaCha8Rng::from_seed(seed),
             in_bad_state: false,
+            queue: Fifo::default(),
+            codel: CoDel::default(),
+            on_wire: None,
             wire_free_at: Instant::ZERO,
-            queued: VecDeque::new(),
-            queued_bytes: 0,
+            rate_was: None,
             last_at: Instant::ZERO,
             rules: Vec::new(),
             stats: ImpairStats::default(),
@@ -110,17 +158,23 @@ impl Impair {
         impair
     }
 
-    /// Changes what it does to the frames that come from now on.
+    /// Changes what it does to the frames that come from now on, and to those that wait for the
+    /// wire. [`next_at`](Self::next_at) holds only after [`advance`](Self::advance).
     pub fn configure(&mut self, config: Impairments) {
         let asked = [
             config.loss != Loss::None,
             config.duplicate > 0.0,
             config.reorder > 0.0,
             config.corrupt > 0.0,
-            config.queue.overflow == Overflow::Drops,
+            config.queue.is_asked_for(),
+            config.queue.discipline != Discipline::Fifo,
+            !config.jitter.is_zero(),
         ];
         for (ever, now) in self.asked.iter_mut().zip(asked) {
             *ever |= now;
+        }
+        if config.rate_bits_per_second != self.config.rate_bits_per_second {
+            self.rate_was.get_or_insert(self.config.rate_bits_per_second);
         }
         self.config = config;
     }
@@ -148,7 +202,8 @@ impl Impair {
     /// Sends a frame on its way; appends what arrives, and when. It is taken even when
     /// [`room_at`](Self::room_at) says that there is no room: a sender that may wait asks first.
     pub fn offer(&mut self, now: Instant, packet: Packet, out: &mut Vec<Delivery>) {
-        if !self.config.harms() && self.rules.is_empty() {
+        self.advance(now, out);
+        if !self.config.harms() && self.rules.is_empty() && self.on_wire.is_none() {
             self.stats.offered += 1;
             return self.arrive_in_order(now + self.config.delay, packet, out);
         }
@@ -162,14 +217,41 @@ impl Impair {
         }
     }
 
-    /// When the queue has room for a sender that waits; `now` if it has.
-    pub fn room_at(&mut self, now: Instant) -> Instant {
-        self.forget_sent(now);
-        let limit = self.config.queue;
-        if limit.overflow == Overflow::Drops || !self.is_full(0) {
-            return now;
+    /// Takes from the wire what has left it by now, and puts the next onto it; appends what
+    /// arrives, and when.
+    pub fn advance(&mut self, now: Instant, out: &mut Vec<Delivery>) {
+        self.keep_to_rate(now);
+        loop {
+            if let Some(OnWire { waiting, ends }) = self.on_wire.take_if(|wire| wire.ends <= now) {
+                self.wire_free_at = ends;
+                self.cross(ends, waiting, out);
+            }
+            if self.on_wire.is_some() {
+                return;
+            }
+            let Some(since) = self.queue.first_since() else { return };
+            let begins = self.wire_free_at.max(since);
+            let Some(waiting) = self.dequeue(begins) else { return };
+            let ends = begins + self.time_on_wire(waiting.frame.len() as u64);
+            self.on_wire = Some(OnWire { waiting, ends });
         }
-        self.queued.front().map_or(now, |&(at, _)| at)
+    }
+
+    /// When [`advance`](Self::advance) is to be called next.
+    pub fn next_at(&self) -> Option<Instant> {
+        self.on_wire.as_ref().map(|wire| wire.ends)
+    }
+
+    /// When the queue has room for a sender that waits; `now` if it has.
+    pub fn room_at(&self, now: Instant) -> Instant {
+        let waits = self.config.queue.overflow == Overflow::Waits && self.is_full(now, 0);
+        let ends = self.on_wire.as_ref().map(|wire| wire.ends);
+        ends.filter(|_| waits).map_or(now, |ends| ends.max(now))
+    }
+
+    /// Frames that wait for the wire or are on it.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len() + usize::from(self.on_wire.is_some())
     }
 
     /// What it does now.
@@ -185,7 +267,9 @@ impl Impair {
     /// Names the faults that were asked for and never fired.
     pub fn unfired(&self) -> Vec<String> {
         let s = &self.stats;
-        let fired = [s.lost, s.duplicated, s.reordered, s.corrupted, s.queue_dropped];
+        let by_codel = s.codel_dropped + s.ecn_marked;
+        let fired =
+            [s.lost, s.duplicated, s.reordered, s.corrupted, s.queue_dropped, by_codel, s.jittered];
         let knobs = KNOBS.iter().zip(self.asked).zip(fired);
         let mut names: Vec<String> = knobs
             .filter(|&((_, asked), fired)| asked && fired == 0)
@@ -201,12 +285,17 @@ impl Impair {
         if verdict.drop {
             return;
         }
-        self.forget_sent(now);
-        if self.config.queue.overflow == Overflow::Drops && self.is_full(frame.len()) {
+        if self.config.queue.overflow == Overflow::Drops && self.is_full(now, frame.len()) {
             self.stats.queue_dropped += 1;
             return;
         }
-        let sent_at = self.serialize(now, frame.len());
+        self.queue.push(Waiting { since: now, frame, verdict });
+        self.advance(now, out);
+    }
+
+    /// What the wire does to a frame that has left it.
+    fn cross(&mut self, sent_at: Instant, waiting: Waiting, out: &mut Vec<Delivery>) {
+        let Waiting { mut frame, verdict, .. } = waiting;
         if self.is_lost() {
             self.stats.lost += 1;
             return;
@@ -281,33 +370,46 @@ impl Impair {
         verdict
     }
 
-    /// Puts a frame on the wire; when its last bit is on it.
-    fn serialize(&mut self, now: Instant, bytes: usize) -> Instant {
+    /// The next frame for the wire, which takes it at `begins`.
+    fn dequeue(&mut self, begins: Instant) -> Option<Waiting> {
+        let discipline = self.config.queue.discipline;
+        if discipline == Discipline::Fifo {
+            return self.queue.pop();
+        }
+        let mark = (discipline == Discipline::Ecn).then_some(self.wire.medium);
+        let mut picked = Picked { mark, dropped: 0, marked: 0 };
+        let longest_frame = self.wire.mtu as usize + EthernetHeader::LEN;
+        let next = self.codel.pop(begins, longest_frame, &mut self.queue, &mut picked);
+        self.stats.codel_dropped += picked.dropped;
+        self.stats.ecn_marked += picked.marked;
+        next
+    }
+
+    fn time_on_wire(&self, bytes: u64) -> Duration {
         let rate = self.config.rate_bits_per_second;
         if rate == 0 {
-            return now.max(self.wire_free_at);
+            return Duration::ZERO;
         }
-        let nanos = (bytes as u128 * 8 * 1_000_000_000).div_ceil(u128::from(rate));
-        let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        self.wire_free_at = now.max(self.wire_free_at) + takes;
-        self.queued.push_back((self.wire_free_at, bytes));
-        self.queued_bytes += bytes as u64;
-        self.wire_free_at
+        let nanos = (u128::from(bytes) * 8 * 1_000_000_000).div_ceil(u128::from(rate));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    fn forget_sent(&mut self, now: Instant) {
-        while let Some(&(at, bytes)) = self.queued.front()
-            && at <= now
-        {
-            self.queued.pop_front();
-            self.queued_bytes -= bytes as u64;
-        }
+    /// What is left of the frame on the wire goes at the rate that holds now.
+    fn keep_to_rate(&mut self, now: Instant) {
+        let Some(was) = self.rate_was.take() else { return };
+        let rate = self.config.rate_bits_per_second;
+        let Some(wire) = self.on_wire.as_mut().filter(|wire| wire.ends > now) else { return };
+        let left = wire.ends.since(now).as_nanos() * u128::from(was);
+        let left = left.checked_div(u128::from(rate)).unwrap_or(0);
+        wire.ends = now + Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX));
     }
 
-    fn is_full(&self, more_bytes: usize) -> bool {
+    fn is_full(&self, now: Instant, more_bytes: usize) -> bool {
         let limit = self.config.queue;
-        let bytes = self.queued_bytes + more_bytes as u64;
-        self.queued.len() >= limit.frames.max(1) || (!self.queued.is_empty() && bytes > limit.bytes)
+        let Some(wire) = &self.on_wire else { return false };
+        let bytes = self.queue.bytes() + wire.waiting.frame.len() as u64 + more_bytes as u64;
+        let wait = wire.ends.since(now) + self.time_on_wire(self.queue.bytes());
+        self.waiting() >= limit.frames.max(1) || bytes > limit.bytes || wait > limit.time
     }
 
     fn is_lost(&mut self) -> bool {

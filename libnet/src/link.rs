@@ -160,6 +160,22 @@ pub trait LinkRx: Send {
 
     /// How to wait for the next frame.
     fn readiness(&self) -> Readiness;
+
+    /// When [`recv`](Self::recv) has something although the readiness does not fire: a link that
+    /// delays what it receives. Asked after each `recv`.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// What a link that takes its time with frames waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pace {
+    /// When [`LinkTx::send`] is to be called, with frames or without: some are due then, or there
+    /// is room for more.
+    pub due: Option<Instant>,
+    /// Frames that were taken before, and are due, wait for room: the readiness fires.
+    pub wants_room: bool,
 }
 
 /// The sending half of one queue of a link. Never blocks, never calls back.
@@ -175,6 +191,13 @@ pub trait LinkTx: Send {
 
     /// How to wait for room.
     fn readiness(&self) -> Readiness;
+
+    /// What it waits for, if it is a link that takes its time; what stays in the queue then waits
+    /// for that. Asked after each [`send`](Self::send). `None`: it holds nothing back, and what
+    /// stays in the queue waits for room.
+    fn pace(&self) -> Option<Pace> {
+        None
+    }
 }
 
 /// One queue of a link, in two halves, so that a thread asleep on one does not stop the other.

@@ -12,9 +12,10 @@ mod host;
 mod segment;
 mod trace;
 
+pub use crate::impair::Way;
 pub use actor::{Actor, Stalled};
 pub use host::{Host, HostDriver};
-pub use segment::{LinkConfig, Plug, PortId, Segment, Way, WorldLink};
+pub use segment::{LinkConfig, Plug, PortId, Segment, WorldLink};
 
 use self::core::Shared;
 
@@ -175,6 +176,15 @@ impl World {
     /// Names the faults that were asked for and never fired, with where.
     pub fn unfired_faults(&self) -> Vec<String> {
         self.shared.lock().unfired()
+    }
+
+    /// Fails a test whose faults did not happen.
+    ///
+    /// # Panics
+    /// When a fault was asked for and never fired; names all of them.
+    pub fn assert_faults_fired(&self) {
+        let unfired = self.unfired_faults();
+        assert!(unfired.is_empty(), "faults that never fired: {}", unfired.join("; "));
     }
 
     /// The seed, the time, the trace so far, who waits, and which faults never fired.

@@ -140,7 +140,13 @@ impl Inet {
         }
         let (queues, control) = spec.link.start()?;
         let iface = Arc::new(Interface::new(index, name, info, IfaceConfig::new(mtu)));
-        self.engine.add_interface(Arc::clone(&iface), queues, control)?;
+        let mut impair = spec.impair;
+        impair.seed.get_or_insert_with(|| {
+            let mut seed = self.wide.link_seed;
+            seed[..4].copy_from_slice(&index.0.to_le_bytes());
+            seed
+        });
+        self.engine.add_impaired_interface(Arc::clone(&iface), queues, control, &impair)?;
         *next += 1;
         self.wide.rebuild_view(self.engine.interfaces());
         for cidr in spec.addrs {

@@ -41,6 +41,8 @@ pub(crate) struct Wide {
     pub(crate) drops: Arc<DropCounters>,
     pub(crate) counters: InetCounters,
     pub(crate) shards: usize,
+    /// Where the links' own harm comes from, if nobody gave it a seed.
+    pub(crate) link_seed: [u8; 32],
     /// Steers segments to shards; the same for both directions of a flow.
     pub(crate) flow_key: Key,
     pub(crate) tcp_config: Arc<TcpConfig>,
@@ -103,12 +105,17 @@ impl Wide {
         let mut random = ChaCha12Rng::from_seed(seed);
         let mut tcp_seed = [0; 32];
         random.fill_bytes(&mut tcp_seed);
+        let mut link_random = ChaCha12Rng::from_seed(seed);
+        link_random.set_stream(1);
+        let mut link_seed = [0; 32];
+        link_random.fill_bytes(&mut link_seed);
         let mut key = || Key::new(random.next_u64(), random.next_u64());
         let drops = Arc::new(DropCounters::new());
         let neighbours = NeighbourTable::new(config.arp.clone(), key(), Arc::clone(&drops));
         let reassembly = Reassembly::new(config.ip.clone(), config.ipv6.clone(), key());
         Wide {
             shards,
+            link_seed,
             flow_key: key(),
             tcp_config: Arc::new(config.tcp.clone()),
             tcp_secrets: Secrets::from_seed(tcp_seed),

@@ -32,7 +32,7 @@ use crate::cli::Global;
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::Create;
 use crate::ifspec::{IfKind, IfSpec, parse_host_addr, parse_mtu, parse_station};
-use crate::impair::ImpairSpec;
+use crate::impair::{self, ImpairSpec};
 use crate::interface;
 
 mod handover;
@@ -64,8 +64,9 @@ pub struct AttachArgs {
     name: Option<String>,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Harm frames in each direction: loss=2%, delay=10ms, jitter=2ms, reorder=5%, duplicate=1%,
-    /// corrupt=0.1%, rate=10M; with commas between them
+    /// Harm frames in each direction, or in one (out.loss=2% for those of the command, in.loss=2% for
+    /// those to it): loss=2%, delay=10ms, jitter=2ms, rate=10mbit, limit=100, queue=codel, reorder=5%,
+    /// dup=1%, corrupt=0.1%, seed=7; with commas between them
     #[arg(long, value_name = "KEY=VALUE,...")]
     impair: Option<ImpairSpec>,
     /// What becomes of each frame depends on this number and the frames alone, but for rate, which
@@ -140,11 +141,19 @@ pub fn run(args: &AttachArgs, global: &Global) -> Outcome {
         let [bus, tap] = patch.stats();
         tracing::info!(?bus, ?tap, "sent");
     }
+    report_unfired(&patch);
     if let Some(error) = patch.take_failure() {
         // The status is the command's all the same.
         Failure::doing("the command was cut off from the bus before it ended", &error).report();
     }
     Ok(status)
+}
+
+fn report_unfired(patch: &Patch) {
+    let [out, received] = patch.unfired_faults();
+    let out = out.into_iter().map(|what| format!("out.{what}"));
+    let received = received.into_iter().map(|what| format!("in.{what}"));
+    impair::report_unfired(&out.chain(received).collect::<Vec<_>>());
 }
 
 fn command(args: &AttachArgs) -> Vec<OsString> {
@@ -197,13 +206,12 @@ fn join(
     config.mtu = Some(mtu);
     let tap = Virtif::from_fd(tap, &config).map_err(|error| Failure::usage(error.to_string()))?;
     let mut config = PatchConfig::default();
-    if let Some(ImpairSpec(impairments)) = &args.impair {
-        config.impair = [impairments.clone(), impairments.clone()];
-        match args.seed {
-            Some(seed) => config.seed[8..16].copy_from_slice(&seed.to_le_bytes()),
-            None => getrandom::fill(&mut config.seed)
-                .map_err(|error| Failure::doing("no random numbers", &error))?,
-        }
+    if let Some(asked) = &args.impair {
+        let mut spec = asked.clone();
+        spec.seed = args.seed.or(spec.seed);
+        config.seed = spec.full_seed()?;
+        // What the command sends goes out on the bus.
+        config.impair = [spec.out, spec.received];
     }
     Patch::join_with(bus, tap, &config).map_err(|error| Failure::usage(error.to_string()))
 }

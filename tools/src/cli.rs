@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::ifspec::IfSpec;
-use crate::{attach, demo, dump, fetch, forward, generate, httpd, ls, nc, node, perf, ping};
+use crate::{attach, demo, dump, fetch, forward, generate, httpd, ls, nc, node, perf, ping, wire};
 
 /// TCP/IP stacks in ordinary processes, joined by a bus that is a file.
 #[derive(Parser, Debug)]
@@ -55,13 +55,15 @@ pub enum Command {
     /// Get a file by HTTP
     Fetch(fetch::FetchArgs),
     /// Run a command on the host kernel's own stack, on a bus
-    Attach(attach::AttachArgs),
+    Attach(Box<attach::AttachArgs>),
     /// The process that makes an attached command's namespaces
     #[command(hide = true)]
     AttachChild(attach::namespace::ChildArgs),
     /// The first process in them
     #[command(hide = true)]
     AttachInit(attach::init::InitArgs),
+    /// Join two buses, or a bus and a device, by a cable as bad as you like
+    Wire(Box<wire::WireArgs>),
     /// List the members of a bus
     Ls(ls::LsArgs),
     /// Show the frames on a bus, or those that a capture holds
@@ -88,7 +90,11 @@ pub struct Interfaces {
     /// mtu=BYTES (default: the link's, 1500), mac=ADDRESS (default: made up); of shmif: name=TEXT
     /// (shown by `rumpnet ls`), create (make the bus if there is none); of tap and tun:
     /// host=ADDRESS/BITS (set up the host's side, MTU included), offload=off (cut and checksum every
-    /// frame), queues=NUMBER; of fd: header=none, virtio or virtio12, medium=tap or tun, offload=off
+    /// frame), queues=NUMBER; of fd: header=none, virtio or virtio12, medium=tap or tun, offload=off.
+    /// A bad link: loss=2% or loss=ge:P,R[,1-H[,1-K]] (bursts), delay=10ms, jitter=2ms, rate=100mbit,
+    /// limit=100, 64k or 20ms (what may wait for the rate), queue=fifo, codel or ecn, reorder=5%,
+    /// dup=1%, corrupt=0.1%, seed=NUMBER; for one direction alone with out. or in. in front, as in
+    /// out.loss=1%
     #[arg(long = "if", value_name = "KIND:PATH[,KEY=VALUE...]")]
     pub interfaces: Vec<IfSpec>,
 }

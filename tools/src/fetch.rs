@@ -77,7 +77,7 @@ pub struct FetchArgs {
 pub fn run(args: &FetchArgs, global: &Global) -> Outcome {
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
-    let (_recording, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "fetch")?;
+    let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "fetch")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| Failure::doing("cannot start", &error))?;
     runtime.block_on(async {

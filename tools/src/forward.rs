@@ -15,6 +15,7 @@ use crate::aio::TaskSocket;
 use crate::cli::{Global, Interfaces};
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create};
+use crate::impair::Faults;
 use crate::output::Output;
 use crate::serve::{BACKLOG, Places};
 use crate::signals::{Asked, Interrupts};
@@ -108,6 +109,7 @@ pub fn run(args: &ForwardArgs, global: &Global) -> Outcome {
     let places = kinds.map(|is_there| if is_there { u64::from(args.max_connections) } else { 0 });
     tasks::allow_files(places.iter().sum::<u64>() + OTHER_FILES);
     let stack = host::start(&args.interfaces.interfaces, Create::IfAsked, &args.name)?;
+    let faults = stack.inet().map(|inet| Faults::of(inet));
     let host = host::host_sockets()?;
     let shared = Arc::new(Shared {
         stack,
@@ -125,6 +127,7 @@ pub fn run(args: &ForwardArgs, global: &Global) -> Outcome {
     // Connections are reset: what is cut short must not look whole.
     tasks::end(runtime);
     report("end", &all, global, &mut Output::new())?;
+    drop(faults);
     Ok(Status::DONE)
 }
 

@@ -13,6 +13,7 @@ use rumpnet::sockin::Sockin;
 use crate::cli::Sockets;
 use crate::fail::{Failure, Status};
 use crate::ifspec::IfSpec;
+use crate::impair::Faults;
 use crate::interface;
 use crate::recording::Recording;
 use crate::signals::Interrupts;
@@ -39,8 +40,15 @@ pub fn start(interfaces: &[IfSpec], create: Create, name: &str) -> Result<Stack,
     builder.start().map_err(|error| Failure::usage(error.to_string()))
 }
 
-/// As [`start`], or over the host's own sockets if that was asked for; and what is written down of
-/// it, which is to be dropped after the stack.
+/// What is said and written when a stack has ended; to be dropped after it.
+#[derive(Debug, Default)]
+pub struct Aftermath {
+    _recording: Option<Recording>,
+    _faults: Option<Faults>,
+}
+
+/// As [`start`], or over the host's own sockets if that was asked for; and what is to be dropped
+/// after the stack.
 ///
 /// # Errors
 /// As [`start`]; those of the host for its sockets.
@@ -48,17 +56,18 @@ pub fn start_sockets(
     sockets: &Sockets,
     create: Create,
     name: &str,
-) -> Result<(Option<Recording>, Stack), Failure> {
+) -> Result<(Aftermath, Stack), Failure> {
     let recording = sockets.pcap.as_deref().map(Recording::create).transpose()?;
     if sockets.sockin {
         let stack = host_sockets_seen_by(recording.as_ref())?;
-        return Ok((recording, stack));
+        return Ok((Aftermath { _recording: recording, _faults: None }, stack));
     }
     let stack = start(&sockets.interfaces.interfaces, create, name)?;
     if let (Some(recording), Some(inet)) = (&recording, stack.inet()) {
         recording.watch(inet)?;
     }
-    Ok((recording, stack))
+    let faults = stack.inet().map(|inet| Faults::of(inet));
+    Ok((Aftermath { _recording: recording, _faults: faults }, stack))
 }
 
 /// A stack whose sockets are the host's own.

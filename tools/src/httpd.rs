@@ -105,7 +105,7 @@ pub fn run(args: &HttpdArgs, global: &Global) -> Outcome {
     let root = Root::open(&args.folder).map_err(|error| folder_failure(args, &error))?;
     let site = Arc::new(Site { root, counters: Arc::clone(&counters) });
     tasks::allow_files(u64::from(args.max_connections) * FILES_EACH + OTHER_FILES);
-    let (_recording, stack) = host::start_sockets(&args.sockets, Create::IfAsked, &args.name)?;
+    let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, &args.name)?;
     let any = if args.sockets.sockin { [127, 0, 0, 1] } else { [0; 4] };
     let at = SocketAddr::new(args.bind.unwrap_or(any.into()), args.port);
     let listener = TaskSocket::listen(&stack, at, BACKLOG)

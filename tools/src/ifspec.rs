@@ -7,6 +7,8 @@ use std::str::FromStr;
 use libnet::IpCidr;
 use libnet::ethernet::MacAddr;
 
+use crate::impair::{self, ImpairSpec, ImpairSpecError};
+
 /// What an interface is attached to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -76,7 +78,7 @@ pub enum Switch {
 }
 
 /// An interface as a user asks for it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct IfSpec {
     /// What it is attached to.
@@ -105,6 +107,8 @@ pub struct IfSpec {
     pub header: Option<Header>,
     /// Does the descriptor carry bare IP packets, [`IfKind::Tun`], or frames, [`IfKind::Tap`]?
     pub medium: Option<IfKind>,
+    /// What its frames meet.
+    pub impair: ImpairSpec,
 }
 
 /// What is wrong with an interface's text, and what to write instead.
@@ -149,6 +153,9 @@ pub enum IfSpecError {
         /// The key.
         key: String,
     },
+    /// An impairment that cannot be understood.
+    #[error(transparent)]
+    Impairment(#[from] ImpairSpecError),
     /// `create` has no value.
     #[error("`create` takes no value: write it alone")]
     CreateValue,
@@ -191,7 +198,7 @@ impl FromStr for IfSpec {
     type Err = IfSpecError;
 
     fn from_str(text: &str) -> Result<Self, IfSpecError> {
-        let mut parts = text.split(',');
+        let mut parts = impair::split_keys(text).into_iter();
         let target = parts.next().unwrap_or_default();
         let (kind, path) = target
             .split_once(':')
@@ -235,11 +242,12 @@ impl IfSpec {
             queues: None,
             header: None,
             medium: None,
+            impair: ImpairSpec::default(),
         }
     }
 
     fn check_key(&self, key: &str) -> Result<(), IfSpecError> {
-        if self.kind.keys().contains(&key) {
+        if self.kind.keys().contains(&key) || impair::is_key(key) {
             return Ok(());
         }
         Err(IfSpecError::UnknownKey { key: key.to_owned(), kind: self.kind })
@@ -285,6 +293,7 @@ impl IfSpec {
                 let known = [("tap", IfKind::Tap), ("tun", IfKind::Tun)];
                 once(key, &mut self.medium, one_of(&known, value).ok_or_else(bad)?)?;
             }
+            key if impair::is_key(key) => self.impair.set(key, value)?,
             // `create`: the only key without a value.
             _ => return Err(IfSpecError::CreateValue),
         }
@@ -366,6 +375,7 @@ fn example(key: &str) -> &'static str {
         "queues" => "NUMBER, 1 to 256, as in queues=2",
         "header" => "none, virtio (10 bytes) or virtio12",
         "medium" => "tap (frames) or tun (IP packets)",
+        key if impair::is_key(key) => "VALUE, as in loss=2%, delay=10ms, rate=10mbit",
         _ => "VALUE",
     }
 }
@@ -392,9 +402,9 @@ fn key_hint(key: &str, kind: IfKind) -> String {
     if !others.is_empty() {
         return format!("`{key}` is a key of {}, not of {}", others.join(" and "), kind.name());
     }
-    let (last, rest) = kind.keys().split_last().expect("every kind has keys");
-    let all = format!("there are {} and {last}", rest.join(", "));
-    format!("unknown key `{key}`: {}", nearest(key, kind.keys(), &all))
+    let (own, bad_links) = (kind.keys(), impair::KEYS.join(", "));
+    let all = format!("there are {}; and for a bad link {bad_links}", own.join(", "));
+    format!("unknown key `{key}`: {}", nearest(key, &[own, &impair::KEYS].concat(), &all))
 }
 
 /// `did you mean …`, or what else to do if nothing is near.
@@ -449,7 +459,10 @@ mod tests {
         let error = parse("shmif:b,address=10.0.0.1/24").unwrap_err();
         assert_eq!(error, "unknown key `address`: did you mean `addr`?");
         let error = parse("shmif:b,colour=red").unwrap_err();
-        assert_eq!(error, "unknown key `colour`: there are addr, gw, mtu, mac, name and create");
+        let expected = "unknown key `colour`: there are addr, gw, mtu, mac, name, create; and for a \
+                        bad link loss, delay, jitter, rate, limit, queue, reorder, dup, corrupt, seed";
+        assert_eq!(error, expected);
+        assert!(parse("shmif:b,los=2%").unwrap_err().contains("did you mean `loss`?"));
         let error = parse("shmif:b,creat").unwrap_err();
         assert_eq!(error, "unknown key `creat`: did you mean `create`?");
     }
@@ -490,6 +503,16 @@ mod tests {
         assert!(parse("tap:t,offload=maybe").unwrap_err().contains("on or off"));
         assert!(parse("fd:3,header=x").unwrap_err().contains("virtio12"));
         assert!(parse("fd:3,medium=x").unwrap_err().contains("tun (IP packets)"));
+    }
+
+    #[test]
+    fn a_bad_link_is_asked_for_by_the_same_keys_as_everywhere() {
+        let spec = parse("shmif:b,addr=10.0.0.1/24,out.loss=ge:1%,25%,delay=10ms,create,seed=3");
+        let spec = spec.unwrap();
+        assert_eq!(spec.impair, "out.loss=ge:1%,25%,delay=10ms,seed=3".parse().unwrap());
+        assert!(spec.create);
+        assert!(parse("tun:t,loss=2").unwrap_err().contains("write loss=2%"));
+        assert!(parse("tap:t,loss").unwrap_err().contains("`loss` needs a value"));
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub fn interface(spec: &IfSpec, create: Create, name: &str) -> Result<InterfaceS
     interface.addrs.clone_from(&spec.addrs);
     interface.gateways.clone_from(&spec.gateways);
     interface.mtu = spec.mtu;
+    interface.impair.out = spec.impair.out.clone();
+    interface.impair.received = spec.impair.received.clone();
+    interface.impair.seed = spec.impair.seed.map(|_| spec.impair.full_seed()).transpose()?;
     Ok(interface)
 }
 

@@ -31,6 +31,7 @@ pub mod signals;
 pub mod table;
 pub mod tasks;
 pub mod units;
+pub mod wire;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -77,6 +78,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Attach(args) => attach::run(args, global),
         Command::AttachChild(args) => attach::namespace::run(args),
         Command::AttachInit(args) => attach::init::run(args),
+        Command::Wire(args) => wire::run(args, global),
         Command::Ls(args) => ls::run(args, global),
         Command::Dump(args) => dump::run(args, global),
         Command::Completions(args) => generate::completions(args),

@@ -68,7 +68,7 @@ pub fn run(args: &NcArgs, global: &Global) -> Outcome {
     let address = address(args)?;
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
-    let (_recording, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "nc")?;
+    let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "nc")?;
     let session = Session { args, verbose: global.verbose > 0, stack, interrupts, address };
     match (args.udp, args.listen) {
         (false, false) => stream::connect(&session),

@@ -11,6 +11,7 @@ use crate::cli::{Global, Interfaces};
 use crate::echo::Echo;
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create};
+use crate::impair::Faults;
 use crate::output::Output;
 use crate::signals::{Asked, Interrupts};
 
@@ -47,16 +48,22 @@ pub fn run(args: &NodeArgs, global: &Global) -> Outcome {
     let echo = echo.transpose()?;
     let mut output = Output::new();
     let inet = stack.inet().ok_or_else(|| Failure::usage("a node has a stack of its own"))?;
+    let faults = Faults::of(inet);
     introduce(args, global, inet, &mut output)?;
     while let Ok(asked) = interrupts.channel().recv() {
         if asked == Asked::Stop {
             break;
         }
-        report(global, inet, &mut output)?;
+        report(global, inet, &faults, &mut output)?;
     }
     drop(echo);
     drop(stack);
-    if !global.json {
+    if global.json {
+        let left = json!({
+            "event": "left", "impaired": faults.to_json(), "unfired_faults": faults.unfired(),
+        });
+        output.json(&left)?;
+    } else {
         output.line("left the bus")?;
     }
     output.flush()?;
@@ -111,7 +118,12 @@ fn introduce(
 }
 
 /// What passed the interfaces, and what was dropped.
-fn report(global: &Global, inet: &Inet, output: &mut Output) -> Result<(), Failure> {
+fn report(
+    global: &Global,
+    inet: &Inet,
+    faults: &Faults,
+    output: &mut Output,
+) -> Result<(), Failure> {
     use std::sync::atomic::Ordering::Relaxed;
     let engine = inet.engine();
     let drops: Vec<(DropReason, u64)> = engine.drops().nonzero();
@@ -129,7 +141,10 @@ fn report(global: &Global, inet: &Inet, output: &mut Output) -> Result<(), Failu
         }).collect();
         let drops: serde_json::Map<String, Value> =
             drops.iter().map(|(reason, n)| (reason.name().to_owned(), (*n).into())).collect();
-        output.json(&json!({"event": "report", "interfaces": interfaces, "drops": drops}))?;
+        output.json(&json!({
+            "event": "report", "interfaces": interfaces, "drops": drops,
+            "impaired": faults.to_json(),
+        }))?;
         return output.flush();
     }
     for (name, [rx_frames, rx_bytes, tx_frames, tx_bytes]) in counters {

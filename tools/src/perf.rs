@@ -114,7 +114,7 @@ pub fn run(args: &PerfArgs, global: &Global) -> Outcome {
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
     let name = if args.server { "perf-server" } else { "perf" };
-    let (_recording, stack) = host::start_sockets(&args.sockets, Create::IfAsked, name)?;
+    let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, name)?;
     match args.client {
         Some(server) => {
             let plan = plan(args)?;

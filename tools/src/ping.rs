@@ -131,7 +131,7 @@ pub fn run(args: &PingArgs, global: &Global) -> Outcome {
 
 fn ping(args: &PingArgs, global: &Global) -> Outcome {
     args.family.pick(args.destination)?;
-    let (_recording, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "ping")?;
+    let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "ping")?;
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
     let mut run = Run::new(args, global, &stack, interrupts)?;

@@ -3,9 +3,10 @@
 //! One thread per link, asleep on that link's own kind of readiness. Where a link is full, the
 //! thread that feeds it stops receiving until there is room: loss is left to who sends too much
 //! for too long, or to who asked for it ([`PatchConfig::impair`]).
+//!
+//! The thread that receives from one link also gives the other what a bad cable has delayed.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ use super::Signal;
 use super::bell::Bell;
 use super::threads::monotonic_now;
 use crate::gso;
-use crate::impair::{Delivery, Impair, ImpairStats, Impairments};
+use crate::impair::{ImpairConfig, ImpairStats, Impairer, Impairments, Way};
 use crate::link::{Link, LinkControl, LinkInfo, LinkRx, LinkTx, RxFilter};
 use crate::packet::Packet;
 use crate::sync::lock;
@@ -37,14 +38,16 @@ pub struct PatchConfig {
     pub impair: [Impairments; 2],
     /// What becomes of each frame is a function of this and of the frames.
     pub seed: [u8; 32],
-    /// Frames that are delayed at a time, in one direction, at most; one more is dropped.
+    /// Frames that are delayed at a time, in one direction, at most; past it the cable is full.
     pub max_delayed_frames: usize,
     /// Their bytes at most.
     pub max_delayed_bytes: usize,
+    /// What crosses beside frames to the links' own addresses and to all.
+    pub filter: RxFilter,
 }
 
 impl Default for PatchConfig {
-    /// A perfect cable; 65,536 frames and 64 MiB, once they are delayed.
+    /// A perfect cable; 65,536 frames and 64 MiB, once they are delayed. Frames to groups cross.
     fn default() -> Self {
         let impair = [Impairments::none(), Impairments::none()];
         PatchConfig {
@@ -52,6 +55,7 @@ impl Default for PatchConfig {
             seed: [0; 32],
             max_delayed_frames: 65_536,
             max_delayed_bytes: 64 << 20,
+            filter: RxFilter { all_multicast: true, ..RxFilter::default() },
         }
     }
 }
@@ -68,14 +72,12 @@ pub struct Patch {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct PatchStats {
-    /// Frames, super-segments counted once.
+    /// Frames, super-segments counted once, before any harm.
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
     /// Frames that this link cannot carry, or that it lost.
     pub dropped: u64,
-    /// Frames that were one too many to be delayed.
-    pub delay_full: u64,
     /// Times that it was full.
     pub waits: u64,
     /// What was done to its frames, where that was asked for.
@@ -92,111 +94,20 @@ struct Shared {
 struct Side {
     info: LinkInfo,
     bell: Bell,
+    impairer: Impairer,
     out: Mutex<Out>,
-    /// `out` holds frames that the link had no room for.
+    /// Frames wait for room in the link; its readiness will fire.
     is_full: AtomicBool,
+    /// Frames wait in `out` until the cable takes more, which it does when `due`.
+    is_paced: AtomicBool,
+    /// When the link is to be sent to, with frames or without; `u64::MAX`: not on its own.
+    due: AtomicU64,
     /// This link's thread waits on it while the other link is full.
     room: Arc<Signal>,
     frames: AtomicU64,
     bytes: AtomicU64,
     dropped: AtomicU64,
-    delay_full: AtomicU64,
     waits: AtomicU64,
-    impaired: Mutex<ImpairStats>,
-}
-
-/// Frames that are on their way to a link.
-struct Line {
-    impair: Impair,
-    /// The next to arrive on top; of two at the same time the one that came first.
-    delayed: BinaryHeap<Reverse<Delayed>>,
-    next_number: u64,
-    delayed_bytes: usize,
-    max_frames: usize,
-    max_bytes: usize,
-    arriving: Vec<Delivery>,
-}
-
-struct Delayed {
-    at: Instant,
-    number: u64,
-    packet: Packet,
-}
-
-impl PartialEq for Delayed {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.number) == (other.at, other.number)
-    }
-}
-
-impl Eq for Delayed {}
-
-impl PartialOrd for Delayed {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Delayed {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
-impl Line {
-    /// A line to a link, if anything is to be done to what goes out on it.
-    fn new(config: &PatchConfig, to: usize, info: &LinkInfo) -> Option<Line> {
-        let impairments = &config.impair[to];
-        if impairments.is_none() {
-            return None;
-        }
-        let mut seed = config.seed;
-        seed[0] ^= to as u8;
-        Some(Line {
-            impair: Impair::new(impairments.clone(), info, seed),
-            delayed: BinaryHeap::new(),
-            next_number: 0,
-            delayed_bytes: 0,
-            max_frames: config.max_delayed_frames,
-            max_bytes: config.max_delayed_bytes,
-            arriving: Vec::new(),
-        })
-    }
-
-    /// Takes frames; how many were too many.
-    fn take(&mut self, now: Instant, frames: &mut Vec<Packet>) -> u64 {
-        for packet in frames.drain(..) {
-            self.impair.offer(now, packet, &mut self.arriving);
-        }
-        let mut dropped = 0;
-        for Delivery { at, packet } in self.arriving.drain(..) {
-            let bytes = self.delayed_bytes + packet.len();
-            if self.delayed.len() >= self.max_frames || bytes > self.max_bytes {
-                dropped += 1;
-                continue;
-            }
-            self.delayed_bytes = bytes;
-            self.delayed.push(Reverse(Delayed { at, number: self.next_number, packet }));
-            self.next_number += 1;
-        }
-        dropped
-    }
-
-    /// Gives the frames that have arrived.
-    fn arrived(&mut self, now: Instant, frames: &mut Vec<Packet>) {
-        while let Some(Reverse(next)) = self.delayed.peek()
-            && next.at <= now
-        {
-            let Some(Reverse(Delayed { packet, .. })) = self.delayed.pop() else { return };
-            self.delayed_bytes -= packet.len();
-            frames.push(packet);
-        }
-    }
-
-    /// How long until the next arrives.
-    fn due_in(&self, now: Instant) -> Duration {
-        self.delayed.peek().map_or(LONGEST_SLEEP, |Reverse(next)| next.at.since(now))
-    }
 }
 
 struct Out {
@@ -205,7 +116,7 @@ struct Out {
 }
 
 impl Patch {
-    /// Joins two links, at the first queue of each; every group address passes.
+    /// Joins two links, at the first queue of each.
     ///
     /// # Errors
     /// The links', and those of starting threads; `InvalidInput` for a link that cannot be waited
@@ -223,8 +134,8 @@ impl Patch {
         b: impl Link + 'static,
         config: &PatchConfig,
     ) -> io::Result<Patch> {
-        let (a_side, a_rx, a_control) = open(Box::new(a))?;
-        let (b_side, b_rx, b_control) = open(Box::new(b))?;
+        let (a_side, a_rx, a_control) = open(Box::new(a), config, 0)?;
+        let (b_side, b_rx, b_control) = open(Box::new(b), config, 1)?;
         if a_side.info.medium != b_side.info.medium {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -238,8 +149,7 @@ impl Patch {
             let shared = Arc::clone(&patch.shared);
             let name = format!("rump/{}", shared.sides[own].info.kind);
             let builder = std::thread::Builder::new().name(name);
-            let line = Line::new(config, 1 - own, &shared.sides[1 - own].info);
-            patch.threads.push(builder.spawn(move || shared.run(own, rx, line))?);
+            patch.threads.push(builder.spawn(move || shared.run(own, rx))?);
         }
         Ok(patch)
     }
@@ -253,10 +163,30 @@ impl Patch {
                 frames: read(&side.frames),
                 bytes: read(&side.bytes),
                 dropped: read(&side.dropped),
-                delay_full: read(&side.delay_full),
                 waits: read(&side.waits),
-                impaired: *lock(&side.impaired),
+                impaired: side.impairer.stats(Way::Out),
             }
+        })
+    }
+
+    /// Changes what is done to frames that go out on the first link (0) or on the second (1).
+    ///
+    /// # Panics
+    /// For any other number.
+    pub fn impair(&self, to: usize, impairments: Impairments) {
+        let side = &self.shared.sides[to];
+        side.impairer.set(Way::Out, impairments);
+        side.flush();
+        // Whoever sleeps until what waits is due looks again.
+        self.shared.sides[1 - to].wake();
+    }
+
+    /// Names the faults that were asked for and never fired, of frames that go out on the first
+    /// link and on the second.
+    pub fn unfired_faults(&self) -> [Vec<String>; 2] {
+        [0, 1].map(|number| {
+            let all = self.shared.sides[number].impairer.unfired();
+            all.iter().map(|name| name.trim_start_matches("out.").to_owned()).collect()
         })
     }
 
@@ -284,43 +214,56 @@ impl Drop for Patch {
 
 type Opened = (Side, Box<dyn LinkRx>, Box<dyn LinkControl>);
 
-fn open(link: Box<dyn Link>) -> io::Result<Opened> {
+fn open(link: Box<dyn Link>, config: &PatchConfig, number: usize) -> io::Result<Opened> {
     let info = link.info();
     let (mut queues, mut control) = link.start()?;
+    queues.truncate(1);
+    let mut impair = ImpairConfig::default();
+    impair.out = config.impair[number].clone();
+    impair.max_delayed_frames = config.max_delayed_frames;
+    impair.max_delayed_bytes = config.max_delayed_bytes;
+    let mut seed = config.seed;
+    seed[0] ^= number as u8;
+    impair.seed = Some(seed);
+    let (impairer, mut queues) = Impairer::wrap(&impair, &info, queues);
     if queues.is_empty() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let queue = queues.swap_remove(0);
     let bell = Bell::of(queue.rx.readiness())?.ok_or(io::ErrorKind::InvalidInput)?;
-    control.set_filter(&RxFilter { all_multicast: true, ..RxFilter::default() })?;
+    control.set_filter(&config.filter)?;
     let side = Side {
         info,
         bell,
+        impairer,
         out: Mutex::new(Out { link: queue.tx, pending: VecDeque::new() }),
         is_full: AtomicBool::new(false),
+        is_paced: AtomicBool::new(false),
+        due: AtomicU64::new(u64::MAX),
         room: Signal::new(),
         frames: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
         dropped: AtomicU64::new(0),
-        delay_full: AtomicU64::new(0),
         waits: AtomicU64::new(0),
-        impaired: Mutex::new(ImpairStats::default()),
     };
     Ok((side, queue.rx, control))
 }
 
 impl Shared {
-    fn run(&self, own: usize, mut rx: Box<dyn LinkRx>, mut line: Option<Line>) {
+    fn run(&self, own: usize, mut rx: Box<dyn LinkRx>) {
         let (side, other) = (&self.sides[own], &self.sides[1 - own]);
         let mut frames = Vec::new();
         while !self.stop.load(Ordering::SeqCst) {
             if side.is_full() && side.flush() {
                 other.room.set();
             }
-            if other.is_full() {
+            if other.due_in().is_zero() {
+                other.flush();
+            }
+            if other.takes_no_more() {
                 // What comes stays where it is; this thread still looks for room in its own link.
                 let longest = if side.is_full() { BOTH_FULL_SLEEP } else { LONGEST_SLEEP };
-                side.room.sleep(Some(longest));
+                side.room.sleep(Some(longest.min(other.due_in())));
                 continue;
             }
             let received = match rx.recv(monotonic_now(), BATCH_FRAMES, &mut frames) {
@@ -334,14 +277,10 @@ impl Shared {
                     break;
                 }
             };
-            if let Some(line) = &mut line {
-                other.delay(line, &mut frames);
-            }
-            if !frames.is_empty() {
+            if received > 0 {
                 other.send(&mut frames);
-            } else if received == 0 {
-                let now = monotonic_now();
-                self.sleep(side, line.as_ref().map_or(LONGEST_SLEEP, |line| line.due_in(now)));
+            } else {
+                self.sleep(side, other.due_in());
             }
         }
     }
@@ -356,10 +295,7 @@ impl Shared {
 
     fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
-        for side in &self.sides {
-            side.bell.ring();
-            side.room.set();
-        }
+        self.sides.iter().for_each(Side::wake);
     }
 }
 
@@ -368,15 +304,22 @@ impl Side {
         self.is_full.load(Ordering::SeqCst)
     }
 
-    /// Puts frames on their way, and leaves those that have arrived.
-    fn delay(&self, line: &mut Line, frames: &mut Vec<Packet>) {
-        let now = monotonic_now();
-        if !frames.is_empty() {
-            let dropped = line.take(now, frames);
-            self.delay_full.fetch_add(dropped, Ordering::Relaxed);
-            *lock(&self.impaired) = line.impair.stats();
+    fn takes_no_more(&self) -> bool {
+        self.is_full() || self.is_paced.load(Ordering::SeqCst)
+    }
+
+    /// How long until the link is to be sent to.
+    fn due_in(&self) -> Duration {
+        match self.due.load(Ordering::SeqCst) {
+            u64::MAX => LONGEST_SLEEP,
+            due => Instant::from_nanos(due).since(monotonic_now()),
         }
-        line.arrived(now, frames);
+    }
+
+    /// Wakes this link's thread, whatever it sleeps on.
+    fn wake(&self) {
+        self.bell.ring();
+        self.room.set();
     }
 
     /// Sends frames of the other link, made what this one carries.
@@ -399,7 +342,7 @@ impl Side {
         }
     }
 
-    /// Sends what waits; whether all of it is gone.
+    /// Sends what waits; whether none of it waits for room in the link.
     fn flush(&self) -> bool {
         self.flush_locked(&mut lock(&self.out))
     }
@@ -407,20 +350,14 @@ impl Side {
     fn flush_locked(&self, out: &mut Out) -> bool {
         // Twice: what makes room after the first refusal must find the link marked full.
         for _ in 0..2 {
-            let before: usize = out.pending.iter().map(Packet::len).sum();
-            match out.link.send(monotonic_now(), &mut out.pending) {
-                Ok(sent) => {
-                    let after: usize = out.pending.iter().map(Packet::len).sum();
-                    self.frames.fetch_add(sent as u64, Ordering::Relaxed);
-                    self.bytes.fetch_add((before - after) as u64, Ordering::Relaxed);
-                }
-                // The thread that receives from this link meets the error, and reports it.
-                Err(_) => {
-                    self.dropped.fetch_add(out.pending.len() as u64, Ordering::Relaxed);
-                    out.pending.clear();
-                }
-            }
-            if out.pending.is_empty() {
+            self.send_pending(out);
+            let pace = out.link.pace();
+            let due = pace.and_then(|pace| pace.due).map_or(u64::MAX, Instant::as_nanos);
+            self.due.store(due, Ordering::SeqCst);
+            let wants_room = pace.map_or(!out.pending.is_empty(), |pace| pace.wants_room);
+            let is_paced = !wants_room && !out.pending.is_empty();
+            self.is_paced.store(is_paced, Ordering::SeqCst);
+            if !wants_room {
                 self.is_full.store(false, Ordering::SeqCst);
                 return true;
             }
@@ -429,6 +366,22 @@ impl Side {
             }
         }
         false
+    }
+
+    fn send_pending(&self, out: &mut Out) {
+        let before: usize = out.pending.iter().map(Packet::len).sum();
+        match out.link.send(monotonic_now(), &mut out.pending) {
+            Ok(sent) => {
+                let after: usize = out.pending.iter().map(Packet::len).sum();
+                self.frames.fetch_add(sent as u64, Ordering::Relaxed);
+                self.bytes.fetch_add((before - after) as u64, Ordering::Relaxed);
+            }
+            // The thread that receives from this link meets the error, and reports it.
+            Err(_) => {
+                self.dropped.fetch_add(out.pending.len() as u64, Ordering::Relaxed);
+                out.pending.clear();
+            }
+        }
     }
 }
 
@@ -543,20 +496,6 @@ mod tests {
         assert_eq!(done.delivered, 200 - done.lost + done.duplicated);
         assert!(done.lost > 0 && done.duplicated > 0 && done.reordered > 0, "{done:?}");
         assert!(!got.is_sorted(), "some were overtaken");
-    }
-
-    #[test]
-    fn what_is_delayed_is_bounded() {
-        let mut config = PatchConfig::default();
-        config.impair[1] = Impairments::none().delay(Duration::from_secs(3_600));
-        config.max_delayed_frames = 10;
-        let (_, far) = pair(&PairConfig::default());
-        let mut line = Line::new(&config, 1, &far.info()).unwrap();
-        let mut frames: Vec<Packet> = (0..15).map(numbered).collect();
-        assert_eq!(line.take(Instant::ZERO, &mut frames), 5);
-        line.arrived(Instant::ZERO, &mut frames);
-        assert!(frames.is_empty());
-        assert!(Line::new(&config, 0, &far.info()).is_none(), "nothing is done to that direction");
     }
 
     #[test]

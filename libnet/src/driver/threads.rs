@@ -219,7 +219,14 @@ fn poll_queue<C: StackCore>(
         Look::Room => 0,
     };
     engine.poll_blocked(index, queue);
-    Some(Polled { received, wants_room: engine.is_blocked(index, queue) })
+    let longest_sleep = until_arrival(engine, index, queue);
+    Some(Polled { received, wants_room: engine.is_blocked(index, queue), longest_sleep })
+}
+
+/// How long a queue may be slept on: what its link delays comes without a sign.
+fn until_arrival<C: StackCore>(engine: &Engine<C>, index: IfIndex, queue: usize) -> Duration {
+    let due = engine.arrival_due(index, queue);
+    due.map_or(LONGEST_SLEEP, |due| due.since(engine.driver().now()))
 }
 
 impl<C: StackCore> Worker<C> {
@@ -315,9 +322,10 @@ impl<C: StackCore> Worker<C> {
         let Some(armed) = self.bell.arm() else { return };
         // Publish first, then look: a caller that sets an earlier deadline either sees what we
         // published and rings, or we see its deadline.
-        let mut timeout = LONGEST_SLEEP;
+        let mut timeout =
+            self.queue.map_or(LONGEST_SLEEP, |(i, q)| until_arrival(&self.engine, i, q));
         if self.timers {
-            timeout = self.publish_deadline();
+            timeout = timeout.min(self.publish_deadline());
             let list = self.driver.unattended.lock().unwrap_or_else(PoisonError::into_inner);
             if !list.is_empty() {
                 timeout = Duration::ZERO;

@@ -45,7 +45,23 @@ pub enum Overflow {
     Drops,
 }
 
-/// The queue in front of a wire that has a rate: first in, first out.
+/// What the queue in front of the wire does to keep short, beside its limit. Frames leave it in
+/// the order in which they came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Discipline {
+    /// Nothing.
+    #[default]
+    Fifo,
+    /// Drops frames while all have waited too long: CoDel (RFC 8289), with a target of 5 ms and an
+    /// interval of 100 ms.
+    CoDel,
+    /// As CoDel, but marks a frame whose sender understands it (ECN, RFC 3168 §5) instead of
+    /// dropping it.
+    Ecn,
+}
+
+/// The queue in front of a wire that has a rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct QueueLimit {
@@ -53,26 +69,60 @@ pub struct QueueLimit {
     pub frames: usize,
     /// Bytes at most; one frame is taken however long it is.
     pub bytes: u64,
+    /// How long a frame would have to wait for the wire, at most; one frame is taken always.
+    pub time: Duration,
     /// What happens past it.
     pub overflow: Overflow,
+    /// What keeps it short.
+    pub discipline: Discipline,
 }
 
 impl QueueLimit {
+    /// A network card's ring: 256 frames, and senders wait.
+    const RING: QueueLimit = QueueLimit {
+        frames: 256,
+        bytes: u64::MAX,
+        time: Duration::MAX,
+        overflow: Overflow::Waits,
+        discipline: Discipline::Fifo,
+    };
+
+    /// A router's queue that nobody said anything about: drops past 1,000 frames.
+    pub const ROUTER: QueueLimit = QueueLimit::drop_past_frames(1_000);
+
     /// A router's queue: drops past `frames` frames.
     pub const fn drop_past_frames(frames: usize) -> Self {
-        QueueLimit { frames, bytes: u64::MAX, overflow: Overflow::Drops }
+        QueueLimit { frames, ..QueueLimit::drop_past_bytes(u64::MAX) }
     }
 
     /// A router's queue: drops past `bytes` bytes.
     pub const fn drop_past_bytes(bytes: u64) -> Self {
-        QueueLimit { frames: usize::MAX, bytes, overflow: Overflow::Drops }
+        QueueLimit { frames: usize::MAX, bytes, overflow: Overflow::Drops, ..QueueLimit::RING }
+    }
+
+    /// A router's queue: drops what would wait longer than `time`.
+    pub const fn drop_past_time(time: Duration) -> Self {
+        QueueLimit { time, ..QueueLimit::drop_past_bytes(u64::MAX) }
+    }
+
+    /// Sets what keeps it short.
+    #[must_use]
+    pub const fn discipline(mut self, discipline: Discipline) -> Self {
+        self.discipline = discipline;
+        self
+    }
+
+    /// Did somebody ask for frames to be dropped past this very limit?
+    pub(super) fn is_asked_for(&self) -> bool {
+        let without = QueueLimit { discipline: Discipline::Fifo, ..*self };
+        self.overflow == Overflow::Drops && without != QueueLimit::ROUTER
     }
 }
 
 impl Default for QueueLimit {
     /// 256 frames, as a network card's ring, and senders wait.
     fn default() -> Self {
-        QueueLimit { frames: 256, bytes: u64::MAX, overflow: Overflow::Waits }
+        QueueLimit::RING
     }
 }
 
@@ -122,7 +172,7 @@ impl Impairments {
             reorder_by: Duration::from_millis(1),
             corrupt: 0.0,
             fcs: Fcs::Passes,
-            queue: QueueLimit { frames: 256, bytes: u64::MAX, overflow: Overflow::Waits },
+            queue: QueueLimit::RING,
         }
     }
 
@@ -151,6 +201,13 @@ impl Impairments {
     #[must_use]
     pub const fn loss(mut self, probability: f64) -> Self {
         self.loss = Loss::Random(probability);
+        self
+    }
+
+    /// Loses frames as `loss` says.
+    #[must_use]
+    pub const fn loss_model(mut self, loss: Loss) -> Self {
+        self.loss = loss;
         self
     }
 

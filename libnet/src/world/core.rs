@@ -16,7 +16,7 @@ use super::trace::TraceHash;
 use crate::capture::Direction;
 use crate::ethernet::{EthernetHeader, MacAddr};
 use crate::iface::IfIndex;
-use crate::impair::{Delivery, Impair, Impairments};
+use crate::impair::{Delivery, Impair, Impairments, Way};
 use crate::link::{LinkInfo, LinkStats, Medium, Readiness, RxFilter};
 use crate::packet::{Checksum, Packet};
 use crate::time::Instant;
@@ -64,8 +64,8 @@ pub(super) enum What {
     Forward { segment: usize, from: Option<usize>, packet: Box<Packet> },
     /// A frame reaches a port's stack.
     Deliver { port: usize, packet: Box<Packet> },
-    /// A port has room again.
-    Room { port: usize },
+    /// A frame has left the wire of a port.
+    Wire { port: usize, way: Way },
     /// A host's deadline.
     Timer { host: usize },
     /// A blocked call's deadline; time must stop there.
@@ -265,6 +265,10 @@ impl Shared {
                 let Some(host) = host else { return };
                 // A failed link takes its interface down by itself.
                 while matches!(host.poll_receive(owner.1, owner.2), Ok(n) if n > 0) {}
+                // What it received may be under way still.
+                if let Some(at) = host.next_deadline() {
+                    self.lock().schedule_timer(owner.0, at);
+                }
             }
             Work::Blocked { host, iface, queue } => {
                 let host = self.lock().host(host);
@@ -288,25 +292,26 @@ impl Shared {
         let mut ready = Vec::new();
         {
             let state = self.lock();
-            for slot in state.foreign_hosts.iter().map(|&slot| &state.hosts[slot]) {
-                let Some(host) = slot.host.as_ref().and_then(std::sync::Weak::upgrade) else {
-                    continue;
-                };
-                for (iface, queue, bell) in &slot.foreign {
+            for &slot in &state.foreign_hosts {
+                let Some(host) = state.host(slot) else { continue };
+                for (iface, queue, bell) in &state.hosts[slot].foreign {
                     match bell.arm() {
-                        None => ready.push((Arc::clone(&host), *iface, *queue)),
+                        None => ready.push((slot, Arc::clone(&host), *iface, *queue)),
                         Some(_) => bell.disarm(),
                     }
                 }
             }
         }
         let mut progress = false;
-        for (host, iface, queue) in ready {
+        for (slot, host, iface, queue) in ready {
             let was_blocked = host.is_blocked(iface, queue);
             host.poll_blocked(iface, queue);
             progress |= was_blocked && !host.is_blocked(iface, queue);
             while matches!(host.poll_receive(iface, queue), Ok(n) if n > 0) {
                 progress = true;
+            }
+            if let Some(at) = host.next_deadline() {
+                self.lock().schedule_timer(slot, at);
             }
         }
         progress
@@ -370,7 +375,8 @@ impl State {
             plug: Plug::In,
             owner: None,
             receive_queued: false,
-            room_event: false,
+            wants_room: false,
+            wire_at: [None; 2],
             stats: LinkStats::default(),
             bell: Arc::clone(&bell),
         });
@@ -400,12 +406,9 @@ impl State {
         let mut sent = 0;
         while !queue.is_empty() {
             let port = &mut self.ports[number];
-            let room_at = port.egress.room_at(now);
-            if room_at > now {
+            if port.egress.room_at(now) > now {
                 port.stats.tx_waits += 1;
-                if !std::mem::replace(&mut port.room_event, true) {
-                    self.schedule(room_at, What::Room { port: number });
-                }
+                port.wants_room = true;
                 return sent;
             }
             let Some(packet) = queue.pop_front() else { return sent };
@@ -456,13 +459,50 @@ impl State {
 
     fn leave_port(&mut self, number: usize, packet: Packet) {
         let mut out = std::mem::take(&mut self.scratch);
-        let port = &mut self.ports[number];
-        let segment = port.segment;
-        port.egress.offer(self.now, packet, &mut out);
+        self.ports[number].egress.offer(self.now, packet, &mut out);
+        self.leave_wire(number, &mut out);
+        self.scratch = out;
+        self.await_wire(number, Way::Out);
+    }
+
+    /// What has left a port's wire is on its way to the segment.
+    fn leave_wire(&mut self, number: usize, out: &mut Vec<Delivery>) {
+        let segment = self.ports[number].segment;
         for Delivery { at, packet } in out.drain(..) {
             self.schedule(at, What::Medium { segment, from: number, packet: Box::new(packet) });
         }
+    }
+
+    /// Sees to it that something happens when a frame has left a port's wire.
+    fn await_wire(&mut self, number: usize, way: Way) {
+        let port = &mut self.ports[number];
+        let Some(at) = port.way(way).next_at() else { return };
+        let due = &mut port.wire_at[way as usize];
+        if due.is_none_or(|due| due > at) {
+            *due = Some(at);
+            self.schedule(at, What::Wire { port: number, way });
+        }
+    }
+
+    /// Takes what has left a port's wire by now, and lets the next frame onto it.
+    pub(super) fn serve_wire(&mut self, number: usize, way: Way) {
+        let mut out = std::mem::take(&mut self.scratch);
+        let port = &mut self.ports[number];
+        port.wire_at[way as usize].take_if(|due| *due <= self.now);
+        port.way(way).advance(self.now, &mut out);
+        match way {
+            Way::Out => self.leave_wire(number, &mut out),
+            Way::In => self.arrive(number, &mut out),
+        }
         self.scratch = out;
+        self.await_wire(number, way);
+        let port = &mut self.ports[number];
+        if way == Way::Out
+            && std::mem::take(&mut port.wants_room)
+            && let Some((host, iface, queue)) = port.owner
+        {
+            self.work.push_back(Work::Blocked { host, iface, queue });
+        }
     }
 
     fn happen(&mut self, what: What) {
@@ -472,12 +512,7 @@ impl State {
             }
             What::Forward { segment, from, packet } => self.forward(segment, from, &packet),
             What::Deliver { port, packet } => self.deliver(port, *packet),
-            What::Room { port } => {
-                self.ports[port].room_event = false;
-                if let Some((host, iface, queue)) = self.ports[port].owner {
-                    self.work.push_back(Work::Blocked { host, iface, queue });
-                }
-            }
+            What::Wire { port, way } => self.serve_wire(port, way),
             What::Timer { host } => {
                 let slot = &mut self.hosts[host];
                 // An event that an earlier deadline overtook is stale.
@@ -520,6 +555,13 @@ impl State {
     fn enter_port(&mut self, number: usize, packet: Packet) {
         let mut out = std::mem::take(&mut self.port_scratch);
         self.ports[number].ingress.offer(self.now, packet, &mut out);
+        self.arrive(number, &mut out);
+        self.port_scratch = out;
+        self.await_wire(number, Way::In);
+    }
+
+    /// What has left the wire to a port reaches its stack.
+    fn arrive(&mut self, number: usize, out: &mut Vec<Delivery>) {
         for Delivery { at, packet } in out.drain(..) {
             if at <= self.now {
                 self.deliver(number, packet);
@@ -527,7 +569,6 @@ impl State {
                 self.schedule(at, What::Deliver { port: number, packet: Box::new(packet) });
             }
         }
-        self.port_scratch = out;
     }
 
     fn deliver(&mut self, number: usize, mut packet: Packet) {

@@ -59,11 +59,12 @@ impl<C: StackCore> Host for Engine<C> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        Engine::next_deadline(self)
+        Engine::next_deadline(self).into_iter().chain(self.next_arrival()).min()
     }
 
     fn poll_timeouts(&self) {
         Engine::poll_timeouts(self);
+        self.poll_arrivals();
     }
 }
 

@@ -10,7 +10,7 @@ use super::core::Shared;
 use crate::capture::CaptureTap;
 use crate::ethernet::MacAddr;
 use crate::iface::IfIndex;
-use crate::impair::{Fault, FaultCount, Impair, ImpairStats, Impairments, Which};
+use crate::impair::{Fault, FaultCount, Impair, ImpairStats, Impairments, Way, Which};
 use crate::link::{
     Doorbell, Link, LinkControl, LinkInfo, LinkQueue, LinkRx, LinkStats, LinkTx, Medium, Offload,
     Readiness, RxFilter,
@@ -94,15 +94,6 @@ impl Default for LinkConfig {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PortId(pub(super) usize);
 
-/// Which direction of a port.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Way {
-    /// From the port's stack to the segment.
-    Out,
-    /// From the segment to the port's stack.
-    In,
-}
-
 /// An Ethernet segment: many ports, frames go where their address says. A handle; clones are the
 /// same segment, and it may be used while the world runs.
 #[derive(Clone)]
@@ -127,7 +118,9 @@ impl Segment {
 
     /// Changes one direction of a port, for frames from now on.
     pub fn impair(&self, port: PortId, way: Way, impairments: Impairments) {
-        self.shared.lock().ports[port.0].way(way).configure(impairments);
+        let mut state = self.shared.lock();
+        state.ports[port.0].way(way).configure(impairments);
+        state.serve_wire(port.0, way);
     }
 
     /// Changes what happens to frames from every port to the segment, also of those that come.
@@ -137,6 +130,7 @@ impl Segment {
         let ports = state.segments[self.number].ports.clone();
         for port in ports {
             state.ports[port].egress.configure(impairments.clone());
+            state.serve_wire(port, Way::Out);
         }
     }
 
@@ -287,8 +281,10 @@ pub(super) struct Port {
     pub(super) owner: Option<(usize, IfIndex, usize)>,
     /// A request to receive is under way.
     pub(super) receive_queued: bool,
-    /// An event will tell the sender of room.
-    pub(super) room_event: bool,
+    /// The sender waits for room: it is told when a frame has left the wire.
+    pub(super) wants_room: bool,
+    /// When an event is due for the frame on the wire, by [`Way`].
+    pub(super) wire_at: [Option<Instant>; 2],
     pub(super) stats: LinkStats,
     pub(super) bell: Arc<PortBell>,
 }

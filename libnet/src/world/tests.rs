@@ -13,12 +13,14 @@ use crate::driver::Driver;
 use crate::engine::{Engine, EngineConfig, StackCore, Steer};
 use crate::ethernet::{EtherType, EthernetHeader, MacAddr};
 use crate::iface::{IfIndex, IfaceConfig, Interface};
-use crate::impair::{Fault, Impairments, Overflow, QueueLimit, Which};
+use crate::impair::{Fault, Impairments, QueueLimit, Which};
 use crate::link::{Link, RxFilter};
 use crate::loopback::Loopback;
 use crate::packet::Packet;
 use crate::pair::{PairConfig, pair};
 use crate::stats::DropCounters;
+
+mod impaired;
 
 const MS: Duration = Duration::from_millis(1);
 const PING: EtherType = EtherType(0x88b5);
@@ -331,7 +333,7 @@ fn impairments_change_while_the_world_runs() {
 #[test]
 fn a_slow_link_pushes_back_and_loses_nothing() {
     let world = World::new(1);
-    let limit = QueueLimit { frames: 2, bytes: u64::MAX, overflow: Overflow::Waits };
+    let limit = QueueLimit { frames: 2, ..QueueLimit::default() };
     let (_, a, b) = two(&world, Impairments::none().rate(1_000_000).queue(limit));
     for _ in 0..500 {
         a.ping(b.mac(), &[0; 111]);

@@ -5,6 +5,7 @@ mod demo;
 mod dump;
 mod forward;
 mod http;
+mod impair;
 mod iperf3;
 mod nc;
 mod node;

@@ -20,6 +20,7 @@ fn help_and_version_go_to_stdout_with_status_0() {
         "httpd",
         "fetch",
         "demo",
+        "wire",
         "First steps",
     ] {
         assert!(help.out.contains(word), "{word}: {}", help.out);

@@ -68,6 +68,8 @@ pub(super) struct Polled {
     pub(super) received: usize,
     /// Frames wait for room in the link.
     pub(super) wants_room: bool,
+    /// What the link delays comes then.
+    pub(super) longest_sleep: Duration,
 }
 
 /// Who holds a link, and how the driver's thread naps while it is not the one.
@@ -279,7 +281,8 @@ impl Lead {
                 }
                 return Led::Done { set: signal.take() };
             }
-            if polled.received > 0 {
+            let timeout = timeout.min(polled.longest_sleep);
+            if polled.received > 0 || timeout.is_zero() {
                 if self.holder.load(Ordering::Relaxed) != own {
                     return Led::Lost;
                 }
