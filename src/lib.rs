@@ -30,6 +30,7 @@ use libnet::driver::threads::{ThreadDriver, Threads};
 use libnet::driver::{Driver, Signal};
 use libnet::iface::Interface;
 use libnet::net::SocketLayer;
+use libnet::route::RouteSpec;
 use libnet::socket::{Domain, Family, Protocol, SockType};
 use libnet::world::HostDriver;
 
@@ -37,7 +38,7 @@ pub use libnet;
 pub use libnet::net::{Incoming, Socket, TcpListener, TcpStream, UdpSocket};
 pub use libnet::{InterfaceSpec, IpCidr};
 pub use libnetinet;
-pub use libnetinet::{Inet, InetConfig};
+pub use libnetinet::{Forwarding, Inet, InetConfig};
 #[cfg(feature = "shmif")]
 pub use shmif::{self, BusConfig, Shmif};
 #[cfg(feature = "sockin")]
@@ -57,6 +58,7 @@ pub struct Stack {
 pub struct Builder {
     domains: Vec<Arc<dyn Domain>>,
     interfaces: Vec<InterfaceSpec>,
+    routes: Vec<String>,
     config: InetConfig,
     shards: usize,
     linger: Duration,
@@ -69,6 +71,7 @@ impl Stack {
         Builder {
             domains: Vec::new(),
             interfaces: Vec::new(),
+            routes: Vec::new(),
             config: InetConfig::default(),
             shards: 1,
             linger: Duration::from_secs(5),
@@ -136,6 +139,22 @@ impl Builder {
     /// Adds an interface.
     pub fn interface(mut self, interface: impl Into<InterfaceSpec>) -> Self {
         self.interfaces.push(interface.into());
+        self
+    }
+
+    /// Adds a route, as [`RouteSpec`](libnet::route::RouteSpec) is written: `10.2.0.0/16@10.0.0.1`,
+    /// once all interfaces are there. Text that is none is an error when the stack starts.
+    pub fn route(mut self, route: impl Into<String>) -> Self {
+        self.routes.push(route.into());
+        self
+    }
+
+    /// Passes packets of both families on between interfaces, as a router does; see
+    /// [`ForwardingConfig`](libnetinet::ForwardingConfig). Turned on and off while it runs by
+    /// [`Inet::set_forwarding`].
+    pub fn forwarding(mut self, forwarding: Forwarding) -> Self {
+        self.config.forwarding.ipv4 = forwarding == Forwarding::On;
+        self.config.forwarding.ipv6 = forwarding == Forwarding::On;
         self
     }
 
@@ -217,7 +236,7 @@ impl Builder {
     }
 
     fn start_over_domains(self, driver: Arc<ThreadDriver>) -> io::Result<Stack> {
-        if !self.interfaces.is_empty() {
+        if !self.interfaces.is_empty() || !self.routes.is_empty() {
             return Err(invalid(
                 "interfaces and another domain (the host's sockets) would serve the same families: \
                  give the builder the one or the other",
@@ -236,6 +255,11 @@ impl Builder {
         let inet = Arc::new(Inet::new(self.config, seed, driver, self.shards)?);
         for interface in self.interfaces {
             inet.add_interface(interface)?;
+        }
+        for route in self.routes {
+            let spec: Result<RouteSpec, _> = route.parse();
+            let spec = spec.map_err(|error| invalid(&error.to_string()))?;
+            inet.add_static_route(&spec)?;
         }
         Ok(inet)
     }

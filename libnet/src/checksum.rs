@@ -57,6 +57,12 @@ pub fn checksum(bytes: &[u8]) -> u16 {
     sum.finish()
 }
 
+/// The checksum of bytes whose checksum was `sum`, after one of their 16-bit words changed from
+/// `old` to `new`; all in host order. Source: RFC 1624 §3, equation 3.
+pub fn update(sum: u16, old: u16, new: u16) -> u16 {
+    !fold(u64::from(!sum) + u64::from(!old) + u64::from(new))
+}
+
 /// Sums native-endian 16-bit words, the last byte padded with zero (RFC 1071 §2(B): byte order
 /// does not matter to the sum).
 fn sum_native(bytes: &[u8]) -> u64 {
@@ -114,6 +120,20 @@ mod tests {
                 sum.add(&bytes[split..len]);
                 assert_eq!(sum.finish(), whole, "len {len} split {split}");
             }
+        }
+    }
+
+    #[test]
+    fn a_changed_word_changes_the_checksum_as_summing_anew_does() {
+        // RFC 1624 §4: the example that equation 2 gets wrong.
+        assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+        let mut bytes: Vec<u8> = (0..20u8).map(|i| i.wrapping_mul(73)).collect();
+        let mut sum = checksum(&bytes);
+        for new in (0..=u16::MAX).step_by(251) {
+            let old = u16::from_be_bytes([bytes[8], bytes[9]]);
+            bytes[8..10].copy_from_slice(&new.to_be_bytes());
+            sum = update(sum, old, new);
+            assert_eq!(sum, checksum(&bytes));
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::checksum::{self, Sum};
-use crate::ethernet::{EtherType, EthernetHeader};
+use crate::ethernet::{EtherType, EthernetHeader, MacAddr};
 use crate::link::{LinkInfo, Medium};
 use crate::packet::{Checksum, Gso, GsoKind, HEAD_ROOM, Packet};
 use crate::socket::Protocol;
@@ -46,6 +46,17 @@ pub fn fit_to_link(
     }
     out.push_back(complete(packet, link)?);
     Ok(())
+}
+
+/// Cuts a super-segment that begins with its IP header into the packets that it stands for, their
+/// checksums complete: for who must treat each of them by itself, as a router that fragments.
+///
+/// # Errors
+/// [`Unfit`]; nothing is appended to `out` then.
+pub fn cut_into_packets(packet: Packet, out: &mut VecDeque<Packet>) -> Result<(), Unfit> {
+    let mut plain = LinkInfo::ethernet("", "", MacAddr::ZERO, u32::from(u16::MAX));
+    plain.medium = Medium::Ip;
+    fit_to_link(packet, &plain, out)
 }
 
 fn takes_whole(link: &LinkInfo, kind: GsoKind) -> bool {

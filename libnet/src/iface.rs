@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::ethernet::MacAddr;
 use crate::impair::{ImpairConfig, Impairments, Way};
 use crate::link::{Link, LinkInfo};
+use crate::route::RouteSpec;
 use crate::stats::IfaceCounters;
 
 /// Number of an interface within its stack: 1 is `lo0`, the others follow.
@@ -144,6 +145,8 @@ pub struct InterfaceSpec {
     pub addrs: Vec<IpCidr>,
     /// Gateways of default routes.
     pub gateways: Vec<IpAddr>,
+    /// Routes by it, beside those to its networks.
+    pub routes: Vec<RouteSpec>,
     /// A smaller MTU than the link's, in bytes.
     pub mtu: Option<u32>,
     /// What its frames meet.
@@ -160,6 +163,7 @@ impl InterfaceSpec {
             name: None,
             addrs: Vec::new(),
             gateways: Vec::new(),
+            routes: Vec::new(),
             mtu: None,
             impair: ImpairConfig::default(),
             error: None,
@@ -180,6 +184,15 @@ impl InterfaceSpec {
         match gateway.parse() {
             Ok(gateway) => self.gateways.push(gateway),
             Err(_) => self.fail(&format!("`{gateway}` is not an IP address")),
+        }
+        self
+    }
+
+    /// Adds a route by this interface, as [`RouteSpec`] is written: `10.2.0.0/16@10.0.0.1`.
+    pub fn route(mut self, route: &str) -> Self {
+        match route.parse() {
+            Ok(route) => self.routes.push(route),
+            Err(error) => self.fail(&error),
         }
         self
     }
@@ -214,6 +227,7 @@ impl fmt::Debug for InterfaceSpec {
             .field("name", &self.name)
             .field("addrs", &self.addrs)
             .field("gateways", &self.gateways)
+            .field("routes", &self.routes)
             .field("mtu", &self.mtu)
             .finish_non_exhaustive()
     }
@@ -237,6 +251,10 @@ pub struct IfaceConfig {
     pub mtu: u32,
     /// Addresses, each with its network.
     pub addrs: Vec<IpCidr>,
+    /// IPv4 packets for others that come by it are passed on.
+    pub forward4: bool,
+    /// IPv6 packets for others that come by it are passed on: it is a router's interface.
+    pub forward6: bool,
 }
 
 /// An interface of a stack. What is read per packet is read without a lock that writers hold long.
@@ -301,9 +319,16 @@ impl fmt::Debug for Interface {
 }
 
 impl IfaceConfig {
-    /// Up and running, without addresses.
+    /// Up and running, without addresses; a host's.
     pub const fn new(mtu: u32) -> Self {
-        IfaceConfig { up: true, running: true, mtu, addrs: Vec::new() }
+        IfaceConfig {
+            up: true,
+            running: true,
+            mtu,
+            addrs: Vec::new(),
+            forward4: false,
+            forward6: false,
+        }
     }
 }
 

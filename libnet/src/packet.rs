@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU16;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::checksum::Sum;
 use crate::time::Instant;
@@ -198,6 +198,20 @@ impl Packet {
         }
     }
 
+    /// The first `n` bytes, to be changed: moved into the head room, so that buffers which others
+    /// hold stay as they are. `None` if the packet is shorter, or if they do not fit there.
+    pub fn own(&mut self, n: usize) -> Option<&mut [u8]> {
+        let have = self.head().len();
+        if n > self.len() || n > HEAD_ROOM {
+            return None;
+        }
+        if have < n {
+            self.gather(n);
+        }
+        let start = usize::from(self.head_start);
+        self.head.get_mut(start..start + n)
+    }
+
     /// Drops up to `n` bytes from the front.
     pub fn advance(&mut self, n: usize) {
         let from_head = n.min(self.head().len());
@@ -388,13 +402,11 @@ impl Packet {
         self.payload_bytes -= n as u32;
         match &mut self.payload {
             Payload::Empty => {}
-            Payload::One(piece) => {
-                let _ = piece.split_to(n);
-            }
+            Payload::One(piece) => piece.advance(n),
             Payload::Many(pieces) => {
                 while let Some(piece) = pieces.front_mut() {
                     if n < piece.len() {
-                        let _ = piece.split_to(n);
+                        piece.advance(n);
                         break;
                     }
                     n -= piece.len();
@@ -452,6 +464,23 @@ mod tests {
             assert_eq!(packet.to_bytes(), "ip:tcp:hello world");
         }
         assert_eq!(built().pull(19), None);
+    }
+
+    #[test]
+    fn owned_bytes_change_in_this_packet_only() {
+        for n in 1..=18 {
+            let mut packet = built();
+            let other = packet.clone();
+            packet.own(n).unwrap()[n - 1] = b'#';
+            let mut want = other.to_bytes().to_vec();
+            want[n - 1] = b'#';
+            assert_eq!(packet.to_bytes(), want);
+            assert_eq!(other.to_bytes(), "ip:tcp:hello world");
+        }
+        assert!(built().own(19).is_none());
+        let mut long = Packet::from_payload(Bytes::from_static(&[0; 200]));
+        assert!(long.own(HEAD_ROOM + 1).is_none());
+        assert_eq!(long.own(HEAD_ROOM).map(|bytes| bytes.len()), Some(HEAD_ROOM));
     }
 
     #[test]

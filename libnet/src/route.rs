@@ -6,12 +6,16 @@ use std::net::IpAddr;
 use crate::errno;
 use crate::iface::{IfIndex, IpCidr};
 
+mod spec;
+mod store;
 mod trie;
 
-use trie::Trie;
+pub use spec::{ParseRouteError, RouteSpec};
+use store::{Store, Way};
+use trie::{Key, NodeId, Trie};
 
 /// What happens to a packet that a route is chosen for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum RouteKind {
     /// Sent out of the interface, to the gateway or straight to the destination.
@@ -27,7 +31,7 @@ pub enum RouteKind {
 }
 
 /// Who put a route into the table.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum RouteOrigin {
     /// It came with an interface's address, and goes with it.
@@ -113,11 +117,9 @@ impl Route {
         self
     }
 
+    #[cfg(test)]
     fn is_same(&self, other: &Route) -> bool {
-        self.dst == other.dst
-            && self.metric == other.metric
-            && self.iface == other.iface
-            && self.gateway == other.gateway
+        self.dst == other.dst && is_same(&Way::of(self), &Way::of(other))
     }
 }
 
@@ -192,6 +194,10 @@ impl RouteTableConfig {
 
 /// The routes of a stack, both address families.
 ///
+/// It is made for a full Internet table: a destination costs 24 or 36 bytes for each of its one or
+/// two nodes, and what routes have beside their destinations is kept once for all that share it. A
+/// look-up costs the bits in which prefixes around the address differ, past the first 16.
+///
 /// ```
 /// use libnet::route::{Route, RouteTable};
 /// use libnet::IfIndex;
@@ -207,6 +213,7 @@ impl RouteTableConfig {
 pub struct RouteTable {
     v4: Trie<u32>,
     v6: Trie<u128>,
+    store: Store,
     len: usize,
     generation: u64,
     refused: u64,
@@ -216,24 +223,38 @@ pub struct RouteTable {
 impl RouteTable {
     /// An empty table.
     pub fn new(config: RouteTableConfig) -> Self {
-        RouteTable { v4: Trie::new(), v6: Trie::new(), len: 0, generation: 1, refused: 0, config }
+        RouteTable {
+            v4: Trie::new(0),
+            v6: Trie::new(0),
+            store: Store::default(),
+            len: 0,
+            generation: 1,
+            refused: 0,
+            config,
+        }
     }
 
     /// Adds a route; among equal metrics the one that was there first goes on winning.
     ///
     /// # Errors
     /// [`RouteError`]; the table is as before then.
-    pub fn insert(&mut self, mut route: Route) -> Result<(), RouteError> {
-        self.check(&mut route)?;
-        let there = self.slot(&route.dst);
-        if there.is_some_and(|routes| routes.iter().any(|other| other.is_same(&route))) {
+    pub fn insert(&mut self, route: Route) -> Result<(), RouteError> {
+        check(&route)?;
+        let way = Way::of(&route);
+        if self.has(&route.dst, &way) {
             return Err(RouteError::Exists);
         }
         if self.len >= self.config.max_routes {
             self.refused += 1;
             return Err(RouteError::Full);
         }
-        self.add(route);
+        let (dst, bits) = (route.dst.network().addr(), route.dst.prefix_bits());
+        match dst {
+            IpAddr::V4(addr) => add(&mut self.v4, &mut self.store, addr.to_bits(), bits, way),
+            IpAddr::V6(addr) => add(&mut self.v6, &mut self.store, addr.to_bits(), bits, way),
+        }
+        self.len += 1;
+        self.generation += 1;
         Ok(())
     }
 
@@ -242,46 +263,48 @@ impl RouteTable {
     ///
     /// # Errors
     /// [`RouteError`]; the table is as before then.
-    pub fn replace(&mut self, mut route: Route) -> Result<Option<Route>, RouteError> {
-        self.check(&mut route)?;
+    pub fn replace(&mut self, route: Route) -> Result<Option<Route>, RouteError> {
+        check(&route)?;
+        let way = Way::of(&route);
         let old = self
-            .take(&route.dst, |other| other.is_same(&route))
-            .or_else(|| self.take(&route.dst, |other| other.metric == route.metric));
+            .take(&route.dst, |other| is_same(other, &way))
+            .or_else(|| self.take(&route.dst, |other| other.metric == way.metric));
         self.insert(route)?;
         Ok(old)
     }
 
     /// Takes out the best route to exactly `dst` that `selector` means.
     pub fn remove(&mut self, dst: &IpCidr, selector: RouteSelector) -> Option<Route> {
-        self.take(&dst.network(), |route| selector.matches(route))
+        let dst = dst.network();
+        self.take(&dst, |way| selector.matches(&way.to(dst)))
     }
 
     /// Takes out every route that `keep` is false for, as when an interface goes; how many.
     pub fn retain(&mut self, mut keep: impl FnMut(&Route) -> bool) -> usize {
-        let gone: Vec<Route> = self.iter().filter(|route| !keep(route)).cloned().collect();
-        for route in &gone {
-            self.take(&route.dst, |other| other.is_same(route));
-        }
-        gone.len()
+        let gone = retain(&mut self.v4, &mut self.store, &mut keep)
+            + retain(&mut self.v6, &mut self.store, &mut keep);
+        self.len -= gone;
+        self.generation += gone as u64;
+        gone
     }
 
     /// The route for a destination: of the longest prefix that holds it, the lowest metric.
-    pub fn lookup(&self, addr: IpAddr) -> Option<&Route> {
+    pub fn lookup(&self, addr: IpAddr) -> Option<Route> {
         self.lookup_where(addr, |_| true)
     }
 
     /// As [`lookup`](Self::lookup), among those that `usable` is true for: routes of one
     /// interface, or of those that are up.
-    pub fn lookup_where(&self, addr: IpAddr, usable: impl Fn(&Route) -> bool) -> Option<&Route> {
+    pub fn lookup_where(&self, addr: IpAddr, usable: impl Fn(&Route) -> bool) -> Option<Route> {
         match addr {
-            IpAddr::V4(a) => self.v4.lookup(a.to_bits(), usable),
-            IpAddr::V6(a) => self.v6.lookup(a.to_bits(), usable),
+            IpAddr::V4(addr) => self.best(&self.v4, addr.to_bits(), usable),
+            IpAddr::V6(addr) => self.best(&self.v6, addr.to_bits(), usable),
         }
     }
 
     /// All routes: IPv4 first, by destination, shorter prefixes first, then by metric.
-    pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.v4.iter().chain(self.v6.iter())
+    pub fn iter(&self) -> impl Iterator<Item = Route> {
+        self.routes_of(&self.v4).chain(self.routes_of(&self.v6))
     }
 
     /// How many routes there are.
@@ -304,43 +327,127 @@ impl RouteTable {
         self.refused
     }
 
-    /// Clears host bits, and refuses what mixes families.
-    fn check(&self, route: &mut Route) -> Result<(), RouteError> {
-        let is_v4 = route.dst.addr().is_ipv4();
-        let mut others = route.gateway.iter().chain(&route.preferred_source);
-        if others.any(|addr| addr.is_ipv4() != is_v4) {
-            return Err(RouteError::MixedFamilies);
-        }
-        route.dst = route.dst.network();
-        Ok(())
+    /// Bytes of memory that the routes take.
+    pub fn memory_bytes(&self) -> usize {
+        self.v4.memory_bytes() + self.v6.memory_bytes() + self.store.memory_bytes()
     }
 
-    fn take(&mut self, dst: &IpCidr, meant: impl Fn(&Route) -> bool) -> Option<Route> {
-        let old = match dst.addr() {
-            IpAddr::V4(a) => self.v4.remove_first(a.to_bits(), dst.prefix_bits(), meant),
-            IpAddr::V6(a) => self.v6.remove_first(a.to_bits(), dst.prefix_bits(), meant),
-        }?;
+    fn best<K: Key>(
+        &self,
+        trie: &Trie<K>,
+        addr: K,
+        usable: impl Fn(&Route) -> bool,
+    ) -> Option<Route> {
+        let mut at = Some(trie.deepest(addr));
+        while let Some(id) = at {
+            let ways = trie.ways(id);
+            if !ways.is_none() {
+                let dst = trie.dst(id);
+                let mut routes = self.store.iter(ways).map(|way| way.to(dst));
+                if let Some(route) = routes.find(|route| usable(route)) {
+                    return Some(route);
+                }
+            }
+            at = trie.parent(id);
+        }
+        None
+    }
+
+    fn routes_of<K: Key>(&self, trie: &Trie<K>) -> impl Iterator<Item = Route> {
+        trie.ids().flat_map(move |id| {
+            let dst = trie.dst(id);
+            self.store.iter(trie.ways(id)).map(move |way| way.to(dst))
+        })
+    }
+
+    fn has(&self, dst: &IpCidr, way: &Way) -> bool {
+        let Some(id) = self.node_of(dst) else { return false };
+        let ways = match dst.addr() {
+            IpAddr::V4(_) => self.v4.ways(id),
+            IpAddr::V6(_) => self.v6.ways(id),
+        };
+        self.store.iter(ways).any(|other| is_same(other, way))
+    }
+
+    fn take(&mut self, dst: &IpCidr, meant: impl Fn(&Way) -> bool) -> Option<Route> {
+        let id = self.node_of(dst)?;
+        let way = match dst.addr() {
+            IpAddr::V4(_) => take(&mut self.v4, &mut self.store, id, meant)?,
+            IpAddr::V6(_) => take(&mut self.v6, &mut self.store, id, meant)?,
+        };
         self.len -= 1;
         self.generation += 1;
-        Some(old)
+        Some(way.to(dst.network()))
     }
 
-    fn slot(&self, dst: &IpCidr) -> Option<&[Route]> {
-        match dst.addr() {
-            IpAddr::V4(a) => self.v4.exact(a.to_bits(), dst.prefix_bits()),
-            IpAddr::V6(a) => self.v6.exact(a.to_bits(), dst.prefix_bits()),
+    fn node_of(&self, dst: &IpCidr) -> Option<NodeId> {
+        let bits = dst.prefix_bits();
+        match dst.network().addr() {
+            IpAddr::V4(addr) => self.v4.exact(addr.to_bits(), bits),
+            IpAddr::V6(addr) => self.v6.exact(addr.to_bits(), bits),
         }
     }
+}
 
-    fn add(&mut self, route: Route) {
-        let bits = route.dst.prefix_bits();
-        match route.dst.addr() {
-            IpAddr::V4(a) => self.v4.insert(a.to_bits(), bits, route),
-            IpAddr::V6(a) => self.v6.insert(a.to_bits(), bits, route),
-        }
-        self.len += 1;
-        self.generation += 1;
+/// Are two routes to one destination the same?
+fn is_same(a: &Way, b: &Way) -> bool {
+    (a.metric, a.iface, a.gateway) == (b.metric, b.iface, b.gateway)
+}
+
+/// Refuses what mixes families.
+fn check(route: &Route) -> Result<(), RouteError> {
+    let is_v4 = route.dst.addr().is_ipv4();
+    let mut others = route.gateway.iter().chain(&route.preferred_source);
+    if others.any(|addr| addr.is_ipv4() != is_v4) {
+        return Err(RouteError::MixedFamilies);
     }
+    Ok(())
+}
+
+fn add<K: Key>(trie: &mut Trie<K>, store: &mut Store, prefix: K, bits: u8, way: Way) {
+    let id = trie.make(prefix, bits);
+    let ways = store.with(trie.ways(id), way);
+    trie.set_ways(id, ways);
+}
+
+fn take<K: Key>(
+    trie: &mut Trie<K>,
+    store: &mut Store,
+    id: NodeId,
+    meant: impl Fn(&Way) -> bool,
+) -> Option<Way> {
+    let (rest, way) = store.without(trie.ways(id), meant)?;
+    trie.set_ways(id, rest);
+    trie.prune(id);
+    Some(way)
+}
+
+fn retain<K: Key>(
+    trie: &mut Trie<K>,
+    store: &mut Store,
+    keep: &mut impl FnMut(&Route) -> bool,
+) -> usize {
+    let mut gone = 0;
+    let mut emptied = Vec::new();
+    let mut at = Some(trie.first());
+    while let Some(id) = at {
+        let dst = trie.dst(id);
+        let is_unwanted = |way: &&Way| !keep(&way.to(dst));
+        let unwanted: Vec<Way> = store.iter(trie.ways(id)).filter(is_unwanted).copied().collect();
+        for way in unwanted {
+            let Some((rest, _)) = store.without(trie.ways(id), |other| *other == way) else {
+                continue;
+            };
+            gone += 1;
+            trie.set_ways(id, rest);
+            if rest.is_none() {
+                emptied.push(id);
+            }
+        }
+        at = trie.next(id);
+    }
+    emptied.into_iter().for_each(|id| trie.prune(id));
+    gone
 }
 
 impl Default for RouteTable {

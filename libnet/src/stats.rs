@@ -69,6 +69,17 @@ drop_reasons! {
     IpNoNextHeader = "ip_no_next_header",
     /// A message of neighbour discovery that breaks RFC 4861 §6.1 or §7.1.
     NdMalformed = "nd_malformed",
+    /// A packet to be passed on in a frame to all, or with an address that no router passes on:
+    /// link-local, reserved, a directed broadcast.
+    NotForwardable = "not_forwardable",
+    /// A packet to be passed on whose time to live or hop limit is used up.
+    HopLimit = "hop_limit",
+    /// A source that is not reached by the interface that the packet came by (RFC 3704).
+    ReversePath = "reverse_path",
+    /// The route to the destination refuses packets, or swallows them.
+    RouteRefused = "route_refused",
+    /// The queue of packets that are passed on to an interface was full.
+    ForwardQueueFull = "forward_queue_full",
     /// A transport protocol that nobody here speaks.
     IpUnknownProtocol = "ip_unknown_protocol",
     /// No route to the destination.

@@ -33,9 +33,16 @@ pub(crate) struct IfaceView {
     pub(crate) mtu: u32,
     pub(crate) usable: bool,
     pub(crate) addrs: Vec<IpCidr>,
+    /// Packets for others that come by it are passed on: IPv4, IPv6.
+    forwards: [bool; 2],
 }
 
 impl IfaceView {
+    /// Is it a router's interface: are packets of the family that come by it passed on?
+    pub(crate) fn is_router(&self, family: Family) -> bool {
+        self.forwards[family as usize]
+    }
+
     /// Is the interface configured as it was?
     pub(crate) fn is_current(&self) -> bool {
         self.generation == self.iface.generation()
@@ -77,6 +84,7 @@ impl View {
                 mtu: config.mtu,
                 usable: config.up && config.running,
                 addrs: config.addrs.clone(),
+                forwards: [config.forward4, config.forward6],
             });
         }
         view.locals.sort_unstable();
@@ -140,7 +148,7 @@ impl View {
             return self.is_member(iface, dst.into()).then_some(Cast::Multicast);
         }
         // RFC 1122 §3.3.6: limited and directed broadcasts of the interface; what we loop back
-        // to ourselves counts for all.
+        // to ourselves counts for all. RFC 2644 §2: those of other interfaces are not received.
         let directed = self
             .broadcasts
             .iter()

@@ -29,6 +29,8 @@ pub struct InetConfig {
     pub ipv6: Ipv6Config,
     /// ICMP.
     pub icmp: IcmpConfig,
+    /// Passing packets on between interfaces.
+    pub forwarding: ForwardingConfig,
     /// UDP, raw and ping sockets.
     pub datagram: DatagramConfig,
     /// TCP.
@@ -47,6 +49,7 @@ impl Default for InetConfig {
             ip: IpConfig::default(),
             ipv6: Ipv6Config::default(),
             icmp: IcmpConfig::default(),
+            forwarding: ForwardingConfig::default(),
             datagram: DatagramConfig::default(),
             tcp: TcpConfig::default(),
         }
@@ -187,6 +190,60 @@ impl Default for IcmpConfig {
             echo: true,
         }
     }
+}
+
+/// Passing on packets that are not for us. Off by default: a host does not (RFC 1122 §3.3.1.1).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ForwardingConfig {
+    /// IPv4 packets are passed on, from the start and by every interface.
+    pub ipv4: bool,
+    /// IPv6 packets are passed on, from the start and by every interface.
+    pub ipv6: bool,
+    /// Which sources are believed.
+    pub reverse_path: ReversePath,
+    /// Neighbours are told of a better first hop (RFC 1812 §5.2.7.2, RFC 4861 §8.2).
+    pub redirects: bool,
+    /// Between redirects to one neighbour, once its burst is used up.
+    pub redirect_interval: Duration,
+    /// Redirects sent to one neighbour in a burst.
+    pub redirect_burst: u32,
+    /// Packets passed on that wait in a shard for room on one interface; past it they are dropped
+    /// and counted.
+    pub queue_packets: usize,
+    /// Bytes of such packets, one packet aside.
+    pub queue_bytes: usize,
+}
+
+impl Default for ForwardingConfig {
+    fn default() -> Self {
+        ForwardingConfig {
+            ipv4: false,
+            ipv6: false,
+            reverse_path: ReversePath::Off,
+            redirects: true,
+            redirect_interval: Duration::from_secs(1),
+            redirect_burst: 3,
+            queue_packets: 256,
+            queue_bytes: 4 << 20,
+        }
+    }
+}
+
+/// Whether the source of a received IPv4 packet must be reached by the interface that it came by,
+/// as Linux's `rp_filter`: of packets to us and of those to be passed on, not on `lo0`.
+///
+/// Off by default, as in Linux's kernel: a host with two ways to the same place hears by both
+/// (RFC 3704 §2.2). A router at the edge of a network sets [`Strict`](Self::Strict).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ReversePath {
+    /// Every source is believed.
+    #[default]
+    Off,
+    /// There must be a route to the source, a default route being one (RFC 3704 §2.4).
+    Loose,
+    /// The best route to the source must leave by that interface (RFC 3704 §2.2).
+    Strict,
 }
 
 /// UDP, raw and ping sockets.

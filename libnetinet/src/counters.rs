@@ -29,6 +29,14 @@ counters! {
     fragments_out,
     /// Datagrams put together from fragments.
     reassembled,
+    /// Packets passed on to another host.
+    ip_forwarded,
+    /// Packets to be passed on that no route leads for.
+    ip_out_no_routes,
+    /// Packets passed on that were cut into fragments.
+    ip_fragmented,
+    /// Packets to be passed on that were too big and forbade fragments.
+    ip_fragment_fails,
     /// ARP packets received and well-formed.
     arp_in,
     /// ARP packets sent.
@@ -47,6 +55,8 @@ counters! {
     icmp_errors_in,
     /// ICMP errors sent.
     icmp_errors_out,
+    /// Redirects sent.
+    redirects_out,
     /// Path MTUs lowered on a router's word.
     path_mtu_lowered,
     /// UDP datagrams delivered to a socket.

@@ -12,7 +12,7 @@ use libnet::ethernet::MacAddr;
 use libnet::iface::{IfIndex, IfaceConfig, Interface, InterfaceSpec, IpCidr};
 use libnet::link::{Medium, RxFilter};
 use libnet::loopback::Loopback;
-use libnet::route::{Route, RouteKind, RouteSelector};
+use libnet::route::{Route, RouteKind, RouteOrigin, RouteSelector, RouteSpec};
 use libnet::socket::{Family, Protocol, SockType, SocketId};
 use libnet::stats::DropCounters;
 
@@ -62,7 +62,7 @@ pub struct Inet {
     wide: Arc<Wide>,
     /// Guards changes of interfaces and addresses, one at a time; holds the next number.
     /// Rank: before every other.
-    control: Mutex<u32>,
+    pub(crate) control: Mutex<u32>,
 }
 
 /// Whether an interface is wanted to work.
@@ -125,7 +125,8 @@ impl Inet {
     ///
     /// # Errors
     /// `EINVAL` for an MTU that the link does not have and text that could not be understood,
-    /// `EEXIST` for a name that is taken, `ENETUNREACH` for a gateway on none of its networks,
+    /// `EEXIST` for a name or a route that is taken, `ENETUNREACH` for a gateway, the default's or a
+    /// route's, on none of its networks,
     /// `ENOBUFS` at the bound; as the link's start gives them.
     pub fn add_interface(&self, spec: InterfaceSpec) -> io::Result<IfIndex> {
         let mut next = lock(&self.control);
@@ -133,13 +134,19 @@ impl Inet {
         let info = spec.link.info();
         let mtu = check_mtu(&spec, info.mtu)?;
         let name = self.name_for(&spec, info.kind)?;
-        for gateway in &spec.gateways {
-            if !spec.addrs.iter().any(|cidr| cidr.contains(*gateway)) {
-                return Err(errno::net_unreachable());
-            }
+        let gateways = spec.gateways.iter().copied();
+        let on_routes = spec.routes.iter().filter_map(|route| route.gateway);
+        if !gateways.chain(on_routes).all(|gateway| is_on_link(&spec.addrs, gateway)) {
+            return Err(errno::net_unreachable());
         }
         let (queues, control) = spec.link.start()?;
-        let iface = Arc::new(Interface::new(index, name, info, IfaceConfig::new(mtu)));
+        let mut config = IfaceConfig::new(mtu);
+        if !info.loopback {
+            let [v4, v6] = &self.wide.forwarding;
+            config.forward4 = v4.load(Ordering::Relaxed);
+            config.forward6 = v6.load(Ordering::Relaxed);
+        }
+        let iface = Arc::new(Interface::new(index, name, info, config));
         let mut impair = spec.impair;
         impair.seed.get_or_insert_with(|| {
             let mut seed = self.wide.link_seed;
@@ -154,6 +161,9 @@ impl Inet {
         }
         for gateway in spec.gateways {
             self.add_route(Route::via(default_of(gateway), index, gateway))?;
+        }
+        for route in spec.routes {
+            self.add_route(static_route(&route, index))?;
         }
         Ok(index)
     }
@@ -235,6 +245,25 @@ impl Inet {
         Ok(self.wide.with_routes(|routes| routes.insert(route))?)
     }
 
+    /// Adds a route as a user writes it; its gateway or its name tells the interface.
+    ///
+    /// # Errors
+    /// `ENODEV` for an interface that is not there, `ENETUNREACH` for a gateway on no network of
+    /// ours, `EINVAL` for a route that names neither; as [`add_route`](Self::add_route).
+    pub fn add_static_route(&self, spec: &RouteSpec) -> io::Result<()> {
+        let index = match (&spec.iface, spec.gateway) {
+            _ if spec.kind != RouteKind::Unicast => IfIndex::LOOPBACK,
+            (Some(name), _) => self.wide.iface_by_name(name).ok_or_else(errno::no_device)?,
+            (None, Some(gateway)) => {
+                let mut ifaces = self.engine.interfaces();
+                let found = ifaces.find(|iface| is_on_link(&iface.config().addrs, gateway));
+                found.ok_or_else(errno::net_unreachable)?.index
+            }
+            (None, None) => return Err(errno::invalid()),
+        };
+        self.add_route(static_route(spec, index))
+    }
+
     /// Takes out the best route to exactly `dst` that `selector` means; whether there was one.
     pub fn remove_route(&self, dst: &IpCidr, selector: RouteSelector) -> bool {
         self.wide.with_routes(|routes| routes.remove(dst, selector)).is_some()
@@ -271,7 +300,7 @@ impl Inet {
 
     /// The routes, IPv4 first.
     pub fn routes(&self) -> Vec<Route> {
-        self.wide.routes().iter().cloned().collect()
+        self.wide.routes().iter().collect()
     }
 
     /// The neighbours, by interface and address.
@@ -304,7 +333,12 @@ impl Inet {
         &self.wide
     }
 
-    fn reconfigure(&self, index: IfIndex, change: impl FnOnce(&mut IfaceConfig)) -> io::Result<()> {
+    /// Changes an interface's configuration.
+    pub(crate) fn reconfigure(
+        &self,
+        index: IfIndex,
+        change: impl FnOnce(&mut IfaceConfig),
+    ) -> io::Result<()> {
         let _one_at_a_time = lock(&self.control);
         self.engine.interface(index).ok_or_else(errno::no_device)?.reconfigure(change);
         self.wide.rebuild_view(self.engine.interfaces());
@@ -465,6 +499,24 @@ fn connected_routes(index: IfIndex, cidr: IpCidr) -> Vec<Route> {
         routes.push(to_all.with_kind(RouteKind::Broadcast).with_source(addr));
     }
     routes
+}
+
+/// Is a gateway a neighbour of who has these addresses? A link-local one always is.
+fn is_on_link(addrs: &[IpCidr], gateway: IpAddr) -> bool {
+    let link_local = match gateway {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(gateway) => gateway.is_unicast_link_local(),
+    };
+    link_local || addrs.iter().any(|cidr| cidr.contains(gateway))
+}
+
+fn static_route(spec: &RouteSpec, index: IfIndex) -> Route {
+    let mut route = Route::connected(spec.dst, index)
+        .with_kind(spec.kind)
+        .with_metric(spec.metric)
+        .with_origin(RouteOrigin::Static);
+    route.gateway = spec.gateway;
+    route
 }
 
 fn default_of(gateway: IpAddr) -> IpCidr {

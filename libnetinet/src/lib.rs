@@ -14,6 +14,7 @@ mod datagram;
 mod domain;
 mod error;
 mod family;
+mod forward;
 mod hash;
 mod icmp;
 mod icmp6;
@@ -37,6 +38,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::InetConfig;
+pub use config::{ForwardingConfig, InetConfig, ReversePath};
+pub use forward::Forwarding;
 pub use inet::{AdminState, Inet};
 pub use shard::Shard;

@@ -172,6 +172,8 @@ pub(crate) struct NextHop {
     pub(crate) addr: IpAddr,
     /// It is to pass on what it gets.
     pub(crate) is_gateway: bool,
+    /// What it gets is another host's, passed on by us.
+    pub(crate) for_others: bool,
 }
 
 /// What the protocol that resolves is to do, once the table is unlocked.
@@ -211,6 +213,8 @@ pub(crate) struct NeighbourTable {
     entries: HashMap<NeighbourKey, Entry>,
     timers: BTreeSet<(Instant, NeighbourKey)>,
     drops: Arc<DropCounters>,
+    /// Neighbours that packets wait for.
+    unresolved: usize,
     /// A gateway died or came back since [`take_gateways_changed`](Self::take_gateways_changed).
     gateways_changed: bool,
     /// How many were evicted to make room.
@@ -231,6 +235,38 @@ struct Entry {
     changed_at: Instant,
 }
 
+impl Entry {
+    /// Lets a packet wait, and keeps count of the neighbours that some wait for.
+    fn enqueue(
+        &mut self,
+        packet: Packet,
+        config: &ArpConfig,
+        drops: &DropCounters,
+        unresolved: &mut usize,
+    ) {
+        *unresolved -= usize::from(!self.waiting.is_empty());
+        self.waiting_bytes += packet.len();
+        self.waiting.push_back(packet);
+        // RFC 1122 §2.3.2.2: the latest packets are worth more than the first.
+        while self.waiting.len() > config.queue_packets
+            || (self.waiting_bytes > config.queue_bytes && self.waiting.len() > 1)
+        {
+            if let Some(oldest) = self.waiting.pop_front() {
+                self.waiting_bytes -= oldest.len();
+                drops.count(DropReason::NeighbourQueueFull);
+            }
+        }
+        *unresolved += usize::from(!self.waiting.is_empty());
+    }
+
+    /// Takes the packets that wait, and keeps count of the neighbours that some wait for.
+    fn take_waiting(&mut self, unresolved: &mut usize) -> VecDeque<Packet> {
+        *unresolved -= usize::from(!self.waiting.is_empty());
+        self.waiting_bytes = 0;
+        std::mem::take(&mut self.waiting)
+    }
+}
+
 impl NeighbourTable {
     /// An empty table.
     pub(crate) fn new(config: ArpConfig, key: Key, drops: Arc<DropCounters>) -> Self {
@@ -239,6 +275,7 @@ impl NeighbourTable {
             entries: HashMap::with_hasher(key),
             timers: BTreeSet::new(),
             drops,
+            unresolved: 0,
             gateways_changed: false,
             evicted: 0,
         }
@@ -255,7 +292,9 @@ impl NeighbourTable {
     ) -> Option<Arc<Neighbour>> {
         let NextHop { iface, addr, .. } = hop;
         let key = (iface, addr);
-        if !self.make_entry(key) {
+        // RFC 6583 §6.1: whoever scans a network through us leaves room for our own neighbours.
+        let crowded = hop.for_others && self.unresolved >= self.config.max_entries.div_ceil(2);
+        if (crowded && !self.entries.contains_key(&key)) || !self.make_entry(key) {
             self.drops.count(DropReason::NeighbourTableFull);
             return None;
         }
@@ -277,12 +316,12 @@ impl NeighbourTable {
                 actions.push(Action::Send { iface, to: mac, packet });
             }
             NeighbourState::Incomplete if entry.timer.is_some() => {
-                Self::enqueue(entry, packet, &config, &self.drops);
+                entry.enqueue(packet, &config, &self.drops, &mut self.unresolved);
             }
             _ => {
                 shared.set(MacAddr::ZERO, NeighbourState::Incomplete);
                 entry.probes_sent = 1;
-                Self::enqueue(entry, packet, &config, &self.drops);
+                entry.enqueue(packet, &config, &self.drops, &mut self.unresolved);
                 self.set_timer(key, Some(now + config.retransmit));
                 actions.push(Action::Ask { iface, addr, to: None });
             }
@@ -336,8 +375,7 @@ impl NeighbourTable {
         self.gateways_changed |= entry.is_gateway && !known;
         shared.set(mac, NeighbourState::Reachable);
         entry.probes_sent = 0;
-        entry.waiting_bytes = 0;
-        let waiting = std::mem::take(&mut entry.waiting);
+        let waiting = entry.take_waiting(&mut self.unresolved);
         actions.extend(waiting.into_iter().map(|packet| Action::Send { iface, to: mac, packet }));
         self.set_timer(key, Some(now + config.expire));
     }
@@ -357,8 +395,7 @@ impl NeighbourTable {
         self.set_timer(key, None);
         let Some(entry) = self.entries.get_mut(&key) else { return false };
         entry.shared.set(mac, NeighbourState::Permanent);
-        entry.waiting_bytes = 0;
-        let waiting = std::mem::take(&mut entry.waiting);
+        let waiting = entry.take_waiting(&mut self.unresolved);
         actions.extend(waiting.into_iter().map(|packet| Action::Send { iface, to: mac, packet }));
         true
     }
@@ -367,11 +404,12 @@ impl NeighbourTable {
     pub(crate) fn remove(&mut self, iface: IfIndex, addr: IpAddr) -> bool {
         let key = (iface, addr);
         self.set_timer(key, None);
-        let Some(entry) = self.entries.remove(&key) else { return false };
+        let Some(mut entry) = self.entries.remove(&key) else { return false };
         let failed = entry.shared.state() == NeighbourState::Failed;
         self.gateways_changed |= entry.is_gateway && failed;
         entry.shared.set(MacAddr::ZERO, NeighbourState::Gone);
-        self.drops.add(DropReason::NeighbourUnreachable, entry.waiting.len() as u64);
+        let waiting = entry.take_waiting(&mut self.unresolved);
+        self.drops.add(DropReason::NeighbourUnreachable, waiting.len() as u64);
         true
     }
 
@@ -459,9 +497,8 @@ impl NeighbourTable {
             NeighbourState::Incomplete | NeighbourState::Probe => {
                 self.gateways_changed |= entry.is_gateway;
                 shared.set(MacAddr::ZERO, NeighbourState::Failed);
-                entry.waiting_bytes = 0;
-                self.drops.add(DropReason::NeighbourUnreachable, entry.waiting.len() as u64);
-                let waiting = std::mem::take(&mut entry.waiting);
+                let waiting = entry.take_waiting(&mut self.unresolved);
+                self.drops.add(DropReason::NeighbourUnreachable, waiting.len() as u64);
                 actions.extend(waiting.into_iter().map(|packet| Action::Unreachable { packet }));
                 now + config.expire
             }
@@ -476,20 +513,6 @@ impl NeighbourTable {
             NeighbourState::Permanent | NeighbourState::Gone => return,
         };
         self.set_timer(key, Some(next));
-    }
-
-    fn enqueue(entry: &mut Entry, packet: Packet, config: &ArpConfig, drops: &DropCounters) {
-        entry.waiting_bytes += packet.len();
-        entry.waiting.push_back(packet);
-        // RFC 1122 §2.3.2.2: the latest packets are worth more than the first.
-        while entry.waiting.len() > config.queue_packets
-            || (entry.waiting_bytes > config.queue_bytes && entry.waiting.len() > 1)
-        {
-            if let Some(oldest) = entry.waiting.pop_front() {
-                entry.waiting_bytes -= oldest.len();
-                drops.count(DropReason::NeighbourQueueFull);
-            }
-        }
     }
 
     /// Makes sure that there is an entry, evicting another if there must; `false` if none can go.

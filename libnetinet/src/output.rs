@@ -14,6 +14,7 @@ use libnet::time::Instant;
 use crate::arp::packet::ArpPacket;
 use crate::counters::bump;
 use crate::datagram::DatagramSocket;
+use crate::forward::queue::TransitQueue;
 use crate::ipv4::fragment::fragment;
 use crate::ipv6::fragment::fragment as fragment6;
 use crate::neighbour::{Action, NextHop};
@@ -25,6 +26,8 @@ use crate::shard::Shard;
 pub(crate) struct OutQueue {
     /// Frames, link headers included.
     pub(crate) frames: VecDeque<Packet>,
+    /// Frames that are passed on for others.
+    pub(crate) transit: TransitQueue,
     /// Sockets that were told `EAGAIN`, to be woken when there is room.
     pub(crate) waiting: Vec<Arc<DatagramSocket>>,
 }
@@ -37,6 +40,15 @@ pub(crate) enum Account {
     /// Ours, in answer to what was received: dropped when the queue is full, so that receiving
     /// never depends on sending.
     Reply,
+    /// Of another host, passed on to yet another: in a queue of its own, dropped when that is full.
+    Transit,
+}
+
+impl OutQueue {
+    /// Does nothing wait?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.transit.is_empty()
+    }
 }
 
 impl Shard {
@@ -105,6 +117,9 @@ impl Shard {
 
     /// Puts a finished frame into an interface's queue.
     pub(crate) fn enqueue(&mut self, iface: IfIndex, frame: Packet, account: Account) {
+        if account == Account::Transit {
+            return self.enqueue_transit(iface, frame);
+        }
         let config = &self.wide.config;
         let limit = config.output_queue_packets + config.reply_queue_packets;
         if account == Account::Reply && self.queue(iface).frames.len() >= limit {
@@ -123,7 +138,9 @@ impl Shard {
                 Action::Ask { iface, addr: IpAddr::V6(addr), to } => {
                     self.nd_solicit(iface, addr, to);
                 }
-                Action::Send { iface, to, packet } => {
+                Action::Send { iface, to, mut packet } => {
+                    // What waited is on the account of whoever sent it, not of whoever waited last.
+                    let account = self.account_of(&mut packet, account);
                     self.ethernet_output(iface, to, packet, account);
                 }
                 Action::Unreachable { packet } => self.report_unreachable(now, packet),
@@ -144,7 +161,14 @@ impl Shard {
         self.enqueue(iface, arp.to_frame(to), Account::Reply);
     }
 
-    fn link_output(&mut self, now: Instant, path: &mut Path, packet: Packet, account: Account) {
+    /// Puts a packet on its way to the next hop, whatever its size.
+    pub(crate) fn link_output(
+        &mut self,
+        now: Instant,
+        path: &mut Path,
+        packet: Packet,
+        account: Account,
+    ) {
         let iface = path.iface.index;
         if path.iface.link.medium != Medium::Ethernet {
             return self.enqueue(iface, packet, account);
@@ -185,7 +209,8 @@ impl Shard {
         }
         let mut actions = Vec::new();
         let is_gateway = path.next_hop != path.dst;
-        let hop = NextHop { iface, addr: path.next_hop, is_gateway };
+        let for_others = account == Account::Transit;
+        let hop = NextHop { iface, addr: path.next_hop, is_gateway, for_others };
         path.neighbour =
             self.wide.with_neighbours(|table| table.send(now, hop, packet, &mut actions));
         if let Some(neighbour) = &path.neighbour {
@@ -215,7 +240,8 @@ impl Shard {
         self.enqueue(IfIndex::LOOPBACK, packet.clone(), account);
     }
 
-    fn queue(&mut self, iface: IfIndex) -> &mut OutQueue {
+    /// What waits for an interface.
+    pub(crate) fn queue(&mut self, iface: IfIndex) -> &mut OutQueue {
         let slot = iface.0 as usize;
         if self.outs.len() <= slot {
             self.outs.resize_with(slot + 1, OutQueue::default);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use libnet::errno;
-use libnet::iface::{IfIndex, Interface};
+use libnet::iface::{IfIndex, Interface, IpCidr};
 use libnet::route::{Route, RouteKind};
 use libnet::socket::Family;
 use libnet::time::Instant;
@@ -132,6 +132,34 @@ impl Path {
         })
     }
 
+    /// Finds the way of a packet that another host sent to yet another. Its source is not ours, so
+    /// that [`src`](Self::src) says nothing; what routers told us of the path is not believed for
+    /// others.
+    pub(crate) fn transit(wide: &Wide, dst: IpAddr) -> Result<Path, NoPath> {
+        let generation = wide.generation();
+        let view = wide.current_view();
+        let hop = first_hop(wide, &view, Wanted { dst, src: None, iface: None })?;
+        let iface = view.iface(hop.iface).ok_or(NoPath::NetUnreachable)?;
+        // RFC 1812 §4.2.3.1: a network's own number is nobody's address.
+        let is_network = |cidr: &IpCidr| cidr.broadcast().is_some() && cidr.network().addr() == dst;
+        if iface.addrs.iter().any(is_network) {
+            return Err(NoPath::BadDestination);
+        }
+        Ok(Path {
+            src: Family::of(&dst).unspecified(),
+            dst,
+            next_hop: hop.next_hop,
+            iface: Arc::clone(&iface.iface),
+            mtu: hop.mtu.unwrap_or(u32::MAX).min(iface.mtu),
+            reach: hop.reach,
+            label_seed: LabelSeed::NONE,
+            neighbour: None,
+            generation,
+            iface_generation: iface.generation,
+            expires: Instant::MAX,
+        })
+    }
+
     /// Is it still the way?
     pub(crate) fn is_valid(&self, wide: &Wide, now: Instant) -> bool {
         self.generation == wide.generation()
@@ -212,7 +240,7 @@ fn best_route(wide: &Wide, view: &View, wanted: Wanted) -> Option<Route> {
     let best = |dead: &[(IfIndex, IpAddr)]| {
         let alive =
             |route: &Route| !route.gateway.is_some_and(|gw| dead.contains(&(route.iface, gw)));
-        wide.routes().lookup_where(wanted.dst, |route| usable(route) && alive(route)).cloned()
+        wide.routes().lookup_where(wanted.dst, |route| usable(route) && alive(route))
     };
     let mut dead = Vec::new();
     while dead.len() < MAX_DEAD_GATEWAYS {

@@ -14,6 +14,7 @@ use libnet::stats::DropReason;
 use libnet::time::Instant;
 
 use crate::address::{IfaceView, View};
+use crate::forward::paths::TransitPaths;
 use crate::ip::input::Cause;
 use crate::neighbour::KnownNeighbours;
 use crate::output::OutQueue;
@@ -33,6 +34,7 @@ pub struct Shard {
     pub(crate) tcp: Option<Box<tcp::Table>>,
     pub(crate) tcp_paths: Paths,
     pub(crate) known_neighbours: KnownNeighbours,
+    pub(crate) transit_paths: TransitPaths,
     pub(crate) tcp_events: Vec<tcp::Event>,
     view: Arc<View>,
     view_generation: u64,
@@ -54,6 +56,7 @@ impl Shard {
             tcp: Some(Box::new(wide.new_tcp(index))),
             tcp_paths: Paths::new(),
             known_neighbours: KnownNeighbours::new(),
+            transit_paths: TransitPaths::new(),
             tcp_events: Vec::new(),
             index,
             wide,
@@ -157,10 +160,7 @@ impl StackCore for Shard {
         out: &mut VecDeque<Packet>,
     ) -> bool {
         let left = budget - self.take_frames(iface, budget, out);
-        if left > 0 {
-            self.tcp_transmit(now, iface, left);
-            self.take_frames(iface, left, out);
-        }
+        self.share_link(now, iface, left, out);
         let low = self.wide.config.output_queue_packets / 2;
         let more = self.tcp().has_pending(iface);
         let Some(queue) = self.outs.get_mut(iface.0 as usize) else { return more };
@@ -169,12 +169,12 @@ impl StackCore for Shard {
                 socket.room_again(&mut self.wakes);
             }
         }
-        more || !queue.frames.is_empty()
+        more || !queue.is_empty()
     }
 
     fn poll_pending(&self, out: &mut Vec<IfIndex>) {
         for (index, queue) in self.outs.iter().enumerate() {
-            if !queue.frames.is_empty() {
+            if !queue.is_empty() {
                 out.push(IfIndex(index as u32));
             }
         }

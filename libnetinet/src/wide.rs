@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use libnet::errno;
@@ -18,7 +18,7 @@ use rand_core::{Rng, SeedableRng};
 
 use crate::address::{IfaceView, View};
 use crate::arp::claim::Claims;
-use crate::config::InetConfig;
+use crate::config::{IcmpConfig, InetConfig};
 use crate::counters::InetCounters;
 use crate::datagram::raw::RawTable;
 use crate::datagram::table::PortTable;
@@ -71,6 +71,10 @@ pub(crate) struct Wide {
     claims: Timed<Claims>,
     /// Rank: wide. Guards the budget for ICMP errors.
     error_limit: Mutex<ErrorLimit>,
+    /// Rank: wide. Guards the budget for redirects.
+    redirect_limit: Mutex<ErrorLimit>,
+    /// Does an interface that is added pass packets on: IPv4, IPv6?
+    pub(crate) forwarding: [AtomicBool; 2],
     /// Rank: wide. Guards the generator that ports and identifiers come from.
     random: Mutex<ChaCha12Rng>,
 }
@@ -136,6 +140,8 @@ impl Wide {
             reassembly: Timed::new(reassembly),
             claims: Timed::new(Claims::new(config.arp.announce)),
             error_limit: Mutex::new(ErrorLimit::new(config.icmp.clone(), key())),
+            redirect_limit: Mutex::new(ErrorLimit::new(redirect_budget(&config), key())),
+            forwarding: [config.forwarding.ipv4, config.forwarding.ipv6].map(AtomicBool::new),
             random: Mutex::new(random),
             drops,
             config,
@@ -229,6 +235,11 @@ impl Wide {
         lock(&self.error_limit).allow(now, dst)
     }
 
+    /// May a redirect be sent to `dst` now?
+    pub(crate) fn allow_redirect(&self, now: Instant, dst: IpAddr) -> bool {
+        lock(&self.redirect_limit).allow(now, dst)
+    }
+
     /// A random number.
     pub(crate) fn random_u64(&self) -> u64 {
         lock(&self.random).next_u64()
@@ -298,6 +309,15 @@ impl Wide {
         let view = self.view();
         view.ifaces().find(|iface| iface.iface.name == name).map(|iface| iface.iface.index)
     }
+}
+
+/// Redirects are limited as errors are, by a budget of their own: they tell of no loss, and must not
+/// keep quiet what does.
+fn redirect_budget(config: &InetConfig) -> IcmpConfig {
+    let mut budget = config.icmp.clone();
+    budget.peer_interval = config.forwarding.redirect_interval;
+    budget.peer_burst = config.forwarding.redirect_burst;
+    budget
 }
 
 /// What of the shared tables is due.

@@ -6,6 +6,8 @@ pub mod frames;
 pub mod lab;
 pub mod parsers;
 pub mod peer;
+pub mod ring;
+pub mod router;
 pub mod semantics;
 pub mod station;
 pub mod wire;

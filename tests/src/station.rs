@@ -59,12 +59,24 @@ pub struct Rig {
 
 /// What was heard and not asked for yet.
 #[derive(Default)]
-struct Heard(Mutex<Vec<(Instant, Vec<u8>)>>);
+pub(crate) struct Heard(Mutex<Vec<(Instant, Vec<u8>)>>);
 
 impl CaptureTap for Heard {
     fn frame(&self, at: Instant, _: Direction, packet: &Packet) {
         let bytes = wire::whole_frame(packet, Medium::Ethernet).to_vec();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((at, bytes));
+    }
+}
+
+impl Heard {
+    /// Takes the frames of one sender, with when; those of others are forgotten.
+    pub(crate) fn take(&self, sender: MacAddr) -> Vec<(Instant, Frame)> {
+        let heard = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        heard
+            .into_iter()
+            .map(|(at, bytes)| (at, Frame::read_if(&bytes, |src| src == sender)))
+            .filter_map(|(at, frame)| Some((at, frame?)))
+            .collect()
     }
 }
 
@@ -206,13 +218,7 @@ impl Rig {
 
     /// What the stack has sent since it was last asked, with when.
     pub fn hear_timed(&self) -> Vec<(Instant, Frame)> {
-        let heard =
-            std::mem::take(&mut *self.heard.0.lock().unwrap_or_else(PoisonError::into_inner));
-        heard
-            .into_iter()
-            .map(|(at, bytes)| (at, Frame::read_if(&bytes, |src| src == US_MAC)))
-            .filter_map(|(at, frame)| Some((at, frame?)))
-            .collect()
+        self.heard.take(US_MAC)
     }
 
     /// What the stack has sent since it was last asked.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use libnet::route::RouteSpec;
 
 use crate::ifspec::IfSpec;
 use crate::{attach, demo, dump, fetch, forward, generate, httpd, ls, nc, node, perf, ping, wire};
@@ -87,7 +88,7 @@ pub struct Interfaces {
     /// Attach an interface; may be given several times. KIND:PATH is shmif:FILE (a bus), tap:NAME or
     /// tun:NAME (a device of the host), or fd:NUMBER (a tap, or an end of a datagram socket pair, that
     /// a parent passed). Keys: addr=ADDRESS/BITS (several may be given), gw=ADDRESS (default route),
-    /// mtu=BYTES (default: the link's, 1500), mac=ADDRESS (default: made up); of shmif: name=TEXT
+    /// route=NETWORK/BITS@GATEWAY[@METRIC] (several may be given), mtu=BYTES (default: the link's, 1500), mac=ADDRESS (default: made up); of shmif: name=TEXT
     /// (shown by `rumpnet ls`), create (make the bus if there is none); of tap and tun:
     /// host=ADDRESS/BITS (set up the host's side, MTU included), offload=off (cut and checksum every
     /// frame), queues=NUMBER; of fd: header=none, virtio or virtio12, medium=tap or tun, offload=off.
@@ -97,6 +98,11 @@ pub struct Interfaces {
     /// out.loss=1%
     #[arg(long = "if", value_name = "KIND:PATH[,KEY=VALUE...]")]
     pub interfaces: Vec<IfSpec>,
+    /// Add a route; may be given several times. VIA is a gateway's address, an interface's name, or
+    /// both as ADDRESS%NAME; `default` is any destination; blackhole and unreachable in the place of
+    /// VIA drop packets and refuse them
+    #[arg(long = "route", value_name = "NETWORK/BITS@VIA[@METRIC]", requires = "interfaces")]
+    pub routes: Vec<RouteSpec>,
 }
 
 /// How a subcommand that opens sockets gets its stack.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use libnet::SockType;
-use rumpnet::Stack;
+use rumpnet::{InetConfig, Stack};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -108,7 +108,8 @@ pub fn run(args: &ForwardArgs, global: &Global) -> Outcome {
     let kinds = [Kind::Tcp, Kind::Udp].map(|kind| mappings().any(|mapping| mapping.kind == kind));
     let places = kinds.map(|is_there| if is_there { u64::from(args.max_connections) } else { 0 });
     tasks::allow_files(places.iter().sum::<u64>() + OTHER_FILES);
-    let stack = host::start(&args.interfaces.interfaces, Create::IfAsked, &args.name)?;
+    let stack =
+        host::start_with(&args.interfaces, Create::IfAsked, &args.name, InetConfig::default())?;
     let faults = stack.inet().map(|inet| Faults::of(inet));
     let host = host::host_sockets()?;
     let shared = Arc::new(Shared {

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use libnet::net::TcpStream;
+use libnet::route::RouteSpec;
 use libnet::{Family, Protocol, Ready, SockType, errno};
-use rumpnet::Stack;
 use rumpnet::sockin::Sockin;
+use rumpnet::{InetConfig, Stack};
 
-use crate::cli::Sockets;
+use crate::cli::{Interfaces, Sockets};
 use crate::fail::{Failure, Status};
 use crate::ifspec::IfSpec;
 use crate::impair::Faults;
@@ -33,11 +34,46 @@ pub enum Create {
 /// # Errors
 /// No bus there, or one that cannot be joined; status 2, as nothing could be tried.
 pub fn start(interfaces: &[IfSpec], create: Create, name: &str) -> Result<Stack, Failure> {
-    let mut builder = Stack::builder();
-    for spec in interfaces {
+    let interfaces = Interfaces { interfaces: interfaces.to_vec(), routes: Vec::new() };
+    start_with(&interfaces, create, name, InetConfig::default())
+}
+
+/// As [`start`], with routes, bounds and times.
+///
+/// # Errors
+/// As [`start`]; a route whose gateway or interface is not there.
+pub fn start_with(
+    interfaces: &Interfaces,
+    create: Create,
+    name: &str,
+    config: InetConfig,
+) -> Result<Stack, Failure> {
+    let mut builder = Stack::builder().config(config);
+    for spec in &interfaces.interfaces {
         builder = builder.interface(interface::interface(spec, create, name)?);
     }
-    builder.start().map_err(|error| Failure::usage(error.to_string()))
+    let stack = builder.start().map_err(|error| Failure::usage(error.to_string()))?;
+    if let Some(inet) = stack.inet() {
+        for route in &interfaces.routes {
+            inet.add_static_route(route).map_err(|error| route_failure(route, &error))?;
+        }
+    }
+    Ok(stack)
+}
+
+fn route_failure(route: &RouteSpec, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::NetworkUnreachable => {
+            ": no interface has the gateway's network; see addr= of --if"
+        }
+        io::ErrorKind::AlreadyExists => ": it is there already; another metric makes it another",
+        io::ErrorKind::InvalidInput => ": say by what, as in @10.0.0.1 or @shmif0",
+        _ if error.raw_os_error() == errno::no_device().raw_os_error() => {
+            ": interfaces are named by their kind and a number, as in shmif0"
+        }
+        _ => "",
+    };
+    Failure::usage(format!("cannot add route {route}: {}{hint}", plain(error)))
 }
 
 /// What is said and written when a stack has ended; to be dropped after it.
@@ -62,7 +98,7 @@ pub fn start_sockets(
         let stack = host_sockets_seen_by(recording.as_ref())?;
         return Ok((Aftermath { _recording: recording, _faults: None }, stack));
     }
-    let stack = start(&sockets.interfaces.interfaces, create, name)?;
+    let stack = start_with(&sockets.interfaces, create, name, InetConfig::default())?;
     if let (Some(recording), Some(inet)) = (&recording, stack.inet()) {
         recording.watch(inet)?;
     }

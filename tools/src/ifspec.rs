@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use libnet::IpCidr;
 use libnet::ethernet::MacAddr;
+use libnet::route::RouteSpec;
 
 use crate::impair::{self, ImpairSpec, ImpairSpecError};
 
@@ -37,10 +38,10 @@ impl IfKind {
     /// The keys that it takes.
     const fn keys(self) -> &'static [&'static str] {
         match self {
-            IfKind::Shmif => &["addr", "gw", "mtu", "mac", "name", "create"],
-            IfKind::Tap => &["addr", "gw", "mtu", "mac", "host", "offload", "queues"],
-            IfKind::Tun => &["addr", "gw", "mtu", "host", "offload", "queues"],
-            IfKind::Fd => &["addr", "gw", "mtu", "mac", "offload", "header", "medium"],
+            IfKind::Shmif => &["addr", "gw", "route", "mtu", "mac", "name", "create"],
+            IfKind::Tap => &["addr", "gw", "route", "mtu", "mac", "host", "offload", "queues"],
+            IfKind::Tun => &["addr", "gw", "route", "mtu", "host", "offload", "queues"],
+            IfKind::Fd => &["addr", "gw", "route", "mtu", "mac", "offload", "header", "medium"],
         }
     }
 
@@ -89,6 +90,8 @@ pub struct IfSpec {
     pub addrs: Vec<IpCidr>,
     /// Gateways of default routes.
     pub gateways: Vec<IpAddr>,
+    /// Other routes by it.
+    pub routes: Vec<RouteSpec>,
     /// A smaller MTU than the link's, in bytes; the device's own where `host` sets that up.
     pub mtu: Option<u32>,
     /// Our address on the link; made up if not given.
@@ -233,6 +236,7 @@ impl IfSpec {
             path: path.into(),
             addrs: Vec::new(),
             gateways: Vec::new(),
+            routes: Vec::new(),
             mtu: None,
             mac: None,
             name: None,
@@ -268,6 +272,7 @@ impl IfSpec {
         match key {
             "addr" => self.addrs.push(host_addr(value.parse().map_err(|_| bad())?)?),
             "gw" => self.gateways.push(value.parse().map_err(|_| bad())?),
+            "route" => self.routes.push(route(value).ok_or_else(bad)?),
             "mtu" => once(key, &mut self.mtu, mtu(value).ok_or_else(bad)?)?,
             "mac" => once(key, &mut self.mac, station(value).ok_or_else(bad)?)?,
             "name" => {
@@ -299,6 +304,11 @@ impl IfSpec {
         }
         Ok(())
     }
+}
+
+/// A route by the interface that it is given for, which it need not name.
+fn route(value: &str) -> Option<RouteSpec> {
+    value.parse().ok().filter(|route: &RouteSpec| route.iface.is_none())
 }
 
 fn mtu(value: &str) -> Option<u32> {
@@ -367,6 +377,9 @@ fn example(key: &str) -> &'static str {
     match key {
         "addr" => "ADDRESS/BITS, as in addr=10.0.0.1/24",
         "gw" => "ADDRESS, as in gw=10.0.0.254",
+        "route" => {
+            "NETWORK/BITS@GATEWAY, as in route=10.2.0.0/16@10.0.0.1, or NETWORK/BITS for neighbours"
+        }
         "mtu" => "BYTES, 68 to 65535, as in mtu=1500",
         "mac" => "six octets of a station's address, as in mac=02:00:00:00:00:01",
         "name" => "TEXT of at most 32 bytes, as in name=alice",
@@ -435,12 +448,15 @@ mod tests {
     fn everything_at_once() {
         let spec = parse(
             "shmif:/tmp/my.bus,addr=10.0.0.1/24,addr=fd00::1/64,gw=10.0.0.254,mtu=1400,\
+             route=10.2.0.0/16@10.0.0.253,route=10.3.0.0/16@10.0.0.253@5,\
              mac=02:00:00:00:00:07,name=alice,create",
         )
         .unwrap();
         assert_eq!(spec.path, PathBuf::from("/tmp/my.bus"));
         assert_eq!(spec.addrs.len(), 2);
         assert_eq!(spec.gateways, ["10.0.0.254".parse::<IpAddr>().unwrap()]);
+        let routes: Vec<String> = spec.routes.iter().map(ToString::to_string).collect();
+        assert_eq!(routes, ["10.2.0.0/16@10.0.0.253", "10.3.0.0/16@10.0.0.253@5"]);
         assert_eq!(spec.mtu, Some(1400));
         assert_eq!(spec.mac, Some(MacAddr([2, 0, 0, 0, 0, 7])));
         assert_eq!(spec.name.as_deref(), Some("alice"));
@@ -459,8 +475,8 @@ mod tests {
         let error = parse("shmif:b,address=10.0.0.1/24").unwrap_err();
         assert_eq!(error, "unknown key `address`: did you mean `addr`?");
         let error = parse("shmif:b,colour=red").unwrap_err();
-        let expected = "unknown key `colour`: there are addr, gw, mtu, mac, name, create; and for a \
-                        bad link loss, delay, jitter, rate, limit, queue, reorder, dup, corrupt, seed";
+        let expected = "unknown key `colour`: there are addr, gw, route, mtu, mac, name, create; \
+                        and for a bad link loss, delay, jitter, rate, limit, queue, reorder, dup, corrupt, seed";
         assert_eq!(error, expected);
         assert!(parse("shmif:b,los=2%").unwrap_err().contains("did you mean `loss`?"));
         let error = parse("shmif:b,creat").unwrap_err();
@@ -520,6 +536,8 @@ mod tests {
         for (text, needle) in [
             ("addr=10.0.0.1/33", "addr=10.0.0.1/24"),
             ("gw=gateway", "gw=10.0.0.254"),
+            ("route=10.2.0.0/16@tap0", "route=10.2.0.0/16@10.0.0.1"),
+            ("route=10.2.0.0/16@", "route=10.2.0.0/16@10.0.0.1"),
             ("mtu=67", "68 to 65535"),
             ("mac=01:00:5e:00:00:01", "mac=02:00:00:00:00:01"),
             ("mac=00:00:00:00:00:00", "mac=02:00:00:00:00:01"),

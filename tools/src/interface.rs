@@ -18,6 +18,7 @@ pub fn interface(spec: &IfSpec, create: Create, name: &str) -> Result<InterfaceS
     let mut interface = InterfaceSpec::new(link(spec, create, name)?);
     interface.addrs.clone_from(&spec.addrs);
     interface.gateways.clone_from(&spec.gateways);
+    interface.routes.clone_from(&spec.routes);
     interface.mtu = spec.mtu;
     interface.impair.out = spec.impair.out.clone();
     interface.impair.received = spec.impair.received.clone();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use libnet::DropReason;
-use rumpnet::Inet;
+use rumpnet::{Inet, InetConfig};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, Interfaces};
@@ -26,6 +26,9 @@ pub struct NodeArgs {
     /// Send back whatever comes to PORT, by TCP and by UDP
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     echo: Option<u16>,
+    /// Pass on packets that are for others, between the interfaces: be a router
+    #[arg(long)]
+    forward: bool,
 }
 
 /// Stays up until told to stop; the bus is made if need be.
@@ -40,7 +43,10 @@ pub fn run(args: &NodeArgs, global: &Global) -> Outcome {
     }
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
-    let stack = host::start(&args.interfaces.interfaces, Create::Always, &args.name)?;
+    let mut config = InetConfig::default();
+    config.forwarding.ipv4 = args.forward;
+    config.forwarding.ipv6 = args.forward;
+    let stack = host::start_with(&args.interfaces, Create::Always, &args.name, config)?;
     let echo = args.echo.map(|port| {
         let cannot = |error| Failure::doing(format_args!("cannot listen on port {port}"), &error);
         Echo::serve(&stack, port).map_err(cannot)
@@ -93,7 +99,7 @@ fn introduce(
         let echo = args.echo.map(|port| SocketAddr::from(([0, 0, 0, 0], port)).to_string());
         output.json(&json!({
             "event": "up", "name": args.name, "pid": std::process::id(),
-            "interfaces": all, "echo": echo,
+            "interfaces": all, "echo": echo, "forward": args.forward,
         }))?;
         return output.flush();
     }
@@ -112,6 +118,9 @@ fn introduce(
     }
     if let Some(port) = args.echo {
         output.line(format!("echo on port {port}, TCP and UDP"))?;
+    }
+    if args.forward {
+        output.line("passes on packets that are for others")?;
     }
     output.line("answers ping; Ctrl-C leaves, Ctrl-\\ prints counters")?;
     output.flush()

@@ -1,6 +1,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
 
 use super::*;
 
@@ -108,6 +110,129 @@ fn retain_takes_out_the_routes_of_an_interface() {
     assert_eq!(left, ["10.0.0.0/9", "::/0"]);
 }
 
+/// Prefixes as the global tables have them: how many of a thousand have each length.
+const LENGTHS_4: &[(u8, u32)] = &[
+    (8, 1),
+    (13, 2),
+    (16, 14),
+    (18, 15),
+    (19, 27),
+    (20, 45),
+    (21, 55),
+    (22, 115),
+    (23, 105),
+    (24, 620),
+    (32, 1),
+];
+const LENGTHS_6: &[(u8, u32)] =
+    &[(19, 2), (29, 30), (32, 140), (36, 40), (40, 70), (44, 95), (46, 30), (48, 590), (64, 3)];
+
+/// `count` different destinations of a family in the distribution of the Internet.
+fn internet(rng: &mut ChaCha8Rng, lengths: &[(u8, u32)], v6: bool, count: usize) -> Vec<IpCidr> {
+    let mut all = std::collections::BTreeSet::new();
+    let total: u32 = lengths.iter().map(|(_, share)| share).sum();
+    while all.len() < count {
+        let mut at = rng.next_u32() % total;
+        let len = lengths.iter().find_map(|&(len, share)| {
+            let found = at < share;
+            at = at.saturating_sub(share);
+            found.then_some(len)
+        });
+        let len = len.unwrap();
+        let addr = if v6 {
+            // 2000::/3, in which the registries' blocks are dense.
+            let random = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
+            let block = u128::from(rng.next_u32() % 200) << 104;
+            IpAddr::V6(Ipv6Addr::from_bits(0x2a00 << 112 | block | random >> 24))
+        } else {
+            IpAddr::V4(Ipv4Addr::from_bits(rng.next_u32() % 0xdf00_0000 + 0x0100_0000))
+        };
+        all.insert(IpCidr::new(addr, len).unwrap().network());
+    }
+    all.into_iter().collect()
+}
+
+/// One of a few thousand ways out, as a router with many peers has them.
+fn by_a_peer(dst: IpCidr, rng: &mut ChaCha8Rng) -> Route {
+    let peer = rng.next_u32() % 2_000;
+    let gateway = if dst.addr().is_ipv4() {
+        IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + peer))
+    } else {
+        IpAddr::V6(Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(peer)))
+    };
+    Route::via(dst, IfIndex(2 + peer % 8), gateway)
+}
+
+#[test]
+fn a_full_internet_table_takes_less_than_100_mib() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut table = RouteTable::new(RouteTableConfig::new(1_200_000));
+    let v4 = internet(&mut rng, LENGTHS_4, false, 1_000_000);
+    let v6 = internet(&mut rng, LENGTHS_6, true, 200_000);
+    for dst in v4.iter().chain(&v6) {
+        table.insert(by_a_peer(*dst, &mut rng)).unwrap();
+    }
+    assert_eq!(table.len(), 1_200_000);
+    let bytes = table.memory_bytes();
+    assert!(bytes < 100 << 20, "{} MiB", bytes >> 20);
+    assert!(table.v4.has_fronts() && table.v6.has_fronts());
+    for dst in v4.iter().step_by(1_013).chain(v6.iter().step_by(1_013)) {
+        let found = table.lookup(dst.addr()).unwrap();
+        assert!(found.dst.contains(dst.addr()) && found.dst.prefix_bits() >= dst.prefix_bits());
+    }
+    assert_eq!(table.insert(to("192.0.2.1/32", 1)), Err(RouteError::Full));
+    assert_eq!(table.retain(|_| false), 1_200_000);
+    assert_eq!((table.v4.node_count(), table.v6.node_count()), (1, 1));
+    assert_eq!((table.store.ways_in_use(), table.store.lists_in_use()), (0, 0));
+}
+
+/// The longest prefix of a set, tried length by length.
+fn longest(all: &std::collections::BTreeMap<IpCidr, u32>, addr: IpAddr) -> Option<u32> {
+    let width: u8 = if addr.is_ipv4() { 32 } else { 128 };
+    (0..=width).rev().find_map(|bits| all.get(&IpCidr::new(addr, bits)?.network()).copied())
+}
+
+#[test]
+fn a_large_table_agrees_with_a_map_while_it_grows_and_shrinks() {
+    for (v6, lengths) in [(false, LENGTHS_4), (true, LENGTHS_6)] {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let mut table = RouteTable::default();
+        let mut map = std::collections::BTreeMap::new();
+        let all = internet(&mut rng, lengths, v6, 12_000);
+        let ask = |table: &RouteTable, map: &_, rng: &mut ChaCha8Rng| {
+            for _ in 0..20 {
+                let near = all[rng.next_u32() as usize % all.len()].addr();
+                let flip = u128::from(rng.next_u32() % 8) << (rng.next_u32() % 28);
+                let addr = match near {
+                    IpAddr::V4(addr) => Ipv4Addr::from_bits(addr.to_bits() ^ flip as u32).into(),
+                    IpAddr::V6(addr) => Ipv6Addr::from_bits(addr.to_bits() ^ flip << 70).into(),
+                };
+                assert_eq!(table.lookup(addr).map(|route| route.iface.0), longest(map, addr));
+            }
+        };
+        let mut order: Vec<IpCidr> = all.clone();
+        for at in (1..order.len()).rev() {
+            order.swap(at, rng.next_u32() as usize % (at + 1));
+        }
+        for (number, dst) in (1..).zip(&order) {
+            table.insert(Route::connected(*dst, IfIndex(number))).unwrap();
+            map.insert(*dst, number);
+            if number % 100 == 0 {
+                ask(&table, &map, &mut rng);
+            }
+        }
+        assert!(table.iter().map(|route| route.dst).eq(map.keys().copied()));
+        for (number, dst) in (1..).zip(&order) {
+            assert!(table.remove(dst, RouteSelector::ANY).is_some());
+            map.remove(dst);
+            if number % 100 == 0 {
+                ask(&table, &map, &mut rng);
+            }
+        }
+        assert!(table.is_empty() && !table.v4.has_fronts() && !table.v6.has_fronts());
+    }
+}
+
 /// A few bits only, at both ends of the address, so that prefixes nest and collide.
 fn any_cidr() -> impl Strategy<Value = IpCidr> {
     let v4 = (any::<u32>(), 0..=32u8).prop_map(|(bits, len)| {
@@ -194,7 +319,7 @@ proptest! {
                     prop_assert_eq!(table.remove(&dst, selector), oracle.remove(&dst, selector));
                 }
                 Op::Lookup(addr) => {
-                    prop_assert_eq!(table.lookup(addr.addr()), oracle.lookup(addr.addr()));
+                    prop_assert_eq!(table.lookup(addr.addr()), oracle.lookup(addr.addr()).cloned());
                 }
                 Op::DropIface(iface) => {
                     table.retain(|route| route.iface.0 != iface);

@@ -22,6 +22,12 @@ use crate::shard::{LinkCast, Shard};
 pub(crate) enum Complaint {
     /// It cannot be delivered.
     Unreachable(Unreachable),
+    /// Too big for the next hop, which takes `mtu` bytes, and not to be cut (RFC 1191 §4).
+    TooBig { mtu: u16 },
+    /// Its time to live is used up (time exceeded, code 0).
+    TimeToLive,
+    /// A better first hop is on the sender's own network (redirect for a host, code 1).
+    Redirect { to: Ipv4Addr },
     /// Its fragments did not come in time (time exceeded, code 1).
     ReassemblyTimeout,
     /// An octet of its header makes no sense.
@@ -33,6 +39,17 @@ impl Complaint {
         match self {
             Complaint::Unreachable(code) => {
                 IcmpHeader { ty: IcmpType::UNREACHABLE, code: code.0, rest: [0; 4] }
+            }
+            Complaint::TooBig { mtu } => {
+                let [high, low] = mtu.to_be_bytes();
+                let code = Unreachable::FRAGMENTATION_NEEDED.0;
+                IcmpHeader { ty: IcmpType::UNREACHABLE, code, rest: [0, 0, high, low] }
+            }
+            Complaint::TimeToLive => {
+                IcmpHeader { ty: IcmpType::TIME_EXCEEDED, code: 0, rest: [0; 4] }
+            }
+            Complaint::Redirect { to } => {
+                IcmpHeader { ty: IcmpType::REDIRECT, code: 1, rest: to.octets() }
             }
             Complaint::ReassemblyTimeout => {
                 IcmpHeader { ty: IcmpType::TIME_EXCEEDED, code: 1, rest: [0; 4] }
@@ -62,16 +79,40 @@ impl Shard {
         self.send_error(now, meta.dst, meta.src, packet, complaint);
     }
 
-    /// Tells our own socket that a neighbour did not answer: an ICMP error to ourselves, so that
-    /// it takes the way of any other (RFC 1122 §2.4: the link layer must pass it on).
+    /// Tells whoever sent a packet that a neighbour did not answer. To our own socket that is an
+    /// ICMP error to ourselves, so that it takes the way of any other (RFC 1122 §2.4: the link
+    /// layer must pass it on); of a packet that was passed on it is one to its source.
     pub(crate) fn report_host_unreachable(&mut self, now: Instant, mut packet: Packet) {
         let Some(header) = packet.pull(HEADER_BYTES).and_then(Ipv4Header::read) else { return };
-        if header.offset_bytes != 0 || quotes_error(header.protocol, &packet, HEADER_BYTES) {
+        let header_bytes = usize::from(header.header_bytes);
+        let src = IpAddr::V4(header.src);
+        if header.offset_bytes != 0
+            || !is_one_host(src)
+            || quotes_error(header.protocol, &packet, header_bytes)
+        {
             return;
         }
         let complaint = Complaint::Unreachable(Unreachable::HOST);
-        let src = IpAddr::V4(header.src);
         self.send_error(now, src, src, &packet, complaint);
+    }
+
+    /// Tells a neighbour, from `src`, that another one is the better first hop for its packet.
+    pub(crate) fn redirect(
+        &mut self,
+        now: Instant,
+        src: Ipv4Addr,
+        meta: &IpMeta,
+        packet: &Packet,
+        to: Ipv4Addr,
+    ) {
+        if !may_complain(meta, packet) {
+            return;
+        }
+        if !self.wide.allow_redirect(now, meta.src) {
+            return self.drop_packet(DropReason::IcmpRateLimited);
+        }
+        bump(&self.wide.counters.redirects_out);
+        self.error_output(now, Some(src.into()), meta.src, packet, Complaint::Redirect { to });
     }
 
     /// Sends an ICMP message, header and body, from `src` if that is an address of ours.
@@ -114,12 +155,24 @@ impl Shard {
         if !to_us && !self.wide.allow_error(now, dst) {
             return self.drop_packet(DropReason::IcmpRateLimited);
         }
+        // RFC 1122 §3.2.2: from the address that the packet was sent to. Of one that was not for
+        // us, RFC 1812 §4.3.2.4: from one of the interface that the error leaves by.
+        let src = self.view().is_local(src).then_some(src);
+        self.error_output(now, src, dst, about, complaint);
+    }
+
+    fn error_output(
+        &mut self,
+        now: Instant,
+        src: Option<IpAddr>,
+        dst: IpAddr,
+        about: &Packet,
+        complaint: Complaint,
+    ) {
         let mut message = Packet::from_payload(quote(about));
         message.prepend(8).copy_from_slice(&complaint.header().to_bytes());
         bump(&self.wide.counters.icmp_errors_out);
-        // RFC 1812 §4.3.2.5: errors travel with precedence 6; RFC 1122 §3.2.2: from the address
-        // that the packet was sent to.
-        let src = self.view().is_local(src).then_some(src);
+        // RFC 1812 §4.3.2.5: errors travel with precedence 6.
         self.icmp_output(now, src, dst, INTERNETWORK_CONTROL, message);
     }
 }

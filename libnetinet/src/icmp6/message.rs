@@ -49,6 +49,7 @@ pub(crate) struct Unreachable6(pub(crate) u8);
 impl Unreachable6 {
     pub(crate) const NO_ROUTE: Unreachable6 = Unreachable6(0);
     pub(crate) const PROHIBITED: Unreachable6 = Unreachable6(1);
+    pub(crate) const BEYOND_SCOPE: Unreachable6 = Unreachable6(2);
     pub(crate) const ADDRESS: Unreachable6 = Unreachable6(3);
     pub(crate) const PORT: Unreachable6 = Unreachable6(4);
     pub(crate) const POLICY: Unreachable6 = Unreachable6(5);
@@ -92,6 +93,10 @@ impl ParameterProblem {
 pub(crate) enum Complaint {
     /// It cannot be delivered.
     Unreachable(Unreachable6),
+    /// The next link takes `mtu` bytes at most.
+    TooBig { mtu: u32 },
+    /// It has no more hops to go (time exceeded, code 0).
+    HopLimit,
     /// Its fragments did not come in time (time exceeded, code 1).
     ReassemblyTimeout,
     /// A field of its headers makes no sense.
@@ -104,6 +109,12 @@ impl Complaint {
         match self {
             Complaint::Unreachable(code) => {
                 Icmp6Header { ty: Icmp6Type::UNREACHABLE, code: code.0, rest: [0; 4] }
+            }
+            Complaint::TooBig { mtu } => {
+                Icmp6Header { ty: Icmp6Type::PACKET_TOO_BIG, code: 0, rest: mtu.to_be_bytes() }
+            }
+            Complaint::HopLimit => {
+                Icmp6Header { ty: Icmp6Type::TIME_EXCEEDED, code: 0, rest: [0; 4] }
             }
             Complaint::ReassemblyTimeout => {
                 Icmp6Header { ty: Icmp6Type::TIME_EXCEEDED, code: 1, rest: [0; 4] }

@@ -119,6 +119,23 @@ impl Ipv4Header {
         packet.prepend(HEADER_BYTES).copy_from_slice(&bytes);
     }
 
+    /// The same with options, padded to a multiple of four bytes and 40 at most.
+    pub(crate) fn prepend_with_options(&self, options: &[u8], packet: &mut Packet) {
+        if options.is_empty() {
+            return self.prepend_to(packet);
+        }
+        debug_assert!(
+            options.len() <= MAX_HEADER_BYTES - HEADER_BYTES && options.len().is_multiple_of(4)
+        );
+        let header_bytes = HEADER_BYTES + options.len();
+        let total = (packet.len() + header_bytes) as u16;
+        let header = packet.prepend(header_bytes);
+        header[..HEADER_BYTES].copy_from_slice(&self.to_bytes(total));
+        header[HEADER_BYTES..].copy_from_slice(options);
+        header[0] = 0x40 | (header_bytes / 4) as u8;
+        write_checksum(header);
+    }
+
     /// The 20 bytes, checksum included.
     pub(crate) fn to_bytes(self, total_bytes: u16) -> [u8; HEADER_BYTES] {
         let mut h = [0; HEADER_BYTES];
@@ -147,6 +164,13 @@ impl Ipv4Header {
     pub(crate) const fn is_fragment(&self) -> bool {
         self.more_fragments || self.offset_bytes != 0
     }
+}
+
+/// Puts the checksum of a whole header, options included, in its place.
+pub(crate) fn write_checksum(header: &mut [u8]) {
+    header[10..12].fill(0);
+    let sum = checksum(header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use libnet::ethernet::EtherType;
 use libnet::packet::Packet;
+use libnet::socket::Family;
 use libnet::stats::DropReason;
 
 use super::header::{HEADER_BYTES, Ipv4Header};
@@ -29,8 +30,17 @@ impl Shard {
         };
         let cast = match admit(cause, &header, link_cast) {
             Ok(cast) => cast,
+            // RFC 1812 §5.2.3: what is not for us goes to the forwarder; groups have none.
+            Err(DropReason::IpNotOurs)
+                if cause.on.is_router(Family::Inet) && !header.dst.is_multicast() =>
+            {
+                return self.forward_v4(cause, &header, packet, link_cast);
+            }
             Err(reason) => return self.drop_packet(reason),
         };
+        if !self.reverse_path_passes(cause, header.src.into()) {
+            return self.drop_packet(DropReason::ReversePath);
+        }
         let meta = meta_of(cause, &header, cast, link_cast);
         if header.header_bytes as usize > HEADER_BYTES
             && !self.options_pass(cause, &mut packet, &meta)
@@ -48,7 +58,12 @@ impl Shard {
     }
 
     /// Looks at the options; whether the packet may go on.
-    fn options_pass(&mut self, cause: &Cause<'_>, packet: &mut Packet, meta: &IpMeta) -> bool {
+    pub(crate) fn options_pass(
+        &mut self,
+        cause: &Cause<'_>,
+        packet: &mut Packet,
+        meta: &IpMeta,
+    ) -> bool {
         let verdict = match packet.pull(meta.header_bytes) {
             Some(header) => options::inspect(&header[HEADER_BYTES..]),
             None => Verdict::Malformed { at: HEADER_BYTES as u8 },
@@ -56,8 +71,9 @@ impl Shard {
         match verdict {
             Verdict::Skip => true,
             Verdict::SourceRoute => {
-                // DEVIATES RFC 1122 §3.2.1.8(c): dropped instead of received, as Linux does by
-                // default: a source route serves nobody but whoever forges addresses.
+                // DEVIATES RFC 1122 §3.2.1.8(c), RFC 1812 §5.3.13.4: dropped instead of received or
+                // passed on, as Linux does by default: a source route serves nobody but whoever
+                // forges addresses.
                 self.drop_packet(DropReason::IpSourceRoute);
                 false
             }
@@ -110,7 +126,13 @@ impl Shard {
     }
 }
 
-fn meta_of(cause: &Cause<'_>, header: &Ipv4Header, cast: Cast, link_cast: LinkCast) -> IpMeta {
+/// What is known of a packet by its header and its frame.
+pub(crate) fn meta_of(
+    cause: &Cause<'_>,
+    header: &Ipv4Header,
+    cast: Cast,
+    link_cast: LinkCast,
+) -> IpMeta {
     IpMeta {
         src: IpAddr::V4(header.src),
         dst: IpAddr::V4(header.dst),
@@ -138,7 +160,7 @@ fn admit(cause: &Cause<'_>, header: &Ipv4Header, link_cast: LinkCast) -> Result<
 }
 
 /// RFC 1122 §3.2.1.3: source addresses that no other host may use.
-fn may_send(cause: &Cause<'_>, src: Ipv4Addr, cast: Cast) -> bool {
+pub(crate) fn may_send(cause: &Cause<'_>, src: Ipv4Addr, cast: Cast) -> bool {
     if src.is_unspecified() {
         // (a): only from who does not know its address yet, to all.
         return cast == Cast::Broadcast;

@@ -90,6 +90,20 @@ pub(crate) fn walk(front: &[u8], cast: Cast, config: &Ipv6Config) -> Result<Chai
     Ok(chain)
 }
 
+/// Looks at the hop-by-hop options of a packet that begins with them, and at nothing behind: all
+/// that a router on the way does (RFC 8200 §4).
+pub(crate) fn check_hop_by_hop(
+    front: &[u8],
+    cast: Cast,
+    config: &Ipv6Config,
+) -> Result<(), Refused> {
+    let (_, end) = bounds(front, HEADER_BYTES).ok_or(Refused::quietly(DropReason::IpMalformed))?;
+    if end > HEADER_BYTES + config.extension_bytes {
+        return Err(Refused::quietly(DropReason::IpExtensionLimit));
+    }
+    check_options(&front[HEADER_BYTES..end], HEADER_BYTES, cast)
+}
+
 /// The same for a packet that is not ours to judge, as one that an error quotes or a fragment
 /// begins with: no option is looked at. `None`: the headers are cut short, or too many.
 pub(crate) fn skip(front: &[u8], start: Chain, most: usize) -> Option<Chain> {

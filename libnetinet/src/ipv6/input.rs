@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use libnet::ethernet::EtherType;
 use libnet::packet::{HEAD_ROOM, Packet};
-use libnet::socket::Protocol;
+use libnet::socket::{Family, Protocol};
 use libnet::stats::DropReason;
 
 use super::extension::{self, Chain, FRAGMENT, NO_NEXT_HEADER, Refused};
@@ -40,6 +40,12 @@ impl Shard {
         };
         let cast = match admit(cause, &header, link_cast) {
             Ok(cast) => cast,
+            // What is not for us goes to the forwarder; groups have none.
+            Err(DropReason::IpNotOurs)
+                if cause.on.is_router(Family::Inet6) && !header.dst.is_multicast() =>
+            {
+                return self.forward_v6(cause, &header, packet, link_cast);
+            }
             Err(reason) => return self.drop_packet(reason),
         };
         let meta = meta_of(cause, &header, cast, link_cast);
@@ -172,7 +178,13 @@ impl Shard {
     }
 }
 
-fn meta_of(cause: &Cause<'_>, header: &Ipv6Header, cast: Cast, link_cast: LinkCast) -> IpMeta {
+/// What is known of a packet by its header and its frame.
+pub(crate) fn meta_of(
+    cause: &Cause<'_>,
+    header: &Ipv6Header,
+    cast: Cast,
+    link_cast: LinkCast,
+) -> IpMeta {
     IpMeta {
         src: IpAddr::V6(header.src),
         dst: IpAddr::V6(header.dst),
@@ -221,12 +233,12 @@ fn may_send(cause: &Cause<'_>, header: &Ipv6Header, cast: Cast) -> bool {
 }
 
 /// `::ffff:0:0/96` stands for IPv4 in programs and is never sent (RFC 4291 §2.5.5.2).
-const fn is_mapped(addr: Ipv6Addr) -> bool {
+pub(crate) const fn is_mapped(addr: Ipv6Addr) -> bool {
     addr.to_ipv4_mapped().is_some()
 }
 
 /// The first bytes of a packet, at most so many.
-fn front_of(packet: &Packet, most: usize) -> Vec<u8> {
+pub(crate) fn front_of(packet: &Packet, most: usize) -> Vec<u8> {
     let mut front = vec![0; packet.len().min(most)];
     let n = packet.copy_to(0, &mut front);
     front.truncate(n);

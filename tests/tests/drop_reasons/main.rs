@@ -2,6 +2,7 @@
 
 use libnet::DropReason;
 
+mod forward;
 mod ip;
 mod link;
 mod six;
@@ -35,6 +36,11 @@ fn provoke(reason: DropReason) -> u64 {
         R::IpExtensionLimit => six::extension_limit(),
         R::IpNoNextHeader => six::no_next_header(),
         R::NdMalformed => six::nd_malformed(),
+        R::NotForwardable => forward::not_forwardable(),
+        R::HopLimit => forward::hop_limit(),
+        R::ReversePath => forward::reverse_path(),
+        R::RouteRefused => forward::route_refused(),
+        R::ForwardQueueFull => forward::queue_full(),
         R::IpUnknownProtocol => ip::unknown_protocol(),
         R::NoRoute => ip::no_route(),
         R::FragmentMalformed => ip::fragment_malformed(),

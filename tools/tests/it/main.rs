@@ -12,5 +12,6 @@ mod node;
 mod perf;
 mod ping;
 mod process;
+mod routers;
 mod sockin;
 mod usage;

@@ -1,0 +1,63 @@
+//! Turns forwarding on and off.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use libnet::iface::{IfIndex, IfaceConfig};
+use libnet::socket::Family;
+
+use crate::inet::Inet;
+use crate::wide::lock;
+
+/// Whether packets for others are passed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forwarding {
+    /// They are: the interface is a router's.
+    On,
+    /// They are dropped: the interface is a host's.
+    Off,
+}
+
+impl Inet {
+    /// Turns forwarding of a family on or off, on every interface and those that are added later.
+    ///
+    /// As a host an interface takes what routers advertise; as a router it does not (RFC 4861 §6.2).
+    pub fn set_forwarding(&self, family: Family, forwarding: Forwarding) {
+        let _one_at_a_time = lock(&self.control);
+        let on = forwarding == Forwarding::On;
+        self.wide().forwarding[family as usize].store(on, Ordering::Relaxed);
+        for iface in self.engine().interfaces().filter(|iface| !iface.link.loopback) {
+            iface.reconfigure(|config| set(config, family, on));
+        }
+        self.wide().rebuild_view(self.engine().interfaces());
+    }
+
+    /// Turns forwarding of a family on or off for packets that come by one interface.
+    ///
+    /// # Errors
+    /// `ENODEV` for an unknown interface.
+    pub fn set_interface_forwarding(
+        &self,
+        index: IfIndex,
+        family: Family,
+        forwarding: Forwarding,
+    ) -> io::Result<()> {
+        self.reconfigure(index, |config| set(config, family, forwarding == Forwarding::On))
+    }
+
+    /// Is a family forwarded by interfaces that are added?
+    pub fn forwarding(&self, family: Family) -> Forwarding {
+        match self.wide().forwarding[family as usize].load(Ordering::Relaxed) {
+            true => Forwarding::On,
+            false => Forwarding::Off,
+        }
+    }
+}
+
+fn set(config: &mut IfaceConfig, family: Family, on: bool) {
+    match family {
+        Family::Inet => config.forward4 = on,
+        Family::Inet6 => config.forward6 = on,
+        _ => {}
+    }
+}

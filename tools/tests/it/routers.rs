@@ -1,0 +1,156 @@
+//! Sixty processes: ten buses, five hosts on each, and a ring of routers between them, by IPv4 and
+//! by IPv6.
+
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+
+use crate::process::{Place, Process};
+
+const SITES: usize = 10;
+const HOSTS: usize = 5;
+
+/// Router `i` is `.1` on site `i` and `.2` on site `i + 1`; hosts are `.11` and on.
+struct Ring {
+    place: Place,
+    routers: Vec<Option<Process>>,
+    hosts: Vec<Process>,
+}
+
+impl Ring {
+    fn new() -> Ring {
+        let place = Place::new();
+        let routers: Vec<_> = (0..SITES).map(|i| Some(router(&place, i, None))).collect();
+        let hosts = (0..SITES * HOSTS).map(|i| host(&place, i / HOSTS, i % HOSTS, 1)).collect();
+        let ring = Ring { place, routers, hosts };
+        ring.routers.iter().flatten().chain(&ring.hosts).for_each(wait_until_up);
+        ring
+    }
+
+    /// Guests at every site ask across the ring, all at once; `gateways` are their routers.
+    fn everybody_answers(&self, gateways: impl Fn(usize) -> usize) {
+        let guest =
+            |site: usize, number: usize| interface(&self.place, site, number, gateways(site));
+        let across = |site: usize, number: usize| {
+            // Of two neighbours one asks by IPv4 and the other by IPv6.
+            addresses((site + 5) % SITES, number)[site % 2].clone()
+        };
+        let pings: Vec<Process> = (0..SITES)
+            .map(|site| {
+                let args = ["ping", "-c3", "-i0.05", "-W10", &guest(site, 91), &across(site, 11)];
+                Process::start(&args)
+            })
+            .collect();
+        let calls: Vec<Process> = (0..SITES)
+            .map(|site| {
+                let args = ["nc", "-w10", &guest(site, 92), &across(site + 1, 15), "7"];
+                let mut call = Process::with_input(&args, Stdio::piped());
+                call.feed(format!("from site {site}\n").into_bytes());
+                call
+            })
+            .collect();
+        for (site, ping) in pings.into_iter().enumerate() {
+            let ended = ping.finish();
+            assert_eq!(ended.status, Some(0), "site {site}: {ended:?}");
+        }
+        for (site, call) in calls.into_iter().enumerate() {
+            assert_eq!(call.finish().out, format!("from site {site}\n"));
+        }
+    }
+
+    /// Stops every router but the dead one and starts it again with routes around it; likewise the
+    /// hosts whose gateway it was.
+    fn route_around(&mut self, dead: usize) {
+        for (i, slot) in self.routers.iter_mut().enumerate() {
+            if let Some(process) = slot.take() {
+                assert_eq!(process.stop(Signal::SIGTERM).status, Some(0), "router {i}");
+                *slot = Some(router(&self.place, i, Some(dead)));
+            }
+        }
+        let beside = dead * HOSTS..(dead + 1) * HOSTS;
+        for process in self.hosts.drain(beside.clone()) {
+            assert_eq!(process.stop(Signal::SIGTERM).status, Some(0));
+        }
+        for (number, at) in beside.clone().enumerate() {
+            self.hosts.insert(at, host(&self.place, dead, number, 2));
+        }
+        self.routers.iter().flatten().chain(&self.hosts[beside]).for_each(wait_until_up);
+    }
+}
+
+fn bus(place: &Place, site: usize) -> String {
+    place.path(&format!("site{site}.bus")).display().to_string()
+}
+
+/// Of both families.
+fn addresses(site: usize, number: usize) -> [String; 2] {
+    [format!("10.20.{site}.{number}"), format!("fd00:20:{site}::{number}")]
+}
+
+/// `--if` for one of a site, which takes the same MAC address whenever it comes back.
+fn interface(place: &Place, site: usize, number: usize, gateway: usize) -> String {
+    let bus = bus(place, site);
+    let ([four, six], [gw4, gw6]) = (addresses(site, number), addresses(site, gateway));
+    format!(
+        "--if=shmif:{bus},mac=02:20:00:00:{site:02x}:{number:02x},\
+         addr={four}/24,gw={gw4},addr={six}/64,gw={gw6}"
+    )
+}
+
+fn wait_until_up(process: &Process) {
+    process.wait_for("answers ping");
+}
+
+fn host(place: &Place, site: usize, number: usize, gateway: usize) -> Process {
+    let interface = interface(place, site, 11 + number, gateway);
+    Process::start(&["node", "--name", &format!("h{site}.{number}"), "--echo=7", &interface])
+}
+
+/// A router with routes both ways round to every site, but those that cross the dead one.
+fn router(place: &Place, number: usize, dead: Option<usize>) -> Process {
+    let next = (number + 1) % SITES;
+    let mut sides = [(number, 1, 2), (next, 2, 1)].map(|(site, own, gateway)| {
+        let ([four, six], bus) = (addresses(site, own), bus(place, site));
+        let mac = format!("02:20:00:00:{site:02x}:{own:02x}");
+        let interface = format!("--if=shmif:{bus},mac={mac},addr={four}/24,addr={six}/64");
+        (interface, addresses(site, gateway))
+    });
+    for away in (2..SITES).map(|n| (number + n) % SITES) {
+        let up: Vec<usize> =
+            (1..SITES).map(|n| (number + n) % SITES).take_while(|&m| m != away).collect();
+        let hops_down = (number + SITES - away) % SITES;
+        let down: Vec<usize> = (1..=hops_down).map(|n| (number + SITES - n) % SITES).collect();
+        for ((interface, [gw4, gw6]), crossed) in sides.iter_mut().zip([down, up]) {
+            if !dead.is_some_and(|dead| crossed.contains(&dead)) {
+                let ([net4, net6], metric) = (addresses(away, 0), crossed.len());
+                *interface += &format!(",route={net4}/24@{gw4}@{metric}");
+                *interface += &format!(",route={net6}/64@{gw6}@{metric}");
+            }
+        }
+    }
+    let [(left, _), (right, _)] = sides;
+    Process::start(&["node", "--name", &format!("r{number}"), "--forward", &left, &right])
+}
+
+#[test]
+fn ten_routers_join_ten_buses_and_one_of_them_may_die() {
+    let mut ring = Ring::new();
+    ring.everybody_answers(|_| 1);
+
+    let killed = ring.routers[3].take().unwrap().stop(Signal::SIGKILL);
+    assert_eq!(killed.status, None);
+    ring.route_around(3);
+    ring.everybody_answers(|site| if site == 3 { 2 } else { 1 });
+
+    let Ring { place, routers, hosts } = ring;
+    let all: Vec<Process> = routers.into_iter().flatten().chain(hosts).collect();
+    all.iter().for_each(|process| process.signal(Signal::SIGTERM));
+    for process in all {
+        let ended = process.finish();
+        assert_eq!(ended.status, Some(0), "{}", ended.err);
+    }
+    for site in (0..SITES).filter(|site| ![3, 4].contains(site)) {
+        let listed = place.run(&["ls", &bus(&place, site)]);
+        assert!(listed.out.starts_with("nobody is on"), "{}", listed.out);
+    }
+}
