@@ -14,7 +14,7 @@ use crate::iface::{IfIndex, Interface};
 use crate::impair::{ImpairConfig, Impairer, Way};
 use crate::link::{LinkControl, LinkQueue, LinkStats, Pace, Readiness, RxFilter};
 use crate::packet::Packet;
-use crate::stats::{DropCounters, DropReason, IfaceCounters};
+use crate::stats::{DropCounters, DropReason, Dropped, IfaceCounters};
 use crate::sync::lock;
 use crate::time::Instant;
 
@@ -264,6 +264,11 @@ impl<C: StackCore> Engine<C> {
         &self.drops
     }
 
+    /// Its bounds.
+    pub const fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
     /// How many shards there are.
     pub fn shard_count(&self) -> usize {
         self.shards.len()
@@ -324,8 +329,12 @@ impl<C: StackCore> Engine<C> {
         port.count_received(now, frames);
         let config = port.iface.config();
         if !config.up {
-            self.drops.add(DropReason::IfaceDown, frames.len() as u64);
-            return frames.clear();
+            let medium = port.iface.link.medium;
+            for packet in frames.drain(..) {
+                let dropped = Dropped::new(index, medium, &packet);
+                self.drops.count_packet(DropReason::IfaceDown, dropped);
+            }
+            return;
         }
         self.deliver(&port.iface, frames);
     }

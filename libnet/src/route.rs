@@ -171,6 +171,16 @@ impl From<RouteError> for io::Error {
     }
 }
 
+/// What became of a route.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum RouteChange {
+    /// It entered the table.
+    Added(Route),
+    /// It left the table.
+    Removed(Route),
+}
+
 /// Bounds of a route table.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -218,6 +228,8 @@ pub struct RouteTable {
     generation: u64,
     refused: u64,
     config: RouteTableConfig,
+    /// Changes since they were last taken; `None`: nobody wants to know.
+    changes: Option<Vec<RouteChange>>,
 }
 
 impl RouteTable {
@@ -231,6 +243,7 @@ impl RouteTable {
             generation: 1,
             refused: 0,
             config,
+            changes: None,
         }
     }
 
@@ -255,6 +268,9 @@ impl RouteTable {
         }
         self.len += 1;
         self.generation += 1;
+        if let Some(changes) = &mut self.changes {
+            changes.push(RouteChange::Added(way.to(route.dst.network())));
+        }
         Ok(())
     }
 
@@ -281,6 +297,14 @@ impl RouteTable {
 
     /// Takes out every route that `keep` is false for, as when an interface goes; how many.
     pub fn retain(&mut self, mut keep: impl FnMut(&Route) -> bool) -> usize {
+        let changes = &mut self.changes;
+        let mut keep = |route: &Route| {
+            let kept = keep(route);
+            if let Some(changes) = changes.as_mut().filter(|_| !kept) {
+                changes.push(RouteChange::Removed(route.clone()));
+            }
+            kept
+        };
         let gone = retain(&mut self.v4, &mut self.store, &mut keep)
             + retain(&mut self.v6, &mut self.store, &mut keep);
         self.len -= gone;
@@ -332,6 +356,20 @@ impl RouteTable {
         self.v4.memory_bytes() + self.v6.memory_bytes() + self.store.memory_bytes()
     }
 
+    /// From now on, are changes to be told by [`take_changes`](Self::take_changes)?
+    pub fn tell_changes(&mut self, tell: bool) {
+        match tell {
+            true if self.changes.is_none() => self.changes = Some(Vec::new()),
+            true => {}
+            false => self.changes = None,
+        }
+    }
+
+    /// What changed since the last call, in order.
+    pub fn take_changes(&mut self) -> Vec<RouteChange> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     fn best<K: Key>(
         &self,
         trie: &Trie<K>,
@@ -377,7 +415,11 @@ impl RouteTable {
         };
         self.len -= 1;
         self.generation += 1;
-        Some(way.to(dst.network()))
+        let route = way.to(dst.network());
+        if let Some(changes) = &mut self.changes {
+            changes.push(RouteChange::Removed(route.clone()));
+        }
+        Some(route)
     }
 
     fn node_of(&self, dst: &IpCidr) -> Option<NodeId> {

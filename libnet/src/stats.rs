@@ -1,6 +1,11 @@
 //! Counters: why a packet was dropped, and what passed an interface.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::iface::IfIndex;
+use crate::link::Medium;
+use crate::packet::Packet;
 
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -142,14 +147,90 @@ drop_reasons! {
     TcpZeroWindow = "tcp_zero_window",
 }
 
-/// One counter per [`DropReason`]. Relaxed: counters order nothing.
-#[derive(Debug)]
-pub struct DropCounters([AtomicU64; DropReason::ALL.len()]);
+/// A packet that was dropped, as whoever dropped it had it at hand.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Dropped<'a> {
+    /// The interface that it came by or was to leave by.
+    pub iface: IfIndex,
+    /// Does it begin with a link header, or with its IP header?
+    pub medium: Medium,
+    /// The packet.
+    pub packet: &'a Packet,
+}
+
+impl<'a> Dropped<'a> {
+    /// A packet of `iface` that begins as `medium` says.
+    pub const fn new(iface: IfIndex, medium: Medium, packet: &'a Packet) -> Self {
+        Dropped { iface, medium, packet }
+    }
+}
+
+/// Sees what is dropped, where the packet is still at hand. Called on the data path, maybe under a
+/// shard's lock: it must not block, nor call back into the stack.
+pub trait DropTap: Send + Sync {
+    /// One packet, with all that was counted of it.
+    fn dropped(&self, reasons: &[DropReason], dropped: Dropped<'_>);
+}
+
+/// One counter per [`DropReason`], and who wants to see what is dropped. Relaxed: counters order
+/// nothing.
+pub struct DropCounters {
+    counters: [AtomicU64; DropReason::ALL.len()],
+    watchers: AtomicUsize,
+    /// Rank: a leaf. Guards the taps; they are called under it.
+    taps: RwLock<Vec<Arc<dyn DropTap>>>,
+}
+
+impl std::fmt::Debug for DropCounters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.nonzero()).finish()
+    }
+}
 
 impl DropCounters {
     /// All zero.
     pub const fn new() -> Self {
-        DropCounters([const { AtomicU64::new(0) }; DropReason::ALL.len()])
+        DropCounters {
+            counters: [const { AtomicU64::new(0) }; DropReason::ALL.len()],
+            watchers: AtomicUsize::new(0),
+            taps: RwLock::new(Vec::new()),
+        }
+    }
+
+    /// Lets `tap` see what is dropped from now on.
+    pub fn watch(&self, tap: Arc<dyn DropTap>) {
+        let mut taps = self.taps.write().unwrap_or_else(PoisonError::into_inner);
+        taps.push(tap);
+        self.watchers.store(taps.len(), Ordering::Release);
+    }
+
+    /// Takes a tap out again.
+    pub fn unwatch(&self, tap: &Arc<dyn DropTap>) {
+        let mut taps = self.taps.write().unwrap_or_else(PoisonError::into_inner);
+        taps.retain(|other| !Arc::ptr_eq(other, tap));
+        self.watchers.store(taps.len(), Ordering::Release);
+    }
+
+    /// Does anybody look? Costs one load.
+    pub fn is_watched(&self) -> bool {
+        self.watchers.load(Ordering::Acquire) != 0
+    }
+
+    /// Counts one, and shows the packet to whoever looks.
+    pub fn count_packet(&self, reason: DropReason, dropped: Dropped<'_>) {
+        self.count(reason);
+        self.show(&[reason], dropped);
+    }
+
+    /// Shows a packet, whose reasons were counted, to whoever looks.
+    pub fn show(&self, reasons: &[DropReason], dropped: Dropped<'_>) {
+        if reasons.is_empty() || !self.is_watched() {
+            return;
+        }
+        for tap in self.taps.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            tap.dropped(reasons, dropped);
+        }
     }
 
     /// Counts one.
@@ -159,12 +240,12 @@ impl DropCounters {
 
     /// Counts `n`.
     pub fn add(&self, reason: DropReason, n: u64) {
-        self.0[reason as usize].fetch_add(n, Ordering::Relaxed);
+        self.counters[reason as usize].fetch_add(n, Ordering::Relaxed);
     }
 
     /// How many so far.
     pub fn get(&self, reason: DropReason) -> u64 {
-        self.0[reason as usize].load(Ordering::Relaxed)
+        self.counters[reason as usize].load(Ordering::Relaxed)
     }
 
     /// The reasons that were hit, with how often.

@@ -329,6 +329,10 @@ impl Inet {
         shards.map(|shard| self.engine.with_shard(shard, |core, _| counters(core))).collect()
     }
 
+    pub(crate) fn control(&self) -> &Mutex<u32> {
+        &self.control
+    }
+
     pub(crate) fn wide(&self) -> &Arc<Wide> {
         &self.wide
     }
@@ -438,6 +442,7 @@ impl Inet {
                     receive_bytes: state.queued().0,
                     send_bytes: 0,
                     overflows: state.overflows,
+                    backlog: 0,
                 })
             }
         }

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
+use libnet::link::Medium;
 use libnet::packet::Packet;
-use libnet::stats::{DropCounters, DropReason};
+use libnet::stats::{DropCounters, DropReason, Dropped};
 use libnet::time::Instant;
 
 use crate::config::ArpConfig;
@@ -253,7 +254,8 @@ impl Entry {
         {
             if let Some(oldest) = self.waiting.pop_front() {
                 self.waiting_bytes -= oldest.len();
-                drops.count(DropReason::NeighbourQueueFull);
+                let dropped = Dropped::new(self.shared.iface, Medium::Ip, &oldest);
+                drops.count_packet(DropReason::NeighbourQueueFull, dropped);
             }
         }
         *unresolved += usize::from(!self.waiting.is_empty());
@@ -295,7 +297,10 @@ impl NeighbourTable {
         // RFC 6583 §6.1: whoever scans a network through us leaves room for our own neighbours.
         let crowded = hop.for_others && self.unresolved >= self.config.max_entries.div_ceil(2);
         if (crowded && !self.entries.contains_key(&key)) || !self.make_entry(key) {
-            self.drops.count(DropReason::NeighbourTableFull);
+            self.drops.count_packet(
+                DropReason::NeighbourTableFull,
+                Dropped::new(iface, Medium::Ip, &packet),
+            );
             return None;
         }
         let config = self.config.clone();
@@ -409,7 +414,10 @@ impl NeighbourTable {
         self.gateways_changed |= entry.is_gateway && failed;
         entry.shared.set(MacAddr::ZERO, NeighbourState::Gone);
         let waiting = entry.take_waiting(&mut self.unresolved);
-        self.drops.add(DropReason::NeighbourUnreachable, waiting.len() as u64);
+        for packet in &waiting {
+            let dropped = Dropped::new(iface, Medium::Ip, packet);
+            self.drops.count_packet(DropReason::NeighbourUnreachable, dropped);
+        }
         true
     }
 
@@ -498,7 +506,10 @@ impl NeighbourTable {
                 self.gateways_changed |= entry.is_gateway;
                 shared.set(MacAddr::ZERO, NeighbourState::Failed);
                 let waiting = entry.take_waiting(&mut self.unresolved);
-                self.drops.add(DropReason::NeighbourUnreachable, waiting.len() as u64);
+                for packet in &waiting {
+                    let dropped = Dropped::new(iface, Medium::Ip, packet);
+                    self.drops.count_packet(DropReason::NeighbourUnreachable, dropped);
+                }
                 actions.extend(waiting.into_iter().map(|packet| Action::Unreachable { packet }));
                 now + config.expire
             }

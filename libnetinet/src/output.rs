@@ -8,7 +8,7 @@ use libnet::ethernet::{EtherType, EthernetHeader, MacAddr};
 use libnet::iface::IfIndex;
 use libnet::link::Medium;
 use libnet::packet::Packet;
-use libnet::stats::DropReason;
+use libnet::stats::{DropReason, Dropped};
 use libnet::time::Instant;
 
 use crate::arp::packet::ArpPacket;
@@ -97,7 +97,7 @@ impl Shard {
         let forbidden =
             path.dst.is_ipv4() && packet.pull(20).is_none_or(|header| header[6] & 0x40 != 0);
         if forbidden || !packet.complete_checksum() {
-            return self.drop_packet(DropReason::TooBig);
+            return self.drop_outgoing(DropReason::TooBig, path.iface.index, &packet);
         }
         let mut pieces = Vec::new();
         match path.dst {
@@ -123,7 +123,8 @@ impl Shard {
         let config = &self.wide.config;
         let limit = config.output_queue_packets + config.reply_queue_packets;
         if account == Account::Reply && self.queue(iface).frames.len() >= limit {
-            return self.drop_packet(DropReason::ReplyQueueFull);
+            let dropped = Dropped::new(iface, self.medium_of(iface), &frame);
+            return self.wide.drops.count_packet(DropReason::ReplyQueueFull, dropped);
         }
         self.queue(iface).frames.push_back(frame);
     }
@@ -238,6 +239,10 @@ impl Shard {
     /// RFC 1122 §3.3.6, RFC 919 §4: who sends to all is one of all.
     fn loop_back(&mut self, packet: &Packet, account: Account) {
         self.enqueue(IfIndex::LOOPBACK, packet.clone(), account);
+    }
+
+    fn medium_of(&mut self, iface: IfIndex) -> Medium {
+        self.view().iface(iface).map_or(Medium::Ip, |iface| iface.medium)
     }
 
     /// What waits for an interface.

@@ -1,5 +1,6 @@
 //! One shard: takes frames in, keeps what is to go out, and serves its timers.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use libnet::ethernet::{EtherType, EthernetHeader};
 use libnet::iface::IfIndex;
 use libnet::link::Medium;
 use libnet::packet::{Checksum, Packet};
-use libnet::stats::DropReason;
+use libnet::stats::{DropReason, Dropped};
 use libnet::time::Instant;
 
 use crate::address::{IfaceView, View};
@@ -36,6 +37,8 @@ pub struct Shard {
     pub(crate) known_neighbours: KnownNeighbours,
     pub(crate) transit_paths: TransitPaths,
     pub(crate) tcp_events: Vec<tcp::Event>,
+    /// Why the frame that is looked at was dropped, while somebody wants to see such frames.
+    drop_notes: RefCell<Option<Vec<DropReason>>>,
     view: Arc<View>,
     view_generation: u64,
 }
@@ -63,6 +66,7 @@ impl Shard {
             outs: Vec::new(),
             wakes: Vec::new(),
             handoff: Vec::new(),
+            drop_notes: RefCell::new(None),
             view: Arc::new(View::default()),
             view_generation: 0,
         }
@@ -81,6 +85,27 @@ impl Shard {
     /// Counts a drop.
     pub(crate) fn drop_packet(&self, reason: DropReason) {
         self.wide.drops.count(reason);
+        if let Some(notes) = self.drop_notes.borrow_mut().as_mut() {
+            notes.push(reason);
+        }
+    }
+
+    /// As [`drop_packet`](Self::drop_packet), of a packet that begins with its IP header and was to
+    /// leave by `iface`.
+    pub(crate) fn drop_outgoing(&self, reason: DropReason, iface: IfIndex, packet: &Packet) {
+        self.wide.drops.count_packet(reason, Dropped::new(iface, Medium::Ip, packet));
+    }
+
+    /// Takes a frame while somebody wants to see those that are dropped.
+    fn watched_input(&mut self, now: Instant, view: &View, on: &IfaceView, packet: Packet) {
+        let frame = packet.clone();
+        self.drop_notes.replace(Some(Vec::new()));
+        self.tcp().take_last_drop();
+        self.frame_input(now, view, on, packet);
+        let mut reasons = self.drop_notes.take().unwrap_or_default();
+        reasons.extend(self.tcp().take_last_drop());
+        let dropped = Dropped::new(on.iface.index, on.medium, &frame);
+        self.wide.drops.show(&reasons, dropped);
     }
 
     /// The view, made anew if the interface was configured behind our back.
@@ -147,8 +172,12 @@ impl StackCore for Shard {
             self.wide.drops.add(DropReason::IfaceDown, frames.len() as u64);
             return frames.clear();
         };
+        let watched = self.wide.drops.is_watched();
         for packet in frames.drain(..) {
-            self.frame_input(now, &view, on, packet);
+            match watched {
+                true => self.watched_input(now, &view, on, packet),
+                false => self.frame_input(now, &view, on, packet),
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What tools show of a stack, as it was at one moment.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use libnet::iface::{IfIndex, IpCidr};
 use libnet::link::{LinkInfo, LinkStats};
@@ -64,4 +64,40 @@ pub struct SocketEntry {
     pub send_bytes: usize,
     /// Datagrams refused because its buffer was full.
     pub overflows: u64,
+    /// Of a listener: connections that may wait to be accepted.
+    pub backlog: u32,
+}
+
+/// What kind of receiver a path leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum PathKind {
+    /// One other host.
+    Unicast,
+    /// Ourselves.
+    Local,
+    /// All on the link.
+    Broadcast,
+    /// A group on the link.
+    Multicast,
+}
+
+/// The way to a destination, as `ip route get` shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct PathEntry {
+    /// The destination.
+    pub dst: IpAddr,
+    /// The source address of what is sent there.
+    pub src: IpAddr,
+    /// The interface that it leaves by.
+    pub iface: IfIndex,
+    /// The neighbour that passes it on; `None`: the destination is a neighbour itself.
+    pub gateway: Option<IpAddr>,
+    /// The largest IP packet there, in bytes, as far as it is known.
+    pub mtu: u32,
+    /// The largest IP packet of the interface, in bytes.
+    pub iface_mtu: u32,
+    /// What it leads to.
+    pub kind: PathKind,
 }

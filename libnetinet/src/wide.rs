@@ -22,6 +22,7 @@ use crate::config::{IcmpConfig, InetConfig};
 use crate::counters::InetCounters;
 use crate::datagram::raw::RawTable;
 use crate::datagram::table::PortTable;
+use crate::events::Events;
 use crate::family::{Given, has_zone};
 use crate::hash::Key;
 use crate::icmp::limit::ErrorLimit;
@@ -40,6 +41,7 @@ pub(crate) struct Wide {
     pub(crate) config: InetConfig,
     pub(crate) drops: Arc<DropCounters>,
     pub(crate) counters: InetCounters,
+    events: Arc<Events>,
     pub(crate) shards: usize,
     /// Where the links' own harm comes from, if nobody gave it a seed.
     pub(crate) link_seed: [u8; 32],
@@ -132,6 +134,7 @@ impl Wide {
             ping: PortTable::new(key()),
             raw: RawTable::new(),
             counters: InetCounters::default(),
+            events: Arc::default(),
             generation: AtomicU64::new(1),
             view_generation: AtomicU64::new(1),
             view: RwLock::new(Arc::new(View::default())),
@@ -146,6 +149,11 @@ impl Wide {
             drops,
             config,
         }
+    }
+
+    /// Who wants to know what changes.
+    pub(crate) fn events(&self) -> &Arc<Events> {
+        &self.events
     }
 
     /// A cached path is stale when this has moved.
@@ -182,6 +190,7 @@ impl Wide {
     pub(crate) fn rebuild_view<'a>(&self, ifaces: impl Iterator<Item = &'a Arc<Interface>>) {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         *view = Arc::new(View::of(ifaces));
+        self.events.ifaces_now(view.ifaces().map(|iface| &iface.iface));
         drop(view);
         self.view_generation.fetch_add(1, Ordering::AcqRel);
         self.touch();
@@ -192,6 +201,7 @@ impl Wide {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         // Under the lock: an interface that is added meanwhile must not be lost.
         *view = Arc::new(View::of(view.ifaces().map(|iface| &iface.iface)));
+        self.events.ifaces_now(view.ifaces().map(|iface| &iface.iface));
         drop(view);
         self.view_generation.fetch_add(1, Ordering::AcqRel);
         self.touch();
@@ -204,14 +214,26 @@ impl Wide {
 
     /// Changes the routes.
     pub(crate) fn with_routes<R>(&self, change: impl FnOnce(&mut RouteTable) -> R) -> R {
-        let result = change(&mut self.routes.write().unwrap_or_else(PoisonError::into_inner));
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        routes.tell_changes(self.events.are_wanted());
+        let result = change(&mut routes);
+        if self.events.are_wanted() {
+            self.events.routes_changed(routes.take_changes());
+        }
+        drop(routes);
         self.touch();
         result
     }
 
     /// Works on the neighbours.
     pub(crate) fn with_neighbours<R>(&self, call: impl FnOnce(&mut NeighbourTable) -> R) -> R {
-        let call = |table: &mut NeighbourTable| (call(table), table.take_gateways_changed());
+        let call = |table: &mut NeighbourTable| {
+            let result = call(table);
+            if self.events.are_wanted() {
+                self.events.neighbours_now(table.snapshot(Instant::ZERO));
+            }
+            (result, table.take_gateways_changed())
+        };
         let (result, changed) = self.neighbours.with(NeighbourTable::next_deadline, call);
         if changed {
             // Paths through a gateway that died, or around one that is back, are found anew.

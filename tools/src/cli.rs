@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use libnet::route::RouteSpec;
 
+use crate::fail::Failure;
 use crate::ifspec::IfSpec;
-use crate::{attach, demo, dump, fetch, forward, generate, httpd, ls, nc, node, perf, ping, wire};
+use crate::{
+    arping, attach, bsd, demo, dump, fetch, forward, generate, httpd, ip, ls, metrics, nc, ndisc,
+    netstat, node, perf, ping, ss, tracepath, traceroute, wire,
+};
 
 /// TCP/IP stacks in ordinary processes, joined by a bus that is a file.
 #[derive(Parser, Debug)]
@@ -16,6 +20,7 @@ First steps:
   rumpnet demo                                              everything at once, in 15 s
   rumpnet node --if shmif:my.bus,addr=10.0.0.1/24           a node that answers ping
   rumpnet ping --if shmif:my.bus,addr=10.0.0.9/24 10.0.0.1  from another terminal
+  rumpnet ip -n node addr                                   a look inside the node
 
 Exit status: 0 done; 1 it did not work out; 2 wrong usage, or nothing could be tried.")]
 pub struct Cli {
@@ -65,8 +70,43 @@ pub enum Command {
     AttachInit(attach::init::InitArgs),
     /// Join two buses, or a bus and a device, by a cable as bad as you like
     Wire(Box<wire::WireArgs>),
-    /// List the members of a bus
+    /// List the members of a bus, or the nodes that can be looked into
     Ls(ls::LsArgs),
+    /// Look into a node and change it: links, addresses, routes, neighbours, as iproute2's ip
+    Ip(ip::IpArgs),
+    /// List a node's sockets, as iproute2's ss
+    Ss(ss::SsArgs),
+    /// Show what a node's protocols did, its routes, interfaces and sockets
+    Netstat(netstat::NetstatArgs),
+    /// Print a node's counters for Prometheus
+    Metrics(metrics::MetricsArgs),
+    /// Show which routers a packet passes
+    Traceroute(traceroute::TracerouteArgs),
+    /// Show the routers on a path and its MTU
+    Tracepath(tracepath::TracepathArgs),
+    /// Ask who has an IPv4 address on a link
+    Arping(arping::ArpingArgs),
+    /// Ask who has an IPv6 address on a link
+    Ndisc(ndisc::NdiscArgs),
+    /// Show and set a node's interfaces, as NetBSD's ifconfig
+    #[command(after_help = "\
+  ifconfig [-alv] [IF]
+  ifconfig IF [inet|inet6] ADDRESS[/BITS] [netmask MASK|prefixlen BITS] [alias|-alias]
+  ifconfig IF [up|down] [mtu BYTES]")]
+    Ifconfig(bsd::BsdArgs),
+    /// Show and set a node's routes, as NetBSD's route
+    #[command(after_help = "\
+  route [-n] [show]
+  route add|change|delete [-net|-host] DESTINATION[/BITS]|default [-netmask MASK] GATEWAY
+  route get ADDRESS
+  route flush")]
+    Route(bsd::BsdArgs),
+    /// Show and set a node's IPv4 neighbours, as NetBSD's arp
+    #[command(after_help = "  arp -an | ADDRESS | -s ADDRESS MAC | -d ADDRESS | -d -a")]
+    Arp(bsd::BsdArgs),
+    /// Show and set a node's IPv6 neighbours, as NetBSD's ndp
+    #[command(after_help = "  ndp -an | ADDRESS | -s ADDRESS MAC | -d ADDRESS | -c")]
+    Ndp(bsd::BsdArgs),
     /// Show the frames on a bus, or those that a capture holds
     Dump(dump::DumpArgs),
     /// Show everything once: three processes on a bus, every result checked
@@ -80,6 +120,15 @@ pub enum Command {
     /// Write man pages into a directory
     #[command(hide = true)]
     Man(generate::ManArgs),
+}
+
+/// Which node a subcommand looks into.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Node {
+    /// Look into this node, by its name or its control socket's path; also -n NODE [default:
+    /// $RUMP_SERVER, else the only node in this folder]
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
 }
 
 /// How every subcommand with a stack gets its interfaces.
@@ -118,6 +167,26 @@ pub struct Sockets {
     /// up
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
+}
+
+impl Sockets {
+    /// Is a node meant, and no stack of our own?
+    ///
+    /// # Errors
+    /// Both are.
+    pub fn is_of_node(&self, node: &Node) -> Result<bool, Failure> {
+        let own = self.sockin || !self.interfaces.interfaces.is_empty() || self.pcap.is_some();
+        match (own, &node.node) {
+            (true, Some(_)) => Err(Failure::usage(
+                "-n NODE is from a node, and --if, --sockin and --pcap are of a stack of our own: \
+                 give one of them",
+            )),
+            (own, Some(_)) => Ok(!own),
+            (own, None) => {
+                Ok(!own && std::env::var_os("RUMP_SERVER").is_some_and(|it| !it.is_empty()))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

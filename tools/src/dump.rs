@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use libnet::capture::Direction;
 use libnet::capture::pcapng::PcapngWriter;
 use serde_json::Value;
 
@@ -20,6 +21,7 @@ use crate::output::Output;
 use crate::signals::{Asked, Interrupts};
 
 mod clock;
+mod node;
 mod record;
 mod source;
 
@@ -30,14 +32,21 @@ use source::{Next, Shown, Source};
 /// `rumpnet dump`.
 #[derive(Args, Debug)]
 #[command(
-    override_usage = "rumpnet dump [OPTIONS] BUS [FILTER]...\n       rumpnet dump [OPTIONS] -r FILE [FILTER]..."
+    override_usage = "rumpnet dump [OPTIONS] BUS [FILTER]...\n       rumpnet dump [OPTIONS] -r FILE [FILTER]...\n       rumpnet dump [OPTIONS] -n NODE [-i IF] [FILTER]..."
 )]
 #[command(after_help = "\
 FILTER is a part of tcpdump's language: host, net and port with an address or number behind and src
 or dst in front if wanted; ether host; tcp, udp, icmp, icmp6, arp, ip, ip6, broadcast, multicast;
 and, or, not, parentheses.")]
 pub struct DumpArgs {
-    /// The bus's file, unless -r is given; then a filter, which frames to show
+    /// The frames that pass a node's interfaces, and why packets were dropped, instead of a bus's:
+    /// the node's name, or its control socket's path; also -n NODE
+    #[arg(long, value_name = "NODE", conflicts_with_all = ["read", "once", "cut"])]
+    pub node: Option<String>,
+    /// One of the node's interfaces alone
+    #[arg(short, long, value_name = "IF", requires = "node")]
+    pub interface: Option<String>,
+    /// The bus's file, unless -r or -n NODE is given; then a filter, which frames to show
     #[arg(value_name = "BUS [FILTER]")]
     pub words: Vec<String>,
     /// Stop after COUNT frames
@@ -109,20 +118,24 @@ pub fn run(args: &DumpArgs, global: &Global) -> Outcome {
 }
 
 fn open(args: &DumpArgs) -> Result<(Source, Option<Filter>), Failure> {
-    let (bus, words) = match (&args.read, args.words.split_first()) {
-        (Some(_), _) => (None, &args.words[..]),
-        (None, Some((bus, words))) => (Some(bus), words),
-        (None, None) => {
-            return Err(Failure::usage("dump needs a bus's file, or -r and a capture's"));
-        }
+    let parse = |words: &[String]| {
+        Filter::from_words(words).map_err(|error| Failure::usage(error.to_string()))
     };
-    let filter = Filter::from_words(words).map_err(|error| Failure::usage(error.to_string()))?;
-    let source = match (bus, &args.read) {
-        (Some(bus), _) => Source::bus(Path::new(bus), args.once, args.cut)?,
-        (None, Some(file)) => Source::file(file)?,
-        (None, None) => return Err(Failure::usage("dump needs a bus's file")),
+    if let Some(node) = &args.node {
+        let filter = parse(&args.words)?;
+        return Ok((Source::node(node, args.interface.as_deref(), &args.words)?, filter));
+    }
+    if let Some(file) = &args.read {
+        let filter = parse(&args.words)?;
+        return Ok((Source::file(file)?, filter));
+    }
+    let Some((bus, words)) = args.words.split_first() else {
+        return Err(Failure::usage(
+            "dump needs a bus's file, -r and a capture's, or -n and a node's name",
+        ));
     };
-    Ok((source, filter))
+    let filter = parse(words)?;
+    Ok((Source::bus(Path::new(bus), args.once, args.cut)?, filter))
 }
 
 /// Where frames go.
@@ -199,6 +212,9 @@ impl<'a> Dump<'a> {
         if let Some(bytes) = frame.segment_bytes {
             text.push_str(&format!(" (super-segment of {bytes} bytes each)"));
         }
+        if !frame.dropped.is_empty() {
+            text.push_str(&format!(" (dropped: {})", frame.dropped.join(", ")));
+        }
         push_hex(self.args, frame, &mut text);
         output.line(text)
     }
@@ -255,6 +271,17 @@ fn to_json(frame: &Shown, summary: &Summary, line: String) -> Value {
     map.insert("time_ns".to_owned(), u64::try_from(frame.at.as_nanos()).unwrap_or(0).into());
     if let Some(origin) = &frame.origin {
         map.insert("sender".to_owned(), origin.name.clone().into());
+    }
+    if let Some(interface) = &frame.interface {
+        map.insert("interface".to_owned(), interface.clone().into());
+        let direction = frame.direction.map(|direction| match direction {
+            Direction::In => "in",
+            Direction::Out => "out",
+        });
+        map.insert("direction".to_owned(), direction.into());
+    }
+    if !frame.dropped.is_empty() {
+        map.insert("dropped".to_owned(), frame.dropped.clone().into());
     }
     if let Some(bytes) = frame.segment_bytes {
         map.insert("segment_bytes".to_owned(), bytes.get().into());

@@ -32,17 +32,24 @@ pub struct Failure {
     status: Status,
     /// What was wrong and what to do; `None`: whoever read our output has gone, which is no news.
     message: Option<String>,
+    /// The message stands alone, without our name in front, as another program has it.
+    is_verbatim: bool,
 }
 
 impl Failure {
     /// It did not work out; `message` says what was wrong and what to do.
     pub fn new(message: impl Into<String>) -> Self {
-        Failure { status: Status::FAILED, message: Some(message.into()) }
+        Failure { status: Status::FAILED, message: Some(message.into()), is_verbatim: false }
+    }
+
+    /// In the words of another program, which end with its status.
+    pub fn verbatim(message: impl Into<String>, status: Status) -> Self {
+        Failure { status, message: Some(message.into()), is_verbatim: true }
     }
 
     /// It could not be tried.
     pub fn usage(message: impl Into<String>) -> Self {
-        Failure { status: Status::USAGE, message: Some(message.into()) }
+        Failure::new(message).with_status(Status::USAGE)
     }
 
     /// As [`new`](Self::new), of `error` met when doing `what`.
@@ -53,7 +60,7 @@ impl Failure {
     /// Writing to stdout failed; a closed pipe is a reader that has seen enough.
     pub fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Failure { status: Status::DONE, message: None };
+            return Failure { status: Status::DONE, message: None, is_verbatim: false };
         }
         Failure::doing("cannot write to standard output", error)
     }
@@ -74,10 +81,20 @@ impl Failure {
 
     /// Says it on stderr.
     pub fn report(&self) {
-        if let Some(message) = &self.message {
+        if let Some(line) = self.line() {
             // Where stderr is closed nobody could read it anyway.
-            let _ = writeln!(io::stderr(), "rumpnet: {message}");
+            let _ = io::stderr().write_all(line.as_bytes());
         }
+    }
+
+    /// What [`report`](Self::report) says.
+    pub fn line(&self) -> Option<String> {
+        let message = self.message.as_ref()?;
+        Some(if self.is_verbatim {
+            format!("{message}\n")
+        } else {
+            format!("rumpnet: {message}\n")
+        })
     }
 }
 

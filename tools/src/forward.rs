@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::aio::TaskSocket;
 use crate::cli::{Global, Interfaces};
+use crate::control::ControlArgs;
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create};
 use crate::impair::Faults;
@@ -68,6 +69,8 @@ pub struct ForwardArgs {
     /// What `rumpnet ls` lists the stack as [default: forward]
     #[arg(long, value_name = "NAME", default_value = "forward", hide_default_value = true)]
     name: String,
+    #[command(flatten)]
+    control: ControlArgs,
 }
 
 /// A mapping that is served.
@@ -120,6 +123,7 @@ pub fn run(args: &ForwardArgs, global: &Global) -> Outcome {
         connect_timeout: args.connect_timeout,
         udp_timeout: args.udp_timeout,
     });
+    let _control = args.control.open(&shared.stack, &args.interfaces.interfaces, &args.name)?;
     let runtime =
         tasks::runtime().map_err(|error| Failure::doing("cannot start threads", &error))?;
     let all: Vec<_> =

@@ -22,6 +22,7 @@ use tracing::{debug, info};
 
 use crate::aio::TaskSocket;
 use crate::cli::{Global, Sockets};
+use crate::control::ControlArgs;
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create};
 use crate::http::{HttpStream, TaskTimer};
@@ -77,6 +78,8 @@ pub struct HttpdArgs {
     /// What `rumpnet ls` lists the stack as [default: httpd]
     #[arg(long, value_name = "NAME", default_value = "httpd", hide_default_value = true)]
     name: String,
+    #[command(flatten)]
+    control: ControlArgs,
 }
 
 /// What was served.
@@ -106,6 +109,8 @@ pub fn run(args: &HttpdArgs, global: &Global) -> Outcome {
     let site = Arc::new(Site { root, counters: Arc::clone(&counters) });
     tasks::allow_files(u64::from(args.max_connections) * FILES_EACH + OTHER_FILES);
     let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, &args.name)?;
+    let interfaces = &args.sockets.interfaces.interfaces;
+    let _control = args.control.open(&stack, interfaces, &args.name)?;
     let any = if args.sockets.sockin { [127, 0, 0, 1] } else { [0; 4] };
     let at = SocketAddr::new(args.bind.unwrap_or(any.into()), args.port);
     let listener = TaskSocket::listen(&stack, at, BACKLOG)

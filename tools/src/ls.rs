@@ -9,6 +9,7 @@ use shmif::{MemberInfo, MemberState};
 
 use crate::bus;
 use crate::cli::Global;
+use crate::control::find::{self, Found};
 use crate::fail::{Failure, Outcome, Status};
 use crate::output::Output;
 use crate::signals::Interrupts;
@@ -17,8 +18,8 @@ use crate::table::{Align, Table};
 /// `rumpnet ls`.
 #[derive(Args, Debug)]
 pub struct LsArgs {
-    /// The bus's file
-    pub bus: PathBuf,
+    /// The bus's file; without one, the nodes that can be looked into from here
+    pub bus: Option<PathBuf>,
     /// List again every SECONDS, until interrupted
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
         value_parser = crate::units::parse_seconds)]
@@ -51,19 +52,50 @@ pub fn run(args: &LsArgs, global: &Global) -> Outcome {
 }
 
 fn list(args: &LsArgs, global: &Global, output: &mut Output) -> Result<(), Failure> {
-    let members = shmif::members(&args.bus).map_err(|error| bus::failure(&error))?;
+    let Some(bus) = &args.bus else { return list_nodes(global, output) };
+    let members = shmif::members(bus).map_err(|error| bus::failure(&error))?;
+    let nodes = find::beside(bus);
     if global.json {
-        let all: Vec<Value> = members.iter().map(to_json).collect();
+        let all: Vec<Value> = members.iter().map(|member| to_json(member, &nodes)).collect();
         output.json_pretty(&Value::Array(all))?;
     } else if members.is_empty() {
-        output.line(format!("nobody is on {}", args.bus.display()))?;
+        output.line(format!("nobody is on {}", bus.display()))?;
     } else {
-        output.text(to_table(&members))?;
+        output.text(to_table(&members, &nodes))?;
     }
     output.flush()
 }
 
-fn to_table(members: &[MemberInfo]) -> String {
+/// The nodes with a control socket, whatever they are on.
+fn list_nodes(global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let nodes = find::all();
+    if global.json {
+        let all = nodes.iter().map(|node| {
+            json!({"name": node.name, "pid": node.pid, "ctl": node.path.display().to_string()})
+        });
+        output.json_pretty(&Value::Array(all.collect()))?;
+    } else if nodes.is_empty() {
+        output.line("no node has its control socket here; rumpnet ls BUS lists a bus's members")?;
+    } else {
+        let columns = [("NAME", Align::Left), ("PID", Align::Right), ("SOCKET", Align::Left)];
+        let mut table = Table::new(&columns);
+        for node in &nodes {
+            let path = node.path.display().to_string();
+            table.row([node.name.clone(), node.pid.to_string(), path]);
+        }
+        output.text(table.to_string())?;
+    }
+    output.flush()
+}
+
+/// The nodes of a member's process.
+fn nodes_of<'a>(member: &MemberInfo, nodes: &'a [Found]) -> Option<&'a Found> {
+    let of_process = |node: &&Found| node.pid == member.pid;
+    let of_name = |node: &&Found| node.pid == member.pid && node.name == member.name;
+    nodes.iter().find(of_name).or_else(|| nodes.iter().find(of_process))
+}
+
+fn to_table(members: &[MemberInfo], nodes: &[Found]) -> String {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
         ("MAC", Align::Left),
@@ -74,6 +106,7 @@ fn to_table(members: &[MemberInfo]) -> String {
         ("RECEIVED", Align::Right),
         ("BYTES", Align::Right),
         ("DROPS", Align::Right),
+        ("NODE", Align::Left),
     ]);
     for member in members {
         table.row([
@@ -86,12 +119,13 @@ fn to_table(members: &[MemberInfo]) -> String {
             member.rx_frames.to_string(),
             member.rx_bytes.to_string(),
             drops(member).to_string(),
+            nodes_of(member, nodes).map_or_else(String::new, |node| node.name.clone()),
         ]);
     }
     table.to_string()
 }
 
-fn to_json(member: &MemberInfo) -> Value {
+fn to_json(member: &MemberInfo, nodes: &[Found]) -> Value {
     json!({
         "name": member.name,
         "mac": member.mac.to_string(),
@@ -110,6 +144,7 @@ fn to_json(member: &MemberInfo) -> Value {
         "rx_missed": member.rx_missed,
         "rx_malformed": member.rx_malformed,
         "drops": drops(member),
+        "ctl": nodes_of(member, nodes).map(|node| node.path.display().to_string()),
     })
 }
 

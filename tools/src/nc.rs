@@ -9,6 +9,7 @@ use clap::Args;
 use rumpnet::Stack;
 
 use crate::cli::{Global, Sockets};
+use crate::control::ControlArgs;
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create, FamilyArgs};
 use crate::signals::Interrupts;
@@ -58,6 +59,8 @@ pub struct NcArgs {
     /// [HOST] PORT: whom to connect to; with -l: the port to listen on, and an address of ours
     #[arg(value_name = "[HOST] PORT", num_args = 1..=2, required = true)]
     target: Vec<String>,
+    #[command(flatten)]
+    control: ControlArgs,
 }
 
 /// Connects, or waits for a connection, and passes bytes both ways until both sides have closed.
@@ -69,6 +72,9 @@ pub fn run(args: &NcArgs, global: &Global) -> Outcome {
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
     let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "nc")?;
+    let interfaces = &args.sockets.interfaces.interfaces;
+    let open = || args.control.open(&stack, interfaces, "nc");
+    let _control = args.listen.then(open).transpose()?;
     let session = Session { args, verbose: global.verbose > 0, stack, interrupts, address };
     match (args.udp, args.listen) {
         (false, false) => stream::connect(&session),

@@ -8,6 +8,8 @@ use rumpnet::{Inet, InetConfig};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, Interfaces};
+use crate::control::ControlArgs;
+use crate::control::server::Server;
 use crate::echo::Echo;
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create};
@@ -29,6 +31,8 @@ pub struct NodeArgs {
     /// Pass on packets that are for others, between the interfaces: be a router
     #[arg(long)]
     forward: bool,
+    #[command(flatten)]
+    control: ControlArgs,
 }
 
 /// Stays up until told to stop; the bus is made if need be.
@@ -52,16 +56,18 @@ pub fn run(args: &NodeArgs, global: &Global) -> Outcome {
         Echo::serve(&stack, port).map_err(cannot)
     });
     let echo = echo.transpose()?;
+    let control = args.control.open(&stack, &args.interfaces.interfaces, &args.name)?;
     let mut output = Output::new();
     let inet = stack.inet().ok_or_else(|| Failure::usage("a node has a stack of its own"))?;
     let faults = Faults::of(inet);
-    introduce(args, global, inet, &mut output)?;
+    introduce(args, global, inet, control.as_ref(), &mut output)?;
     while let Ok(asked) = interrupts.channel().recv() {
         if asked == Asked::Stop {
             break;
         }
         report(global, inet, &faults, &mut output)?;
     }
+    drop(control);
     drop(echo);
     drop(stack);
     if global.json {
@@ -81,6 +87,7 @@ fn introduce(
     args: &NodeArgs,
     global: &Global,
     inet: &Inet,
+    control: Option<&Server>,
     output: &mut Output,
 ) -> Result<(), Failure> {
     let interfaces: Vec<_> = inet.engine().interfaces().cloned().collect();
@@ -100,6 +107,7 @@ fn introduce(
         output.json(&json!({
             "event": "up", "name": args.name, "pid": std::process::id(),
             "interfaces": all, "echo": echo, "forward": args.forward,
+            "ctl": control.map(|control| control.path().display().to_string()),
         }))?;
         return output.flush();
     }
@@ -121,6 +129,10 @@ fn introduce(
     }
     if args.forward {
         output.line("passes on packets that are for others")?;
+    }
+    if let Some(control) = control {
+        let path = control.path().display();
+        output.line(format!("control socket {path}: rumpnet ip -n {}", control.name()))?;
     }
     output.line("answers ping; Ctrl-C leaves, Ctrl-\\ prints counters")?;
     output.flush()

@@ -11,7 +11,7 @@ use crate::fail::Failure;
 /// Standard output. A reader that goes away ends the command quietly, without a signal and so
 /// with time to leave the bus.
 pub struct Output {
-    stdout: io::BufWriter<io::Stdout>,
+    stdout: io::BufWriter<Box<dyn Write + Send>>,
     is_terminal: bool,
 }
 
@@ -20,7 +20,13 @@ impl Output {
     pub fn new() -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
-        Output { stdout: io::BufWriter::with_capacity(1 << 16, stdout), is_terminal }
+        Output { is_terminal, ..Output::over(stdout) }
+    }
+
+    /// Anything else that takes what a command prints.
+    pub fn over(writer: impl Write + Send + 'static) -> Self {
+        let writer: Box<dyn Write + Send> = Box::new(writer);
+        Output { stdout: io::BufWriter::with_capacity(1 << 16, writer), is_terminal: false }
     }
 
     /// Writes a line; it is seen at once on a terminal, else at the next [`flush`](Self::flush).

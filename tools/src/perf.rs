@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::{Global, Sockets};
+use crate::control::ControlArgs;
 use crate::fail::{Failure, Outcome};
 use crate::host::{self, Create, FamilyArgs};
 use crate::signals::Interrupts;
@@ -104,6 +105,8 @@ pub struct PerfArgs {
     /// Hand buffers over without copying them
     #[arg(short = 'Z', long)]
     zerocopy: bool,
+    #[command(flatten)]
+    control: ControlArgs,
 }
 
 /// Serves, or measures.
@@ -115,6 +118,9 @@ pub fn run(args: &PerfArgs, global: &Global) -> Outcome {
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
     let name = if args.server { "perf-server" } else { "perf" };
     let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, name)?;
+    let interfaces = &args.sockets.interfaces.interfaces;
+    let open = || args.control.open(&stack, interfaces, name);
+    let _control = args.server.then(open).transpose()?;
     match args.client {
         Some(server) => {
             let plan = plan(args)?;

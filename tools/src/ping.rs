@@ -12,9 +12,11 @@ use rumpnet::Stack;
 use rustix::io::Errno;
 use serde_json::json;
 
-use crate::cli::{Global, Sockets};
+use crate::cli::{Global, Node, Sockets};
+use crate::control::client;
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create, FamilyArgs};
+use crate::inside::Inside;
 use crate::output::Output;
 use crate::signals::{Asked, Interrupts};
 use crate::units::parse_seconds;
@@ -40,6 +42,8 @@ pub struct PingArgs {
     sockets: Sockets,
     #[command(flatten)]
     family: FamilyArgs,
+    #[command(flatten)]
+    node: Node,
     /// Whom to ask: an IP address
     #[arg(value_parser = host::parse_ip)]
     destination: IpAddr,
@@ -121,20 +125,36 @@ fn parse_pattern(text: &str) -> Result<Pattern, String> {
     Ok(Pattern(digits.as_bytes().chunks(2).map(byte).collect()))
 }
 
-/// Asks until told to stop, and sums up.
+/// Asks until told to stop, and sums up: from a node if one is named, else from a stack of our own.
 ///
 /// # Errors
 /// Status 2: no interface to ask by, no route, or the like.
-pub fn run(args: &PingArgs, global: &Global) -> Outcome {
-    ping(args, global).map_err(|failure| failure.with_status(Status::USAGE))
+pub fn run(args: &PingArgs, global: &Global, argv: Vec<String>) -> Outcome {
+    if args.sockets.is_of_node(&args.node)? {
+        return client::run(args.node.node.as_deref(), argv);
+    }
+    let outcome = own(args, global);
+    outcome.map_err(|failure| failure.with_status(Status::USAGE))
 }
 
-fn ping(args: &PingArgs, global: &Global) -> Outcome {
-    args.family.pick(args.destination)?;
+fn own(args: &PingArgs, global: &Global) -> Outcome {
     let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "ping")?;
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
-    let mut run = Run::new(args, global, &stack, interrupts)?;
+    ping(args, global, &mut Inside::own(stack, "ping", interrupts))
+}
+
+/// The same from a node.
+///
+/// # Errors
+/// As [`run`].
+pub fn inside(args: &PingArgs, global: &Global, inside: &mut Inside) -> Outcome {
+    ping(args, global, inside).map_err(|failure| failure.with_status(Status::USAGE))
+}
+
+fn ping(args: &PingArgs, global: &Global, inside: &mut Inside) -> Outcome {
+    args.family.pick(args.destination)?;
+    let mut run = Run::new(args, global, inside)?;
     let ended = run.ask();
     if run.stats.transmitted == 0 {
         // There is nothing to sum up.
@@ -170,12 +190,8 @@ const FLOOD_INTERVAL: Duration = Duration::from_millis(10);
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<'a> Run<'a> {
-    fn new(
-        args: &'a PingArgs,
-        global: &Global,
-        stack: &'a Stack,
-        interrupts: Interrupts,
-    ) -> Result<Self, Failure> {
+    fn new(args: &'a PingArgs, global: &Global, inside: &'a mut Inside) -> Result<Self, Failure> {
+        let stack = &inside.stack;
         let (socket, id) = open(args, stack)?;
         let size = args.size as usize;
         let payload = match &args.pattern {
@@ -187,8 +203,8 @@ impl<'a> Run<'a> {
             json: global.json,
             stack,
             socket,
-            output: Output::new(),
-            interrupts,
+            output: std::mem::take(&mut inside.output),
+            interrupts: inside.interrupts.clone(),
             id,
             payload,
             flight: Flight::new(),
@@ -318,8 +334,10 @@ impl<'a> Run<'a> {
 
     fn cannot_send(&self, error: &io::Error) -> Failure {
         let to = self.args.destination;
-        let sockets = &self.args.sockets;
-        if sockets.interfaces.interfaces.is_empty() && !sockets.sockin {
+        let only_loopback = |inet: &std::sync::Arc<rumpnet::Inet>| {
+            inet.engine().interfaces().all(|iface| iface.link.loopback)
+        };
+        if self.stack.inet().is_some_and(only_loopback) {
             return Failure::usage(format!(
                 "cannot send to {to}: there is no interface but lo0: \
                  add --if shmif:BUS,addr=ADDRESS/BITS"

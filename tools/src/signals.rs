@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -24,6 +24,24 @@ pub struct Interrupts {
     asked: Receiver<Asked>,
     /// The signal that asked to stop; 0: none has yet.
     stopped_by: Arc<AtomicI32>,
+}
+
+/// The other end of [`Interrupts::from_afar`].
+#[derive(Clone, Debug)]
+pub struct Asker {
+    sender: Sender<Asked>,
+    stopped_by: Arc<AtomicI32>,
+}
+
+impl Asker {
+    /// Passes on what is asked for.
+    pub fn ask(&self, what: Asked) {
+        if what == Asked::Stop {
+            self.stopped_by.store(SIGINT, Ordering::Release);
+        }
+        // A full channel holds enough to act on.
+        let _ = self.sender.try_send(what);
+    }
 }
 
 impl Interrupts {
@@ -48,6 +66,14 @@ impl Interrupts {
             }
         })?;
         Ok(Interrupts { asked, stopped_by })
+    }
+
+    /// Those of somebody elsewhere: what the other end is told, this one is asked.
+    pub fn from_afar() -> (Asker, Self) {
+        let (sender, asked) = bounded(16);
+        let stopped_by = Arc::new(AtomicI32::new(0));
+        let asker = Asker { sender, stopped_by: Arc::clone(&stopped_by) };
+        (asker, Interrupts { asked, stopped_by })
     }
 
     /// Was the process asked to stop?

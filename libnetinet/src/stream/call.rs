@@ -543,12 +543,14 @@ impl Inet {
             receive_bytes: 0,
             send_bytes: 0,
             overflows: 0,
+            backlog: 0,
         };
         match role {
             Role::Fresh | Role::Opening => entry.state = TcpState::Closed.name(),
             Role::Listening(listener) => {
                 entry.state = TcpState::Listen.name();
                 entry.receive_bytes = listener.waiting();
+                entry.backlog = listener.backlog();
             }
             Role::Connection(place, ends) => {
                 let info =
@@ -562,6 +564,14 @@ impl Inet {
             }
         }
         Some(entry)
+    }
+
+    /// Resets its connection, if it has one.
+    pub(crate) fn stream_abort(&self, socket: &Shared) -> bool {
+        let Role::Connection(place, _) = socket.role() else { return false };
+        let abort = |core: &mut Shard, now| core.tcp_mut().abort(now, place.conn);
+        self.engine().with_shard(place.shard, abort);
+        true
     }
 
     /// What is known of its connection, if it has one.

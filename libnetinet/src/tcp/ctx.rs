@@ -1,5 +1,6 @@
 //! What the connections of a shard share: settings, keys, counters.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub struct Ctx {
     pub transitions: TransitionCounts,
     /// Memory for what is to be sent.
     pub pool: Pool,
+    last_drop: Cell<Option<DropReason>>,
     next_shrink: Instant,
     challenges: ChallengeBudget,
 }
@@ -88,6 +90,7 @@ impl Ctx {
             counters: TcpCounters::default(),
             transitions: TransitionCounts::default(),
             pool: Pool::default(),
+            last_drop: Cell::new(None),
             next_shrink: Instant::ZERO,
             challenges: ChallengeBudget::default(),
         }
@@ -96,6 +99,12 @@ impl Ctx {
     /// Counts a drop.
     pub fn dropped(&self, reason: DropReason) {
         self.drops.count(reason);
+        self.last_drop.set(Some(reason));
+    }
+
+    /// Why the last segment was dropped, if one was since the last call.
+    pub(crate) fn take_last_drop(&self) -> Option<DropReason> {
+        self.last_drop.take()
     }
 
     /// Frees memory for sending that nobody has used since the last time.

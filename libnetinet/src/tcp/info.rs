@@ -2,11 +2,25 @@
 
 use std::time::Duration;
 
+use libnet::Instant;
+
 use super::cc::CongestionControl;
 use super::error::ConnError;
 use super::segment::FourTuple;
 use super::state::State;
 use super::tcb::Connection;
+
+/// What a connection waits for with a deadline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum TimerKind {
+    /// To send again what was not acknowledged.
+    Resend,
+    /// To ask whether a closed window has opened.
+    Persist,
+    /// To end, or to ask an idle peer whether it is still there.
+    Idle,
+}
 
 /// A snapshot of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +76,8 @@ pub struct TcpInfo {
     pub segments_out: u64,
     /// Segments sent again.
     pub retransmits: u64,
+    /// What happens next unless the peer does something, and when.
+    pub timer: Option<(TimerKind, Instant)>,
     /// An ICMP error that may pass.
     pub soft_error: Option<ConnError>,
 }
@@ -95,8 +111,15 @@ impl Connection {
             segments_in: self.cold.segments_in,
             segments_out: self.cold.segments_out,
             retransmits: self.cold.retransmits,
+            timer: self.next_timer(),
             soft_error: self.cold.soft_error,
         }
+    }
+
+    fn next_timer(&self) -> Option<(TimerKind, Instant)> {
+        let resend = if self.mode.persist { TimerKind::Persist } else { TimerKind::Resend };
+        let both = [(resend, self.deadlines.resend), (TimerKind::Idle, self.deadlines.idle)];
+        both.into_iter().filter(|(_, at)| *at != Instant::MAX).min_by_key(|(_, at)| *at)
     }
 
     /// The state.

@@ -78,6 +78,11 @@ impl Listener {
         self.lock().backlog = backlog;
     }
 
+    /// How many finished connections wait at most, beside one.
+    pub fn backlog(&self) -> u32 {
+        self.lock().backlog
+    }
+
     /// Takes no more connections; gives those that waited, for the caller to abort. Handshakes
     /// that are under way end with a reset.
     pub fn close(&self) -> Vec<Accepted> {

@@ -36,7 +36,7 @@ pub use config::{ConnOptions, TcpConfig};
 pub use ctx::{Ctx, TcpCounters};
 pub use error::{ConnError, ConnectError, NotConnected, RecvError, SendError};
 pub use icmp::{IcmpError, IcmpErrorKind};
-pub use info::TcpInfo;
+pub use info::{TcpInfo, TimerKind};
 pub use input::Disposition;
 pub use listen::{Accepted, Listener};
 pub use options::{MAX_OPTIONS_BYTES, MAX_WINDOW_SHIFT, Options, Timestamps};

@@ -16,6 +16,7 @@ use crate::fail::Failure;
 struct Key {
     medium: Medium,
     origin: Option<Origin>,
+    interface: Option<String>,
 }
 
 pub(super) struct Recorder {
@@ -37,9 +38,13 @@ impl Recorder {
         if frame.origin.is_some() {
             captured.direction = Some(Direction::Out);
         }
-        captured.comment = frame
+        let super_segment = frame
             .segment_bytes
             .map(|bytes| format!("a super-segment, to be cut into {bytes} bytes each"));
+        let dropped =
+            (!frame.dropped.is_empty()).then(|| format!("dropped: {}", frame.dropped.join(", ")));
+        let comments: Vec<String> = dropped.into_iter().chain(super_segment).collect();
+        captured.comment = (!comments.is_empty()).then(|| comments.join("; "));
         self.writer.write(&captured).map_err(|error| cannot_write(&self.path, &error))
     }
 
@@ -48,11 +53,13 @@ impl Recorder {
     }
 
     fn interface(&mut self, frame: &Shown) -> Result<u32, Failure> {
-        let key = Key { medium: frame.medium, origin: frame.origin.clone() };
+        let (origin, node_interface) = (frame.origin.clone(), frame.interface.clone());
+        let key = Key { medium: frame.medium, origin, interface: node_interface };
         if let Some(number) = self.interfaces.iter().position(|other| *other == key) {
             return Ok(number as u32);
         }
-        let name = frame.origin.as_ref().map_or("", |origin| &origin.name);
+        let sender = frame.origin.as_ref().map(|origin| &*origin.name);
+        let name = sender.or(frame.interface.as_deref()).unwrap_or_default();
         let mut interface = CaptureInterface::new(name, frame.medium);
         if let Some(origin) = &frame.origin {
             interface.mac = Some(origin.mac);

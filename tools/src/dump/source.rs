@@ -17,6 +17,7 @@ use libnet::gso;
 use libnet::link::{LinkInfo, Medium};
 use shmif::{Captured, MemberState, Observer};
 
+use super::node::Node;
 use crate::bus;
 use crate::fail::Failure;
 
@@ -32,6 +33,10 @@ pub(super) struct Shown {
     pub(super) origin: Option<Origin>,
     /// Of a super-segment: payload bytes of each piece.
     pub(super) segment_bytes: Option<NonZeroU16>,
+    /// The node's interface that it passed.
+    pub(super) interface: Option<String>,
+    /// Why the node dropped it, if it did.
+    pub(super) dropped: Vec<String>,
 }
 
 /// The member of a bus that sent a frame.
@@ -57,6 +62,7 @@ pub(super) struct Source {
 
 enum From {
     Bus(Box<Bus>),
+    Node(Node),
     File { reader: Box<CaptureReader<Box<dyn Read>>>, damage: Option<String> },
 }
 
@@ -84,6 +90,16 @@ impl Source {
         Ok(Source { name: path.display().to_string(), from: From::Bus(Box::new(bus)) })
     }
 
+    /// A node's interfaces, or one of them.
+    pub(super) fn node(
+        node: &str,
+        interface: Option<&str>,
+        filter: &[String],
+    ) -> Result<Self, Failure> {
+        let node = Node::open(node, interface, filter)?;
+        Ok(Source { name: node.name(interface), from: From::Node(node) })
+    }
+
     /// A capture.
     pub(super) fn file(path: &Path) -> Result<Self, Failure> {
         let name = path.display().to_string();
@@ -107,6 +123,7 @@ impl Source {
     pub(super) fn missed(&self) -> u64 {
         match &self.from {
             From::Bus(bus) => bus.observer.missed(),
+            From::Node(node) => node.missed(),
             From::File { .. } => 0,
         }
     }
@@ -115,6 +132,7 @@ impl Source {
     pub(super) fn damage(&mut self) -> Option<String> {
         match &mut self.from {
             From::Bus(_) => None,
+            From::Node(node) => node.damage(),
             From::File { damage, .. } => damage.take(),
         }
     }
@@ -125,6 +143,7 @@ impl Source {
             From::Bus(bus) => bus
                 .next(patience)
                 .map_err(|error| Failure::doing(format_args!("the bus {}", self.name), &error)),
+            From::Node(node) => node.next(patience),
             From::File { reader, damage } => match next_of_file(reader) {
                 Ok(Some(frame)) => Ok(Next::Frame(Box::new(frame))),
                 Ok(None) => Ok(Next::End),
@@ -178,6 +197,8 @@ fn show(captured: Captured, cut_for: Option<&LinkInfo>, queue: &mut VecDeque<Sho
             direction: None,
             origin: Some(origin.clone()),
             segment_bytes: packet.gso.map(|gso| gso.segment_bytes),
+            interface: None,
+            dropped: Vec::new(),
         });
     };
     if let Some(link) = cut_for.filter(|_| captured.packet.gso.is_some()) {
@@ -203,6 +224,8 @@ fn next_of_file(reader: &mut CaptureReader<Box<dyn Read>>) -> Result<Option<Show
             direction: frame.direction,
             origin: None,
             segment_bytes: None,
+            interface: None,
+            dropped: Vec::new(),
         }));
     }
 }

@@ -191,6 +191,11 @@ impl Table {
         &self.ctx.counters
     }
 
+    /// Why the last segment was dropped, if one was since the last call.
+    pub(crate) fn take_last_drop(&self) -> Option<libnet::DropReason> {
+        self.ctx.take_last_drop()
+    }
+
     /// Which state transitions were made.
     pub fn transitions(&self) -> &TransitionCounts {
         &self.ctx.transitions

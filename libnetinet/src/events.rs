@@ -1,0 +1,249 @@
+//! What changes in a stack, for whoever subscribed: links, addresses, routes, neighbours.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use libnet::errno;
+use libnet::iface::{IfIndex, IfaceConfig, Interface, IpCidr};
+use libnet::route::{Route, RouteChange};
+
+use crate::snapshot::{NeighbourEntry, NeighbourState};
+use crate::wide::lock;
+
+/// Did it come, change, or go?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// It is new, or other than before.
+    Set,
+    /// It is gone; the event tells what it was.
+    Gone,
+}
+
+/// Something changed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum InetEvent {
+    /// An interface is new, or its state or MTU is another.
+    Link {
+        /// The interface.
+        iface: IfIndex,
+        /// Administratively up.
+        up: bool,
+        /// Its link works.
+        running: bool,
+        /// The largest IP packet, in bytes.
+        mtu: u32,
+    },
+    /// An interface's address.
+    Address {
+        /// The interface.
+        iface: IfIndex,
+        /// The address with its network.
+        cidr: IpCidr,
+        /// What became of it.
+        change: Change,
+    },
+    /// A route.
+    Route {
+        /// The route.
+        route: Route,
+        /// What became of it.
+        change: Change,
+    },
+    /// A neighbour.
+    Neighbour {
+        /// The neighbour; of one that is gone, as it was known last.
+        entry: NeighbourEntry,
+        /// What became of it.
+        change: Change,
+    },
+}
+
+/// Subscriptions of one stack at most.
+pub const MAX_SUBSCRIPTIONS: usize = 32;
+
+/// The events of a stack since [`Inet::subscribe`](crate::Inet::subscribe), as many as were asked
+/// for; dropping it ends them.
+#[derive(Debug)]
+pub struct Subscription {
+    id: u64,
+    receiver: Receiver<InetEvent>,
+    missed: Arc<AtomicU64>,
+    events: Arc<Events>,
+}
+
+impl Subscription {
+    /// The next event, if there is one now.
+    pub fn try_next(&self) -> Option<InetEvent> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// The next event; `None` if there was none for `timeout`.
+    pub fn next_within(&self, timeout: Duration) -> Option<InetEvent> {
+        match self.receiver.recv_timeout(timeout) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// How many events were lost since the last call, because they were not taken in time.
+    pub fn take_missed(&self) -> u64 {
+        self.missed.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.events.end(self.id);
+    }
+}
+
+/// Who subscribed, and what they were told last.
+///
+/// Without subscribers a change costs one load. With some, interfaces and neighbours are compared
+/// with what was told: nothing that changes them has to remember to say so.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    listeners: AtomicUsize,
+    /// Rank: a leaf.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next_id: u64,
+    listeners: Vec<Listener>,
+    ifaces: BTreeMap<IfIndex, Arc<IfaceConfig>>,
+    neighbours: BTreeMap<(IfIndex, IpAddr), NeighbourEntry>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    id: u64,
+    sender: SyncSender<InetEvent>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Events {
+    /// Does anybody want to know?
+    pub(crate) fn are_wanted(&self) -> bool {
+        self.listeners.load(Ordering::Acquire) != 0
+    }
+
+    /// Adds a subscriber, who is told of changes to these interfaces and neighbours.
+    pub(crate) fn begin<'a>(
+        self: &Arc<Self>,
+        bound: usize,
+        ifaces: impl Iterator<Item = &'a Arc<Interface>>,
+        neighbours: Vec<NeighbourEntry>,
+    ) -> io::Result<Subscription> {
+        let mut state = lock(&self.state);
+        if state.listeners.len() >= MAX_SUBSCRIPTIONS {
+            return Err(errno::no_buffers());
+        }
+        if state.listeners.is_empty() {
+            state.ifaces = ifaces.map(|iface| (iface.index, iface.config())).collect();
+            let keyed = neighbours.into_iter().map(|entry| ((entry.iface, entry.addr), entry));
+            state.neighbours = keyed.collect();
+        }
+        let (sender, receiver) = sync_channel(bound.max(1));
+        let (id, missed) = (state.next_id, Arc::new(AtomicU64::new(0)));
+        state.next_id += 1;
+        state.listeners.push(Listener { id, sender, missed: Arc::clone(&missed) });
+        self.listeners.store(state.listeners.len(), Ordering::Release);
+        drop(state);
+        Ok(Subscription { id, receiver, missed, events: Arc::clone(self) })
+    }
+
+    fn end(&self, id: u64) {
+        let mut state = lock(&self.state);
+        state.listeners.retain(|listener| listener.id != id);
+        self.listeners.store(state.listeners.len(), Ordering::Release);
+    }
+
+    /// Tells what is other with the interfaces than was told last.
+    pub(crate) fn ifaces_now<'a>(&self, ifaces: impl Iterator<Item = &'a Arc<Interface>>) {
+        if !self.are_wanted() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        for iface in ifaces {
+            let new = iface.config();
+            let old = state.ifaces.insert(iface.index, Arc::clone(&new));
+            if old.as_ref() != Some(&new) {
+                let changes = compare_ifaces(iface.index, old.as_deref(), &new);
+                changes.for_each(|event| state.tell(&event));
+            }
+        }
+    }
+
+    /// Tells what is other with the neighbours than was told last.
+    pub(crate) fn neighbours_now(&self, entries: Vec<NeighbourEntry>) {
+        let mut state = lock(&self.state);
+        let keyed = entries.into_iter().map(|entry| ((entry.iface, entry.addr), entry));
+        let now: BTreeMap<_, _> = keyed.collect();
+        let before = std::mem::replace(&mut state.neighbours, now.clone());
+        for (key, entry) in &now {
+            let is_same = |old: &NeighbourEntry| old.state == entry.state && old.mac == entry.mac;
+            if !before.get(key).is_some_and(is_same) {
+                state.tell(&InetEvent::Neighbour { entry: entry.clone(), change: Change::Set });
+            }
+        }
+        for (_, mut entry) in before.into_iter().filter(|(key, _)| !now.contains_key(key)) {
+            entry.waiting_packets = 0;
+            if entry.state != NeighbourState::Gone {
+                state.tell(&InetEvent::Neighbour { entry, change: Change::Gone });
+            }
+        }
+    }
+
+    /// Tells what became of routes.
+    pub(crate) fn routes_changed(&self, changes: Vec<RouteChange>) {
+        let mut state = lock(&self.state);
+        for change in changes {
+            let (route, change) = match change {
+                RouteChange::Added(route) => (route, Change::Set),
+                RouteChange::Removed(route) => (route, Change::Gone),
+                _ => continue,
+            };
+            state.tell(&InetEvent::Route { route, change });
+        }
+    }
+}
+
+impl State {
+    fn tell(&mut self, event: &InetEvent) {
+        for listener in &self.listeners {
+            if let Err(TrySendError::Full(_)) = listener.sender.try_send(event.clone()) {
+                listener.missed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn compare_ifaces(
+    iface: IfIndex,
+    old: Option<&IfaceConfig>,
+    new: &IfaceConfig,
+) -> impl Iterator<Item = InetEvent> {
+    let mut changes = VecDeque::new();
+    let link = |config: &IfaceConfig| (config.up, config.running, config.mtu);
+    if old.map(link) != Some(link(new)) {
+        let (up, running, mtu) = link(new);
+        changes.push_back(InetEvent::Link { iface, up, running, mtu });
+    }
+    let none = Vec::new();
+    let before = old.map_or(&none, |old| &old.addrs);
+    for cidr in before.iter().filter(|cidr| !new.addrs.contains(cidr)) {
+        changes.push_back(InetEvent::Address { iface, cidr: *cidr, change: Change::Gone });
+    }
+    for cidr in new.addrs.iter().filter(|cidr| !before.contains(cidr)) {
+        changes.push_back(InetEvent::Address { iface, cidr: *cidr, change: Change::Set });
+    }
+    changes.into_iter()
+}

@@ -1,0 +1,184 @@
+//! What the protocols did, under the names of MIB-II and its successors (RFC 4293, RFC 4022,
+//! RFC 4113), those that Linux added, and our own for the rest.
+
+use libnet::DropReason;
+use rumpnet::Inet;
+use rumpnet::libnetinet::tcp::TcpCounters;
+
+/// The counters of one protocol.
+#[derive(Clone, Debug)]
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
+    pub(crate) counters: Vec<Counter>,
+}
+
+/// A counter, or where `is_gauge` a number of what there is now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counter {
+    pub(crate) name: &'static str,
+    pub(crate) value: u64,
+    pub(crate) is_gauge: bool,
+}
+
+/// All of them.
+pub(crate) fn sections(inet: &Inet) -> Vec<Section> {
+    let sources = Sources::new(inet);
+    let mut sections = vec![ip(&sources), icmp(&sources), tcp(&sources), udp(&sources)];
+    sections.push(tcp_more(&sources));
+    sections.push(rest(&sources));
+    sections
+}
+
+struct Sources<'a> {
+    inet: &'a Inet,
+    counters: Vec<(&'static str, u64)>,
+    tcp: Vec<TcpCounters>,
+}
+
+impl<'a> Sources<'a> {
+    fn new(inet: &'a Inet) -> Self {
+        Sources { inet, counters: inet.counters().all(), tcp: inet.tcp_counters() }
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        self.counters.iter().find(|(other, _)| *other == name).map_or(0, |(_, n)| *n)
+    }
+
+    fn dropped(&self, reasons: &[DropReason]) -> u64 {
+        reasons.iter().map(|reason| self.inet.drops().get(*reason)).sum()
+    }
+
+    fn tcp(&self, field: impl Fn(&TcpCounters) -> u64) -> u64 {
+        self.tcp.iter().map(field).sum()
+    }
+}
+
+const fn count(name: &'static str, value: u64) -> Counter {
+    Counter { name, value, is_gauge: false }
+}
+
+fn ip(from: &Sources<'_>) -> Section {
+    use DropReason as D;
+    let header_errors = from.dropped(&[D::IpMalformed, D::IpChecksum, D::IpBadOptions]);
+    let counters = vec![
+        count("InReceives", from.counter("ip_in") + header_errors),
+        count("InHdrErrors", header_errors),
+        count("InAddrErrors", from.dropped(&[D::IpNotOurs, D::IpBadSource, D::IpLinkBroadcast])),
+        count("InUnknownProtos", from.dropped(&[D::IpUnknownProtocol])),
+        count("InDiscards", from.dropped(&[D::FragmentMemory])),
+        count("OutRequests", from.counter("ip_out")),
+        count("OutDiscards", from.dropped(&[D::ReplyQueueFull, D::NeighbourQueueFull])),
+        count("OutNoRoutes", from.dropped(&[D::NoRoute])),
+        count("ReasmTimeout", from.dropped(&[D::FragmentTimeout])),
+        count("ReasmReqds", from.counter("fragments_in")),
+        count("ReasmOKs", from.counter("reassembled")),
+        count(
+            "ReasmFails",
+            from.dropped(&[
+                D::FragmentTimeout,
+                D::FragmentMemory,
+                D::FragmentMalformed,
+                D::FragmentOverlap,
+            ]),
+        ),
+        count("FragFails", from.dropped(&[D::TooBig])),
+        count("FragCreates", from.counter("fragments_out")),
+        count("InCsumErrors", from.dropped(&[D::IpChecksum])),
+    ];
+    Section { name: "Ip", counters }
+}
+
+fn icmp(from: &Sources<'_>) -> Section {
+    use DropReason as D;
+    let errors = from.dropped(&[D::IcmpMalformed, D::IcmpChecksum]);
+    let counters = vec![
+        count("InMsgs", from.counter("icmp_in") + errors),
+        count("InErrors", errors),
+        count("InCsumErrors", from.dropped(&[D::IcmpChecksum])),
+        count("OutMsgs", from.counter("icmp_out")),
+        count("OutErrors", from.dropped(&[D::IcmpRateLimited])),
+        count("OutEchoReps", from.counter("icmp_echoes")),
+        count("InErrorMsgs", from.counter("icmp_errors_in")),
+        count("OutErrorMsgs", from.counter("icmp_errors_out")),
+    ];
+    Section { name: "Icmp", counters }
+}
+
+fn tcp(from: &Sources<'_>) -> Section {
+    use DropReason as D;
+    let states = from.inet.sockets();
+    let established = states.iter().filter(|socket| {
+        // RFC 4022: ESTABLISHED or CLOSE-WAIT.
+        matches!(socket.state, "ESTABLISHED" | "CLOSE-WAIT")
+    });
+    let counters = vec![
+        count("ActiveOpens", from.tcp(|tcp| tcp.active_opens)),
+        count("PassiveOpens", from.tcp(|tcp| tcp.passive_opens)),
+        count("AttemptFails", from.tcp(|tcp| tcp.attempt_fails)),
+        count("EstabResets", from.tcp(|tcp| tcp.established_resets)),
+        Counter { name: "CurrEstab", value: established.count() as u64, is_gauge: true },
+        count("InSegs", from.tcp(|tcp| tcp.segments_in)),
+        count("OutSegs", from.tcp(|tcp| tcp.segments_out)),
+        count("RetransSegs", from.tcp(|tcp| tcp.retransmitted_segments)),
+        count("InErrs", from.dropped(&[D::TcpMalformed, D::TcpChecksum])),
+        count("OutRsts", from.tcp(|tcp| tcp.resets_out)),
+        count("InCsumErrors", from.dropped(&[D::TcpChecksum])),
+    ];
+    Section { name: "Tcp", counters }
+}
+
+fn udp(from: &Sources<'_>) -> Section {
+    use DropReason as D;
+    let counters = vec![
+        count("InDatagrams", from.counter("udp_in")),
+        count("NoPorts", from.dropped(&[D::UdpNoPort])),
+        count("InErrors", from.dropped(&[D::UdpMalformed, D::UdpChecksum, D::SocketBufferFull])),
+        count("OutDatagrams", from.counter("udp_out")),
+        count("RcvbufErrors", from.dropped(&[D::SocketBufferFull])),
+        count("InCsumErrors", from.dropped(&[D::UdpChecksum])),
+    ];
+    Section { name: "Udp", counters }
+}
+
+fn tcp_more(from: &Sources<'_>) -> Section {
+    use DropReason as D;
+    let counters = vec![
+        count("ListenOverflows", from.dropped(&[D::TcpListenOverflow])),
+        count("PAWSEstabRejected", from.dropped(&[D::TcpPaws])),
+        count("TCPTimeouts", from.tcp(|tcp| tcp.timeouts)),
+        count("TCPFastRetrans", from.tcp(|tcp| tcp.fast_retransmits)),
+        count("TCPOFOQueue", from.tcp(|tcp| tcp.out_of_order_in)),
+        count("TCPChallengeACK", from.tcp(|tcp| tcp.challenge_acks_out)),
+        count("TCPKeepAlive", from.tcp(|tcp| tcp.keepalives_out)),
+        count("TCPWinProbe", from.tcp(|tcp| tcp.window_probes_out)),
+        count("TCPPureAcksOut", from.tcp(|tcp| tcp.pure_acks_out)),
+        count("TCPBytesIn", from.tcp(|tcp| tcp.bytes_in)),
+        count("TCPBytesOut", from.tcp(|tcp| tcp.bytes_out)),
+        count("TCPPathMtuShrunk", from.tcp(|tcp| tcp.path_mtu_shrunk)),
+        count("TCPTimeWaitOverflow", from.tcp(|tcp| tcp.time_wait_evicted)),
+        count("TWRecycled", from.tcp(|tcp| tcp.time_wait_reused)),
+    ];
+    Section { name: "TcpExt", counters }
+}
+
+/// Those that stand under another name above.
+const NAMED: [&str; 12] = [
+    "ip_in",
+    "ip_out",
+    "fragments_in",
+    "fragments_out",
+    "reassembled",
+    "icmp_in",
+    "icmp_out",
+    "icmp_echoes",
+    "icmp_errors_in",
+    "icmp_errors_out",
+    "udp_in",
+    "udp_out",
+];
+
+/// Whatever else the stack counts, under its own names.
+fn rest(from: &Sources<'_>) -> Section {
+    let others = from.counters.iter().filter(|(name, _)| !NAMED.contains(name));
+    Section { name: "Stack", counters: others.map(|&(name, n)| count(name, n)).collect() }
+}

@@ -1,0 +1,326 @@
+//! A socket as a row of `ss`, and as JSON.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use libnet::Instant;
+use libnet::socket::OptionKey;
+use rumpnet::Inet;
+use rumpnet::libnetinet::snapshot::SocketEntry;
+use rumpnet::libnetinet::tcp::{TcpInfo, TimerKind};
+use serde_json::{Value, json};
+
+use super::filter::{Filter, State};
+use super::{SsArgs, buffer_bytes, netid, state_of};
+
+/// The cells of a row; the address and port of each end are aligned apart.
+type Cells = [String; 9];
+
+const HEADS: [&str; 9] = [
+    "Netid",
+    "State",
+    "Recv-Q",
+    "Send-Q",
+    "Local Address",
+    "Port",
+    "Peer Address",
+    "Port",
+    "Process",
+];
+
+pub(super) fn table(
+    args: &SsArgs,
+    filter: &Filter,
+    inet: &Inet,
+    name: &str,
+    sockets: &[SocketEntry],
+) -> String {
+    let now = inet.engine().driver().now();
+    let mut rows: Vec<(Cells, String)> = Vec::new();
+    if !args.no_header {
+        rows.push((HEADS.map(str::to_owned), String::new()));
+    }
+    for socket in sockets {
+        let info = inet.tcp_info(socket.id);
+        let process = process(args, name, socket, info.as_ref(), now);
+        rows.push((cells(socket, process), more(args, inet, socket, info.as_ref())));
+    }
+    // As `ss`: what is the same in every row is left out.
+    let one_kind = [args.tcp, args.udp, args.raw, args.unix].iter().filter(|on| **on).count() == 1;
+    let one_state = filter.states.len() == 1;
+    let mut widths = HEADS.map(str::len);
+    for (cells, _) in &rows {
+        for (width, cell) in widths.iter_mut().zip(cells) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    let mut text = String::new();
+    for (cells, more) in rows {
+        let mut line = String::new();
+        for (at, (cell, width)) in cells.iter().zip(widths).enumerate() {
+            if (at == 0 && one_kind) || (at == 1 && one_state) {
+                continue;
+            }
+            let is_address = at == 4 || at == 6;
+            match is_address {
+                true => line.push_str(&format!("{cell:>width$}:")),
+                false => line.push_str(&format!("{cell:<width$} ")),
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push_str(&more);
+        text.push('\n');
+    }
+    text
+}
+
+fn cells(socket: &SocketEntry, process: String) -> Cells {
+    let state = state_of(socket);
+    let (recv_q, send_q) = queues(socket, state);
+    let [local, local_port] = end(Some(socket.local));
+    let [peer, peer_port] = end(socket.remote);
+    let any = if socket.local.is_ipv4() { "0.0.0.0" } else { "[::]" };
+    let peer = if socket.remote.is_none() { any.to_owned() } else { peer };
+    [
+        netid(socket).to_owned(),
+        state.name().to_owned(),
+        recv_q.to_string(),
+        send_q.to_string(),
+        local,
+        local_port,
+        peer,
+        peer_port,
+        process,
+    ]
+}
+
+/// Bytes that wait; of a listener connections, and how many may.
+fn queues(socket: &SocketEntry, state: State) -> (usize, usize) {
+    match state {
+        State::Listening => (socket.receive_bytes, socket.backlog as usize),
+        _ => (socket.receive_bytes, socket.send_bytes),
+    }
+}
+
+fn end(addr: Option<SocketAddr>) -> [String; 2] {
+    let Some(addr) = addr else { return ["*".to_owned(), "*".to_owned()] };
+    let host = match addr {
+        SocketAddr::V4(v4) => v4.ip().to_string(),
+        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+    };
+    let port = if addr.port() == 0 { "*".to_owned() } else { addr.port().to_string() };
+    [host, port]
+}
+
+fn process(
+    args: &SsArgs,
+    name: &str,
+    socket: &SocketEntry,
+    info: Option<&TcpInfo>,
+    now: Instant,
+) -> String {
+    let mut parts = Vec::new();
+    if args.processes {
+        let (pid, fd) = (std::process::id(), socket.id.index);
+        parts.push(format!("users:((\"{name}\",pid={pid},fd={fd}))"));
+    }
+    if args.options
+        && let Some((kind, at)) = info.and_then(|info| info.timer)
+    {
+        let kind = timer_name(kind, info);
+        let retries = info.map_or(0, |info| info.retries);
+        parts.push(format!("timer:({kind},{},{retries})", timer_text(at.since(now))));
+    }
+    if args.extended {
+        parts.push(format!("ino:{} sk:{:x}", socket.id.index, socket.id.generation));
+    }
+    parts.join(" ")
+}
+
+fn timer_name(kind: TimerKind, info: Option<&TcpInfo>) -> &'static str {
+    let is_time_wait =
+        info.is_some_and(|info| State::of_name(info.state.name()) == State::TimeWait);
+    match kind {
+        TimerKind::Resend => "on",
+        TimerKind::Persist => "persist",
+        _ if is_time_wait => "timewait",
+        _ => "keepalive",
+    }
+}
+
+/// As `ss` writes what is left of a timer.
+fn timer_text(left: Duration) -> String {
+    let (minutes, seconds, millis) =
+        (left.as_secs() / 60, left.as_secs() % 60, left.subsec_millis());
+    let mut text = String::new();
+    let (mut seconds, mut millis) = (seconds, millis);
+    if minutes > 0 {
+        text.push_str(&format!("{minutes}min"));
+        millis = 0;
+        if minutes > 9 {
+            seconds = 0;
+        }
+    }
+    if seconds > 0 {
+        if seconds > 9 {
+            millis = 0;
+        }
+        text.push_str(&format!("{seconds}{}", if millis > 0 { "." } else { "sec" }));
+    }
+    if millis > 0 || text.is_empty() {
+        text.push_str(&format!("{millis:03}ms"));
+    }
+    text
+}
+
+/// What `-m` and `-i` show, on a line of its own.
+fn more(args: &SsArgs, inet: &Inet, socket: &SocketEntry, info: Option<&TcpInfo>) -> String {
+    let mut parts = Vec::new();
+    if args.memory {
+        parts.push(memory(inet, socket));
+    }
+    if let Some(info) = info.filter(|_| args.info) {
+        parts.push(info_text(info));
+    }
+    if parts.is_empty() {
+        return String::new();
+    }
+    let start = if args.oneline { " " } else { "\n\t " };
+    format!("{start}{}", parts.join(" "))
+}
+
+fn memory(inet: &Inet, socket: &SocketEntry) -> String {
+    let receive_limit = buffer_bytes(inet, socket, OptionKey::ReceiveBufferBytes);
+    let send_limit = buffer_bytes(inet, socket, OptionKey::SendBufferBytes);
+    let is_listener = state_of(socket) == State::Listening;
+    let waiting = if is_listener { 0 } else { socket.receive_bytes };
+    format!(
+        "skmem:(r{waiting},rb{receive_limit},t0,tb{send_limit},f0,w{},o0,bl0,d{})",
+        socket.send_bytes, socket.overflows
+    )
+}
+
+/// `TCP_INFO` in `ss`'s words, as far as both know it.
+fn info_text(info: &TcpInfo) -> String {
+    let ms = |duration: Duration| duration.as_nanos() as f64 / 1e6;
+    let mss = u32::from(info.snd_mss_bytes.max(1));
+    let cwnd = info.cwnd_bytes / mss;
+    let mut parts = Vec::new();
+    if info.timestamps {
+        parts.push("ts".to_owned());
+    }
+    parts.push(format!("rto:{}", short(ms(info.rto))));
+    if info.retries > 0 {
+        parts.push(format!("backoff:{}", info.retries));
+    }
+    if let Some(srtt) = info.srtt {
+        parts.push(format!("rtt:{}/{}", short(ms(srtt)), short(ms(info.rttvar))));
+    }
+    parts.push(format!("mss:{} pmtu:{} cwnd:{cwnd}", info.snd_mss_bytes, info.path_mtu_bytes));
+    if info.ssthresh_bytes < 1 << 30 {
+        parts.push(format!("ssthresh:{}", info.ssthresh_bytes / mss));
+    }
+    for (word, n) in [
+        ("bytes_sent", info.bytes_out),
+        ("bytes_received", info.bytes_in),
+        ("segs_out", info.segments_out),
+        ("segs_in", info.segments_in),
+    ] {
+        if n > 0 {
+            parts.push(format!("{word}:{n}"));
+        }
+    }
+    if let Some(srtt) = info.srtt.filter(|srtt| !srtt.is_zero()) {
+        let bits = f64::from(info.cwnd_bytes) * 8.0 / srtt.as_secs_f64();
+        parts.push(format!("send {bits:.0}bps"));
+    }
+    if info.in_flight_bytes > 0 {
+        parts.push(format!("unacked:{}", info.in_flight_bytes.div_ceil(mss)));
+    }
+    if info.retransmits > 0 {
+        parts.push(format!("retrans:0/{}", info.retransmits));
+    }
+    if info.reassembly_bytes > 0 {
+        parts.push(format!("rcv_ooo:{}", info.reassembly_bytes));
+    }
+    parts.push(format!("rcv_space:{} snd_wnd:{}", info.rcv_wnd_bytes, info.snd_wnd_bytes));
+    parts.join(" ")
+}
+
+/// As C's `%g`: up to three figures behind the point, no trailing zeros.
+fn short(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+pub(super) fn to_json(inet: &Inet, socket: &SocketEntry, name: &str, pid: u32) -> Value {
+    let state = state_of(socket);
+    let (recv_q, send_q) = queues(socket, state);
+    let now = inet.engine().driver().now();
+    let mut json = json!({
+        "netid": netid(socket),
+        "protocol": socket.protocol.0,
+        "state": state.name(),
+        "recv_q": recv_q,
+        "send_q": send_q,
+        "local": socket.local.to_string(),
+        "peer": socket.remote.map(|addr| addr.to_string()),
+        "process": {"name": name, "pid": pid},
+        "id": socket.id.index,
+        "generation": socket.id.generation,
+        "overflows": socket.overflows,
+        "receive_buffer_bytes": buffer_bytes(inet, socket, OptionKey::ReceiveBufferBytes),
+        "send_buffer_bytes": buffer_bytes(inet, socket, OptionKey::SendBufferBytes),
+    });
+    let Some(info) = inet.tcp_info(socket.id) else { return json };
+    let us = |duration: Duration| duration.as_micros() as u64;
+    json["tcp"] = json!({
+        "srtt_us": info.srtt.map(us),
+        "rttvar_us": us(info.rttvar),
+        "rto_us": us(info.rto),
+        "retries": info.retries,
+        "cwnd_bytes": info.cwnd_bytes,
+        "ssthresh_bytes": info.ssthresh_bytes,
+        "snd_wnd_bytes": info.snd_wnd_bytes,
+        "rcv_wnd_bytes": info.rcv_wnd_bytes,
+        "mss_bytes": info.snd_mss_bytes,
+        "path_mtu_bytes": info.path_mtu_bytes,
+        "in_flight_bytes": info.in_flight_bytes,
+        "reassembly_bytes": info.reassembly_bytes,
+        "timestamps": info.timestamps,
+        "in_recovery": info.in_recovery,
+        "bytes_in": info.bytes_in,
+        "bytes_out": info.bytes_out,
+        "segments_in": info.segments_in,
+        "segments_out": info.segments_out,
+        "retransmits": info.retransmits,
+        "timer": info.timer.map(|(kind, at)| json!({
+            "kind": timer_name(kind, Some(&info)), "left_us": us(at.since(now)),
+        })),
+    });
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_timer_is_written_as_ss_does() {
+        for (millis, text) in [
+            (204, "204ms"),
+            (1204, "1.204ms"),
+            (2000, "2sec"),
+            (29_500, "29sec"),
+            (119_000, "1min59sec"),
+            (7_200_000, "120min"),
+            (0, "000ms"),
+        ] {
+            assert_eq!(timer_text(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(
+            (short(204.0), short(0.05), short(1.2345)),
+            ("204".into(), "0.05".into(), "1.234".into())
+        );
+    }
+}
