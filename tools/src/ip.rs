@@ -60,6 +60,9 @@ struct Ip<'a> {
     inside: &'a mut Inside,
 }
 
+/// What runs an object's commands.
+type Object = fn(Ip<'_>, &mut Words<'_>) -> Outcome;
+
 /// Runs it in a node.
 ///
 /// # Errors
@@ -74,7 +77,7 @@ pub fn inside(args: &IpArgs, global: &Global, inside: &mut Inside) -> Outcome {
     };
     let ip = Ip { inet: &inet, options, inside };
     // In iproute2's own order, which says what an abbreviation means.
-    const OBJECTS: [(&str, fn(Ip<'_>, &mut Words<'_>) -> Outcome); 9] = [
+    const OBJECTS: [(&str, Object); 9] = [
         ("address", addr::run),
         ("maddress", maddr::run),
         ("route", route::run),

@@ -1,5 +1,7 @@
 //! `rumpnet metrics`: a node's counters in Prometheus's text format, version 0.0.4.
 
+pub mod serve;
+
 use std::fmt::Write as _;
 
 use clap::Args;

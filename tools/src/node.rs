@@ -14,6 +14,7 @@ use crate::echo::Echo;
 use crate::fail::{Failure, Outcome, Status};
 use crate::host::{self, Create};
 use crate::impair::Faults;
+use crate::metrics::{self, serve::Served};
 use crate::output::Output;
 use crate::signals::{Asked, Interrupts};
 
@@ -31,6 +32,10 @@ pub struct NodeArgs {
     /// Pass on packets that are for others, between the interfaces: be a router
     #[arg(long)]
     forward: bool,
+    /// Answer `GET /metrics`, for Prometheus, at this address of the host; port 0: any free one,
+    /// which is printed
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
     #[command(flatten)]
     control: ControlArgs,
 }
@@ -57,10 +62,12 @@ pub fn run(args: &NodeArgs, global: &Global) -> Outcome {
     });
     let echo = echo.transpose()?;
     let control = args.control.open(&stack, &args.interfaces.interfaces, &args.name)?;
+    let serve = |at| metrics::serve::serve(&stack, &args.name, at);
+    let metrics = args.metrics.map(serve).transpose()?;
     let mut output = Output::new();
     let inet = stack.inet().ok_or_else(|| Failure::usage("a node has a stack of its own"))?;
     let faults = Faults::of(inet);
-    introduce(args, global, inet, control.as_ref(), &mut output)?;
+    introduce(args, global, inet, (control.as_ref(), metrics.as_ref()), &mut output)?;
     while let Ok(asked) = interrupts.channel().recv() {
         if asked == Asked::Stop {
             break;
@@ -68,6 +75,7 @@ pub fn run(args: &NodeArgs, global: &Global) -> Outcome {
         report(global, inet, &faults, &mut output)?;
     }
     drop(control);
+    drop(metrics);
     drop(echo);
     drop(stack);
     if global.json {
@@ -87,7 +95,7 @@ fn introduce(
     args: &NodeArgs,
     global: &Global,
     inet: &Inet,
-    control: Option<&Server>,
+    (control, metrics): (Option<&Server>, Option<&Served>),
     output: &mut Output,
 ) -> Result<(), Failure> {
     let interfaces: Vec<_> = inet.engine().interfaces().cloned().collect();
@@ -107,6 +115,7 @@ fn introduce(
         output.json(&json!({
             "event": "up", "name": args.name, "pid": std::process::id(),
             "interfaces": all, "echo": echo, "forward": args.forward,
+            "metrics": metrics.map(|metrics| metrics.at().to_string()),
             "ctl": control.map(|control| control.path().display().to_string()),
         }))?;
         return output.flush();
@@ -133,6 +142,9 @@ fn introduce(
     if let Some(control) = control {
         let path = control.path().display();
         output.line(format!("control socket {path}: rumpnet ip -n {}", control.name()))?;
+    }
+    if let Some(metrics) = metrics {
+        output.line(format!("metrics at http://{}/metrics", metrics.at()))?;
     }
     output.line("answers ping; Ctrl-C leaves, Ctrl-\\ prints counters")?;
     output.flush()

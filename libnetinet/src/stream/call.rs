@@ -569,9 +569,11 @@ impl Inet {
     /// Resets its connection, if it has one.
     pub(crate) fn stream_abort(&self, socket: &Shared) -> bool {
         let Role::Connection(place, _) = socket.role() else { return false };
-        let abort = |core: &mut Shard, now| core.tcp_mut().abort(now, place.conn);
-        self.engine().with_shard(place.shard, abort);
-        true
+        self.engine().with_shard(place.shard, |core, now| {
+            let is_there = core.tcp().info(place.conn).is_some();
+            core.tcp_mut().abort(now, place.conn);
+            is_there
+        })
     }
 
     /// What is known of its connection, if it has one.

@@ -4,6 +4,7 @@ mod ancillary;
 mod basics;
 mod datagrams;
 mod garbage;
+mod inspect;
 mod neighbours;
 mod shards;
 mod six;

@@ -70,7 +70,7 @@ impl Connection {
     ///
     /// # Errors
     /// What is not of this protocol.
-    pub fn next(&mut self) -> Result<Option<Reply>, LineError> {
+    pub fn next_reply(&mut self) -> Result<Option<Reply>, LineError> {
         read_line(&mut self.reader, MAX_REPLY_BYTES)
     }
 
@@ -108,7 +108,7 @@ pub fn run(node: Option<&str>, argv: Vec<String>) -> Outcome {
     connection.pass_on(&interrupts).map_err(|error| gone(&error))?;
     let mut stdout = io::stdout().lock();
     loop {
-        match connection.next() {
+        match connection.next_reply() {
             Ok(Some(Reply::Out(text))) => {
                 let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
                 written.map_err(|error| Failure::output(&error))?;

@@ -88,7 +88,7 @@ impl Node {
 /// Passes on what the node says until it ends, or until nobody listens; the connection ends then.
 fn read(mut connection: Connection, mut pass_on: impl FnMut(Result<Reply, String>) -> bool) {
     loop {
-        let reply = match connection.next() {
+        let reply = match connection.next_reply() {
             Ok(Some(Reply::End { .. })) => return,
             Ok(Some(reply)) => Ok(reply),
             Ok(None) => Err("the node has gone".to_owned()),

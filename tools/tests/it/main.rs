@@ -6,6 +6,7 @@ mod dump;
 mod forward;
 mod http;
 mod impair;
+mod inside;
 mod iperf3;
 mod nc;
 mod node;

@@ -112,6 +112,19 @@ impl Process {
         wait_for(&self.lines, text)
     }
 
+    /// The next line of its output that holds `text`, if it comes within `patience`.
+    pub(crate) fn line_within(&self, text: &str, patience: Duration) -> Option<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return Some(line),
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// The next line of its stderr that holds `text`.
     pub(crate) fn wait_for_error(&self, text: &str) -> String {
         wait_for(&self.errors, text)

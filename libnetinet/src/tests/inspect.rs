@@ -1,0 +1,200 @@
+//! What tools see of a stack: events, drops with their packets, paths, frames of their own.
+
+use std::sync::{Arc, Mutex};
+
+use libnet::iface::IfIndex;
+use libnet::link::Medium;
+use libnet::packet::Packet;
+use libnet::route::Route;
+use libnet::socket::{Domain, Protocol};
+use libnet::stats::{DropReason, DropTap, Dropped};
+
+use crate::events::InetEvent;
+use crate::inet::AdminState;
+use crate::snapshot::{NeighbourState, PathKind};
+use crate::testing::{Net, Node, at, errno, ip, ip_packet};
+
+const SECOND: IfIndex = IfIndex(2);
+
+/// Events in short.
+fn told(events: &crate::events::Subscription) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Some(event) = events.try_next() {
+        all.push(match event {
+            InetEvent::Link { iface, up, running, mtu } => {
+                format!("link {} up {up} running {running} mtu {mtu}", iface.0)
+            }
+            InetEvent::Address { iface, cidr, change } => {
+                format!("address {cidr} on {} {change:?}", iface.0)
+            }
+            InetEvent::Route { route, change } => format!("route {} {change:?}", route.dst),
+            InetEvent::Neighbour { entry, change } => {
+                format!("neighbour {} {:?} {change:?}", entry.addr, entry.state)
+            }
+        });
+    }
+    all
+}
+
+#[test]
+fn changes_are_told_to_who_subscribed_in_order() {
+    let net = Net::new();
+    let a = net.node(1);
+    let events = a.inet.subscribe(100).unwrap();
+    a.inet.add_address(SECOND, "10.9.0.1/24".parse().unwrap()).unwrap();
+    assert_eq!(
+        told(&events),
+        [
+            "route 10.9.0.1/32 Set",
+            "route 10.9.0.0/24 Set",
+            "route 10.9.0.255/32 Set",
+            "address 10.9.0.1/24 on 2 Set",
+        ]
+    );
+    a.inet.set_mtu(SECOND, 1400).unwrap();
+    a.inet.set_up(SECOND, AdminState::Down).unwrap();
+    assert_eq!(
+        told(&events),
+        ["link 2 up true running true mtu 1400", "link 2 up false running true mtu 1400"]
+    );
+    let route = Route::via("10.8.0.0/16".parse().unwrap(), SECOND, ip(254).into());
+    a.inet.replace_route(route.clone()).unwrap();
+    a.inet.replace_route(route).unwrap();
+    assert_eq!(
+        told(&events),
+        ["route 10.8.0.0/16 Set", "route 10.8.0.0/16 Gone", "route 10.8.0.0/16 Set"]
+    );
+    drop(events);
+    assert!(!a.inet.wide().events().are_wanted());
+}
+
+#[test]
+fn a_neighbours_life_is_told() {
+    let net = Net::new();
+    let (a, _b) = (net.node(1), net.node(2));
+    let events = a.inet.subscribe(100).unwrap();
+    a.send_to(a.udp(), b"x", at(2, 9)).unwrap();
+    net.run_ms(10);
+    a.send_to(a.udp(), b"x", at(77, 9)).unwrap();
+    net.run_ms(5_000);
+    a.inet.remove_neighbour(SECOND, ip(2).into());
+    assert_eq!(
+        told(&events),
+        [
+            format!("neighbour {} Incomplete Set", ip(2)),
+            format!("neighbour {} Reachable Set", ip(2)),
+            format!("neighbour {} Incomplete Set", ip(77)),
+            format!("neighbour {} Failed Set", ip(77)),
+            format!("neighbour {} Reachable Gone", ip(2)),
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_taken_in_time_is_counted() {
+    let net = Net::new();
+    let a = net.node(1);
+    let events = a.inet.subscribe(2).unwrap();
+    a.inet.add_address(SECOND, "10.9.0.1/24".parse().unwrap()).unwrap();
+    assert_eq!((told(&events).len(), events.take_missed(), events.take_missed()), (2, 2, 0));
+    let all: Vec<_> = std::iter::from_fn(|| a.inet.subscribe(1).ok()).collect();
+    assert_eq!(all.len(), crate::events::MAX_SUBSCRIPTIONS - 1);
+    assert_eq!(errno(a.inet.subscribe(1)), errno::<()>(Err(libnet::errno::no_buffers())));
+}
+
+/// What was dropped: the reasons, the interface, whether a link header is in front, the length.
+#[derive(Default)]
+struct Seen(Mutex<Vec<(Vec<DropReason>, IfIndex, Medium, usize)>>);
+
+impl DropTap for Seen {
+    fn dropped(&self, reasons: &[DropReason], dropped: Dropped<'_>) {
+        let one = (reasons.to_vec(), dropped.iface, dropped.medium, dropped.packet.len());
+        self.0.lock().unwrap().push(one);
+    }
+}
+
+fn watch(node: &Node) -> (Arc<Seen>, Arc<dyn DropTap>) {
+    let seen = Arc::new(Seen::default());
+    let tap: Arc<dyn DropTap> = seen.clone();
+    node.inet.drops().watch(Arc::clone(&tap));
+    (seen, tap)
+}
+
+#[test]
+fn a_dropped_packet_is_seen_whole_with_every_reason() {
+    let net = Net::new();
+    let a = net.node(1);
+    let (seen, tap) = watch(&a);
+    let datagram = ip_packet(ip(9), ip(1), Protocol::UDP, &[0, 9, 0, 9, 0, 8, 0, 0]);
+    net.inject_ip(&a, datagram);
+    let segment = [0, 9, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0x12, 0x34, 0, 0];
+    net.inject_ip(&a, ip_packet(ip(9), ip(1), Protocol::TCP, &segment));
+    net.run_ms(10);
+    assert_eq!(
+        *seen.0.lock().unwrap(),
+        [
+            (vec![DropReason::UdpNoPort], SECOND, Medium::Ethernet, 14 + 20 + 8),
+            (vec![DropReason::TcpChecksum], SECOND, Medium::Ethernet, 14 + 20 + 20),
+        ]
+    );
+    // Nobody answers for the neighbour that the port's ICMP error goes to.
+    net.run_ms(5_000);
+    let last = seen.0.lock().unwrap().last().cloned().unwrap();
+    assert_eq!((last.0, last.2), (vec![DropReason::NeighbourUnreachable], Medium::Ip));
+    a.inet.drops().unwatch(&tap);
+    assert!(!a.inet.drops().is_watched());
+    let count = seen.0.lock().unwrap().len();
+    net.inject_ip(&a, ip_packet(ip(9), ip(1), Protocol::UDP, &[0, 9, 0, 9, 0, 8, 0, 0]));
+    net.run_ms(10);
+    assert_eq!((seen.0.lock().unwrap().len(), a.dropped(DropReason::UdpNoPort)), (count, 2));
+}
+
+#[test]
+fn a_path_is_told_as_a_sender_would_take_it() {
+    let net = Net::new();
+    let a = net.node(1);
+    let path = a.inet.path_to(ip(2).into(), None, None).unwrap();
+    assert_eq!((path.kind, path.iface, path.gateway), (PathKind::Unicast, SECOND, None));
+    assert_eq!((path.src, path.mtu), (ip(1).into(), 1500));
+    let path = a.inet.path_to(ip(1).into(), None, None).unwrap();
+    assert_eq!((path.kind, path.iface), (PathKind::Local, IfIndex::LOOPBACK));
+    let none = a.inet.path_to("192.0.2.1".parse().unwrap(), None, None);
+    assert_eq!(errno(none), errno::<()>(Err(libnet::errno::net_unreachable())));
+}
+
+#[test]
+fn a_frame_of_ones_own_is_sent_as_it_is() {
+    let net = Net::new();
+    let a = net.node(1);
+    let frame = vec![0x5a; 60];
+    a.inet.transmit(SECOND, Packet::from_payload(frame.clone().into())).unwrap();
+    net.run_ms(10);
+    assert_eq!(net.frames().last().unwrap()[..], frame);
+    let long = Packet::from_payload(vec![0; 1515].into());
+    assert_eq!(
+        errno(a.inet.transmit(SECOND, long)),
+        errno::<()>(Err(libnet::errno::message_too_long()))
+    );
+    a.inet.set_up(SECOND, AdminState::Down).unwrap();
+    let sent = a.inet.transmit(SECOND, Packet::from_payload(frame.into()));
+    assert_eq!(sent.unwrap_err().kind(), std::io::ErrorKind::NetworkDown);
+}
+
+#[test]
+fn an_aborted_connection_is_reset_for_both() {
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node(2));
+    let listener = b.listener(7);
+    let client = a.tcp();
+    let _ = a.inet.connect(client, at(2, 7));
+    net.run_ms(10);
+    let (server, _) = b.inet.accept(listener).unwrap();
+    assert!(a.inet.abort(client), "it is connected");
+    assert!(!a.inet.abort(client), "it is no more");
+    assert!(!b.inet.abort(listener), "it has no connection");
+    net.run_ms(10);
+    assert_eq!(errno(b.recv(server)), errno::<()>(Err(libnet::errno::reset())));
+    a.inet.close(client);
+    let state = a.inet.neighbours()[0].state;
+    assert_eq!(state, NeighbourState::Reachable);
+}
