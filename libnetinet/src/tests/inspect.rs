@@ -103,8 +103,11 @@ fn what_is_not_taken_in_time_is_counted() {
 }
 
 /// What was dropped: the reasons, the interface, whether a link header is in front, the length.
+type One = (Vec<DropReason>, IfIndex, Medium, usize);
+
+/// What was dropped so far.
 #[derive(Default)]
-struct Seen(Mutex<Vec<(Vec<DropReason>, IfIndex, Medium, usize)>>);
+struct Seen(Mutex<Vec<One>>);
 
 impl DropTap for Seen {
     fn dropped(&self, reasons: &[DropReason], dropped: Dropped<'_>) {
