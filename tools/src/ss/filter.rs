@@ -356,11 +356,13 @@ impl Expression {
             }
             Expression::Host { at, net, port } => {
                 let addr = end(*at);
-                let in_net = |net: &IpCidr| addr.is_some_and(|addr| net.contains(addr.ip()));
+                // A mapped address is the IPv4 address that it holds.
+                let in_net =
+                    |net: &IpCidr| addr.is_some_and(|addr| net.contains(addr.ip().to_canonical()));
                 let on_port = |port: u16| addr.is_some_and(|addr| addr.port() == port);
                 net.as_ref().is_none_or(in_net) && port.is_none_or(on_port)
             }
-            Expression::Device(addrs) => addrs.contains(&socket.local.ip()),
+            Expression::Device(addrs) => addrs.contains(&socket.local.ip().to_canonical()),
             Expression::Not(inner) => !inner.matches(socket),
             Expression::And(a, b) => a.matches(socket) && b.matches(socket),
             Expression::Or(a, b) => a.matches(socket) || b.matches(socket),

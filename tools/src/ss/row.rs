@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use libnet::Instant;
-use libnet::socket::OptionKey;
+use libnet::socket::{Domain as _, OptionKey, SocketOption};
 use rumpnet::Inet;
 use rumpnet::libnetinet::snapshot::SocketEntry;
 use rumpnet::libnetinet::tcp::{TcpInfo, TimerKind};
@@ -43,7 +43,8 @@ pub(super) fn table(
     for socket in sockets {
         let info = inet.tcp_info(socket.id);
         let process = process(args, name, socket, info.as_ref(), now);
-        rows.push((cells(socket, process), more(args, inet, socket, info.as_ref())));
+        let takes_both = is_of_both_families(inet, socket);
+        rows.push((cells(socket, takes_both, process), more(args, inet, socket, info.as_ref())));
     }
     // As `ss`: what is the same in every row is left out.
     let one_kind = [args.tcp, args.udp, args.raw, args.unix].iter().filter(|on| **on).count() == 1;
@@ -74,12 +75,19 @@ pub(super) fn table(
     text
 }
 
-fn cells(socket: &SocketEntry, process: String) -> Cells {
+fn cells(socket: &SocketEntry, takes_both: bool, process: String) -> Cells {
     let state = state_of(socket);
     let (recv_q, send_q) = queues(socket, state);
-    let [local, local_port] = end(Some(socket.local));
+    let [mut local, local_port] = end(Some(socket.local));
     let [peer, peer_port] = end(socket.remote);
-    let any = if socket.local.is_ipv4() { "0.0.0.0" } else { "[::]" };
+    let any = match (socket.local.is_ipv4(), takes_both) {
+        (true, _) => "0.0.0.0",
+        (false, true) => "*",
+        (false, false) => "[::]",
+    };
+    if socket.local.ip().is_unspecified() {
+        any.clone_into(&mut local);
+    }
     let peer = if socket.remote.is_none() { any.to_owned() } else { peer };
     [
         netid(socket).to_owned(),
@@ -92,6 +100,12 @@ fn cells(socket: &SocketEntry, process: String) -> Cells {
         peer_port,
         process,
     ]
+}
+
+/// Is it an IPv6 socket that takes IPv4 too?
+fn is_of_both_families(inet: &Inet, socket: &SocketEntry) -> bool {
+    let only = inet.get_option(socket.id, OptionKey::V6Only);
+    socket.local.is_ipv6() && matches!(only, Ok(SocketOption::V6Only(false)))
 }
 
 /// Bytes that wait; of a listener connections, and how many may.
