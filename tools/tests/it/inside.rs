@@ -360,12 +360,9 @@ fn sockets_are_listed_filtered_summed_up_and_killed() {
     let all = place.see("alice", &["ss", "-tan"]);
     let lines: Vec<&str> = all.lines().collect();
     assert!(lines[0].starts_with("State  Recv-Q Send-Q Local Address:Port"), "{all}");
-    assert!(
-        lines.iter().any(|line| line.starts_with("LISTEN 0") && line.contains("0.0.0.0:7")),
-        "{all}"
-    );
+    assert!(lines.iter().any(|line| line.starts_with("LISTEN 0") && line.contains("*:7")), "{all}");
     let line = lines.iter().find(|line| line.starts_with("ESTAB")).unwrap();
-    assert!(line.contains("10.0.0.1:7") && line.contains("10.0.0.3:"), "{line}");
+    assert!(line.contains("10.0.0.1]:7") && line.contains("10.0.0.3]:"), "{line}");
     let info = place.see("alice", &["ss", "-tiemop", "state", "established"]);
     for word in [
         "rto:",
@@ -393,7 +390,7 @@ fn sockets_are_listed_filtered_summed_up_and_killed() {
     failed(&ended, 255, "Error: unknown state: dreaming");
     assert!(place.see("alice", &["ss", "-s"]).contains("TCP:   2 (estab 1,"));
     let udp = place.see_json("alice", &["ss", "-uaj"]);
-    assert_eq!(udp[0]["local"], "0.0.0.0:7");
+    assert_eq!(udp[0]["local"], "[::]:7");
     let killed = place.see("alice", &["ss", "-HKtn", "dport", "ge", ":1"]);
     assert_eq!(killed.lines().count(), 1, "{killed}");
     assert_ne!(client.finish().status, Some(0), "the connection was reset");
