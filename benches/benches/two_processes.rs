@@ -1,6 +1,7 @@
-//! TCP between two processes: ours over a bus beside the kernel over its loopback, interleaved.
+//! TCP between two processes: ours over a bus beside the kernel over its loopback, interleaved; with
+//! `--ipv6` ours over IPv6 beside ours over IPv4, both on a bus.
 //!
-//! `cargo bench -p rumpnet-benches --bench two_processes -- [--runs N] [--seconds S] [--only bulk|rr|crr|start] [--json]`
+//! `cargo bench -p rumpnet-benches --bench two_processes -- [--runs N] [--seconds S] [--only bulk|rr|crr|start] [--ipv6] [--json]`
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use rumpnet_benches::transport::Transport;
 
 const SERVER: &str = "10.77.0.1";
 const CLIENT: &str = "10.77.0.2";
+const FOUR: [&str; 2] = [SERVER, CLIENT];
+const SIX: [&str; 2] = ["fd00:77::1", "fd00:77::2"];
 
 fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -45,7 +48,7 @@ fn run_in(options: &Options, folder: &Path) -> io::Result<()> {
             rows.push(row);
         }
     }
-    if options.wants("start") {
+    if options.wants("start") && !options.ipv6 {
         let start = start_times(folder, options.runs)?;
         if !options.json {
             println!(
@@ -67,16 +70,29 @@ fn measure(
     title: (&'static str, &'static str),
     placement: Placement,
 ) -> io::Result<Row> {
-    let (mut ours, mut linux) = (Vec::new(), Vec::new());
-    for i in 0..options.runs {
-        let bus = folder.join(format!("{mode}-{}-{i}.bus", placement.core(1)));
+    let on_a_bus = |number: usize, ips: [&str; 2]| {
+        let bus = folder.join(format!("{mode}-{}-{number}.bus", placement.core(1)));
         Shmif::create_or_attach(&bus, &BusConfig::default())?;
         let path = bus.display().to_string();
-        ours.push(pair::run(mode, &path, [SERVER, CLIENT], placement, options.seconds)?);
+        let run = pair::run(mode, &path, ips, placement, options.seconds)?;
         std::fs::remove_file(&bus)?;
-        linux.push(pair::run(mode, "linux", ["127.0.0.1"; 2], placement, options.seconds)?);
+        io::Result::Ok(run)
+    };
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for i in 0..options.runs {
+        if options.ipv6 {
+            // Each is the first as often as the other.
+            let six_first = i % 2 == 0;
+            for six in [six_first, !six_first] {
+                let run = on_a_bus(i, if six { SIX } else { FOUR })?;
+                if six { &mut ours } else { &mut theirs }.push(run);
+            }
+        } else {
+            ours.push(on_a_bus(i, FOUR)?);
+            theirs.push(pair::run(mode, "linux", ["127.0.0.1"; 2], placement, options.seconds)?);
+        }
     }
-    Row::new(title, placement, &ours, ("linux", &linux))
+    Row::new(title, placement, &ours, (if options.ipv6 { "IPv4" } else { "linux" }, &theirs))
 }
 
 /// From before the process is made to its first datagram on the bus, in milliseconds.

@@ -32,7 +32,7 @@ pub struct Report {
 /// # Errors
 /// As the transport gives them.
 pub fn serve(transport: &Transport, mode: &str, ip: &str) -> io::Result<Report> {
-    let addr: SocketAddr = format!("{ip}:0").parse().map_err(|_| wrong("ip"))?;
+    let addr = SocketAddr::new(ip.parse().map_err(|_| wrong("ip"))?, 0);
     let listener = transport.listen(addr)?;
     println!("{}", listener.local_addr()?);
     io::stdout().flush()?;

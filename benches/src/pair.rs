@@ -19,7 +19,8 @@ pub const MODES: [(&str, &str, &str); 3] = [
     ("crr", "connect, request, close", "1/s"),
 ];
 
-/// What the command line of a bench asks for: `[--runs N] [--seconds S] [--only MODE] [--json]`.
+/// What the command line of a bench asks for:
+/// `[--runs N] [--seconds S] [--only MODE] [--ipv6] [--json]`.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How often each pair of runs is made.
@@ -28,6 +29,8 @@ pub struct Options {
     pub seconds: f64,
     /// The one mode to measure; `None`: all.
     pub only: Option<String>,
+    /// Measure IPv6 beside IPv4, where a bench can.
+    pub ipv6: bool,
     /// Print JSON.
     pub json: bool,
 }
@@ -38,7 +41,7 @@ impl Options {
     /// # Errors
     /// Words that are not understood.
     pub fn parse(args: &[String]) -> io::Result<Self> {
-        let mut options = Options { runs: 20, seconds: 0.5, only: None, json: false };
+        let mut options = Options { runs: 20, seconds: 0.5, only: None, ipv6: false, json: false };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| wrong(&format!("{arg} needs a value")));
@@ -48,6 +51,7 @@ impl Options {
                     options.seconds = value()?.parse().map_err(|_| wrong("--seconds S"))?;
                 }
                 "--only" => options.only = Some(value()?.clone()),
+                "--ipv6" => options.ipv6 = true,
                 "--json" => options.json = true,
                 _ => return Err(wrong(&format!("unknown option {arg}"))),
             }
@@ -216,7 +220,8 @@ pub fn role(args: &[String]) -> io::Result<()> {
         return Err(wrong("role: too few words"));
     };
     pin(core.parse().map_err(|_| wrong("core"))?)?;
-    let transport = Transport::open(transport, &format!("{ip}/24"))?;
+    let bits = if ip.contains(':') { 64 } else { 24 };
+    let transport = Transport::open(transport, &format!("{ip}/{bits}"))?;
     let report = match (end.as_str(), rest) {
         ("server", _) => serve(&transport, mode, ip)?,
         ("client", [addr]) => {

@@ -262,6 +262,10 @@ pub enum SocketOption {
     V6Only(bool),
     /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
     MtuDiscovery(MtuDiscovery),
+    /// `IPV6_DONTFRAG`: what does not fit the path is refused with `EMSGSIZE`, not fragmented.
+    DontFragment(bool),
+    /// `IP_MTU`, `IPV6_MTU`: what is known of the path to the peer, in bytes. To be read alone.
+    PathMtu(u32),
     /// `SO_OOBINLINE`: urgent data stay in line.
     UrgentInline(bool),
     /// `IP_RECVTTL`, `IPV6_RECVHOPLIMIT`: tell each datagram's TTL. libnetinet always does.
@@ -303,6 +307,8 @@ pub enum OptionKey {
     ReceiveErrors,
     V6Only,
     MtuDiscovery,
+    DontFragment,
+    PathMtu,
     UrgentInline,
     ReceiveTtl,
     ReceiveTos,

@@ -86,6 +86,7 @@ fn set_v6(entry: &Entry, option: &Opt) -> io::Result<()> {
         Opt::MulticastTtl(hops) => sockopt::set_ipv6_multicast_hops(fd, hops.into())?,
         Opt::MulticastLoop(on) => sockopt::set_ipv6_multicast_loop(fd, on)?,
         Opt::MtuDiscovery(how) => sockopt::set_ipv6_mtu_discover(fd, to_v6(how)?)?,
+        Opt::DontFragment(on) => setsockopt(fd, nixopt::Ipv6DontFrag, &on)?,
         Opt::ReceiveTtl(on) => setsockopt(fd, nixopt::Ipv6RecvHopLimit, &on)?,
         Opt::ReceiveTos(on) => setsockopt(fd, nixopt::Ipv6RecvTClass, &on)?,
         Opt::ReceivePacketInfo(on) => setsockopt(fd, nixopt::Ipv6RecvPacketInfo, &on)?,
@@ -127,6 +128,11 @@ pub(crate) fn get(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
         OptionKey::BindToDevice => {
             let name = getsockopt(fd, nixopt::BindToDevice)?;
             Opt::BindToDevice(name.to_string_lossy().into_owned())
+        }
+        OptionKey::PathMtu if is_v6(entry) => Opt::PathMtu(sockopt::ipv6_mtu(fd)?),
+        OptionKey::PathMtu => Opt::PathMtu(sockopt::ip_mtu(fd)?),
+        OptionKey::DontFragment if is_v6(entry) => {
+            Opt::DontFragment(getsockopt(fd, nixopt::Ipv6DontFrag)?)
         }
         other if is_v6(entry) => get_v6(entry, other)?,
         other => get_v4(entry, other)?,

@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use libnet::net::UdpSocket;
-use libnet::socket::{MtuDiscovery, SocketOption};
+use libnet::socket::{MtuDiscovery, OptionKey, SocketOption};
 use libnet::{DropReason, MacAddr};
 use libnetinet::InetConfig;
 use rumpnet_tests::station::{FAR6, PEER_MAC, PEER6, Rig, US_MAC, US6, echo6_packet};
@@ -313,6 +313,25 @@ fn who_forbids_fragments_is_told_that_it_does_not_fit() {
     assert!(socket.send_to(&[0; 1_452], to).is_ok());
     let error = socket.send_to(&[0; 1_453], to).expect_err("too long");
     assert_eq!(error.raw_os_error(), Some(90));
+}
+
+#[test]
+fn a_socket_can_be_told_not_to_fragment_and_tells_what_fits() {
+    let rig = Rig::six();
+    let socket = socket(&rig);
+    let mtu = || socket.socket().option(OptionKey::PathMtu);
+    assert_eq!(mtu().expect_err("no peer").raw_os_error(), Some(107));
+    socket.connect((PEER6, 7)).expect("there is a route");
+    assert_eq!(mtu().expect("a path"), SocketOption::PathMtu(1_500));
+    let set = |on| socket.socket().set_option(SocketOption::DontFragment(on));
+    set(true).expect("an option of UDP");
+    let error = socket.send(&[0; 1_453]).expect_err("too long");
+    assert_eq!(error.raw_os_error(), Some(90));
+    set(false).expect("an option of UDP");
+    assert!(socket.send(&[0; 1_453]).is_ok());
+    let four = rig.stack.udp_bind("10.0.0.1:5001").expect("a free port");
+    let refused = four.socket().set_option(SocketOption::DontFragment(true));
+    assert_eq!(refused.expect_err("IPv6 has it").raw_os_error(), Some(92));
 }
 
 #[test]

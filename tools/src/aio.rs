@@ -13,6 +13,8 @@ use libnet::wake::Registration;
 use libnet::{Family, Protocol, Ready, SockType, errno};
 use rumpnet::Stack;
 
+use crate::host;
+
 /// A socket of any domain in non-blocking mode. Any number of tasks may wait for it.
 #[derive(Debug)]
 pub struct TaskSocket(Socket);
@@ -94,7 +96,7 @@ impl TaskSocket {
     /// `WouldBlock` if none does; as [`libnet::socket::Domain::accept`].
     pub fn accept(&self) -> io::Result<(TaskSocket, SocketAddr)> {
         let (socket, peer) = self.0.accept()?;
-        Ok((TaskSocket::new(socket), peer))
+        Ok((TaskSocket::new(socket), host::plain_addr(peer)))
     }
 
     /// Connects.

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,8 +111,11 @@ pub fn run(args: &HttpdArgs, global: &Global) -> Outcome {
     let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, &args.name)?;
     let interfaces = &args.sockets.interfaces.interfaces;
     let _control = args.control.open(&stack, interfaces, &args.name)?;
-    let any = if args.sockets.sockin { [127, 0, 0, 1] } else { [0; 4] };
-    let at = SocketAddr::new(args.bind.unwrap_or(any.into()), args.port);
+    let any = || match args.sockets.sockin {
+        true => Ipv4Addr::LOCALHOST.into(),
+        false => host::any_address(&stack),
+    };
+    let at = SocketAddr::new(args.bind.unwrap_or_else(any), args.port);
     let listener = TaskSocket::listen(&stack, at, BACKLOG)
         .map_err(|error| host::listen_failure("", at, args.sockets.sockin, &error))?;
     let at = listener.socket().local_addr().unwrap_or(at);

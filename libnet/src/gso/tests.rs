@@ -23,6 +23,8 @@ struct Shape {
     chunk_bytes: usize,
     /// How many of the bytes sit in the head room.
     in_head: bool,
+    /// Units of eight bytes of destination options, in IPv6.
+    extension_units: u8,
 }
 
 const SEQ: u32 = 0xffff_ff00;
@@ -58,10 +60,16 @@ impl Shape {
         if self.v6 {
             let mut ip = vec![0; 40];
             ip[0] = 0x60;
-            put16(&mut ip, 4, transport_bytes as u16);
-            ip[6] = protocol;
+            let units = usize::from(self.extension_units);
+            put16(&mut ip, 4, (transport_bytes + 8 * units) as u16);
+            ip[6] = if units > 0 { 60 } else { protocol };
             ip[7] = 64;
             ip[8..40].copy_from_slice(&[0xfd; 32]);
+            if units > 0 {
+                // One option that pads.
+                ip.extend([protocol, self.extension_units - 1, 1, (8 * units - 4) as u8]);
+                ip.resize(40 + 8 * units, 0);
+            }
             ip
         } else {
             let mut ip = vec![0; 20];
@@ -141,6 +149,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
                 segment_bytes,
                 chunk_bytes: chunk,
                 in_head,
+                extension_units: chunk as u8 % 2,
             }
         },
     )
@@ -280,6 +289,7 @@ fn plain() -> Shape {
         segment_bytes: 1_448,
         chunk_bytes: 10_000,
         in_head: true,
+        extension_units: 0,
     }
 }
 

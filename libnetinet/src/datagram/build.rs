@@ -139,7 +139,8 @@ fn finish(
     let header_bytes = if path.dst.is_ipv4() { HEADER_BYTES } else { IPV6_BYTES };
     let fits = packet.len() + header_bytes <= path.mtu as usize;
     // DEVIATES ip(7): probing keeps to the path's MTU too.
-    let whole = matches!(options.mtu_discovery, MtuDiscovery::Always | MtuDiscovery::Probe);
+    let whole = matches!(options.mtu_discovery, MtuDiscovery::Always | MtuDiscovery::Probe)
+        || (options.dont_fragment && path.dst.is_ipv6());
     if packet.len() > max_payload(path.dst) || (whole && !fits) {
         return Err(errno::message_too_long());
     }

@@ -158,6 +158,20 @@ impl Inet {
         Ok(())
     }
 
+    /// `IP_MTU`: of the path to the peer.
+    ///
+    /// # Errors
+    /// `ENOTCONN` without a peer; as [`Path::find`] gives them.
+    pub(crate) fn datagram_path_mtu(&self, socket: &Shared) -> io::Result<u32> {
+        let state = socket.state();
+        let remote = state.remote.ok_or_else(errno::not_connected)?;
+        let (src, options) = (state.local.ip(), state.options.clone());
+        drop(state);
+        let now = self.engine().driver().now();
+        let src = (!src.is_unspecified()).then_some(src);
+        find_path(self.wide(), now, remote.ip(), src, &options).map(|path| path.mtu)
+    }
+
     /// Puts a socket into another place of its table, unless it was closed meanwhile.
     fn move_binding(&self, socket: &Shared, new: Binding, old: &Binding) {
         let Some(table) = table_of(self.wide(), socket.kind) else { return };

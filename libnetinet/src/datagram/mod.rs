@@ -86,6 +86,8 @@ pub(crate) struct Options {
     pub(crate) broadcast: bool,
     pub(crate) header_included: bool,
     pub(crate) mtu_discovery: MtuDiscovery,
+    /// Of IPv6: what does not fit is refused.
+    pub(crate) dont_fragment: bool,
     pub(crate) receive_errors: bool,
     pub(crate) multicast_loop: bool,
     pub(crate) ttl: u8,
@@ -158,6 +160,7 @@ impl DatagramSocket {
             broadcast: false,
             header_included: kind == Kind::Raw(raw::IPPROTO_RAW),
             mtu_discovery: MtuDiscovery::IfItFits,
+            dont_fragment: false,
             asked_for: AskedFor::default(),
             receive_errors: false,
             multicast_loop: true,

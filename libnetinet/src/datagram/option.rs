@@ -49,6 +49,9 @@ impl DatagramSocket {
             SocketOption::HeaderIncluded(on) if matches!(self.kind, Kind::Raw(_)) => {
                 options.header_included = on;
             }
+            SocketOption::DontFragment(on) if self.family == Family::Inet6 => {
+                options.dont_fragment = on;
+            }
             // As on Linux: not once it is bound.
             SocketOption::V6Only(_) if self.family == Family::Inet6 && is_bound => {
                 return Err(errno::invalid());
@@ -95,6 +98,9 @@ impl DatagramSocket {
             OptionKey::SendBufferBytes => SocketOption::SendBufferBytes(options.send_bytes),
             OptionKey::HeaderIncluded if matches!(self.kind, Kind::Raw(_)) => {
                 SocketOption::HeaderIncluded(options.header_included)
+            }
+            OptionKey::DontFragment if self.family == Family::Inet6 => {
+                SocketOption::DontFragment(options.dont_fragment)
             }
             OptionKey::V6Only if self.family == Family::Inet6 => {
                 SocketOption::V6Only(options.v6_only)

@@ -1,6 +1,7 @@
 //! Options of TCP sockets.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use libnet::errno;
@@ -55,9 +56,13 @@ impl Inet {
     /// `getsockopt(2)`.
     pub(crate) fn stream_get_option(
         &self,
-        socket: &StreamSocket,
+        socket: &Arc<StreamSocket>,
         key: OptionKey,
     ) -> io::Result<SocketOption> {
+        if key == OptionKey::PathMtu {
+            let info = self.stream_info(socket).ok_or_else(errno::not_connected)?;
+            return Ok(SocketOption::PathMtu(info.path_mtu_bytes));
+        }
         let state = socket.state();
         let (o, c) = (&state.options, &state.options.conn);
         let tcp = &self.wide().config.tcp;

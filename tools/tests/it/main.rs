@@ -14,5 +14,6 @@ mod perf;
 mod ping;
 mod process;
 mod routers;
+mod six;
 mod sockin;
 mod usage;
