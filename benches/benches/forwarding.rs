@@ -1,0 +1,221 @@
+//! TCP between two kernels through a stack of ours that forwards between two taps, beside the same
+//! through a kernel that forwards between two veth pairs; interleaved, in namespaces that the
+//! bench makes.
+//!
+//! `cargo bench -p rumpnet-benches --bench forwarding -- [--runs N] [--seconds S] [--only MODE]
+//! [--json]`
+//!
+//! ```text
+//!  left ── tap ── our router, a process ── tap ── right
+//!  left ── veth ── a kernel's namespace ── veth ── right
+//! ```
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use rumpnet::{Forwarding, Stack};
+use rumpnet_benches::ends::{ask, serve};
+use rumpnet_benches::pair::{self, MODES, Options, Row, Run, wrong};
+use rumpnet_benches::place::{Placement, pin};
+use rumpnet_benches::transport::Transport;
+use virtif::{HostSide, Virtif};
+
+/// The right end's address behind our router, and behind the kernel's.
+const RIGHT: [&str; 2] = ["10.81.0.1", "10.83.0.1"];
+
+fn main() -> io::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    match args.first().map(String::as_str) {
+        Some("hold") => hold(),
+        Some("router") => router(&args[1..]),
+        Some("role") => role(&args[1..]),
+        _ => run(&Options::parse(&args)?),
+    }
+}
+
+fn run(options: &Options) -> io::Result<()> {
+    let Some(net) = Net::make()? else { return Ok(()) };
+    let mut results = Vec::new();
+    for (mode, what, unit) in MODES.into_iter().filter(|(mode, ..)| options.wants(mode)) {
+        for placement in Placement::ALL {
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for _ in 0..options.runs {
+                ours.push(net.pair(options, mode, placement, RIGHT[0])?);
+                theirs.push(net.pair(options, mode, placement, RIGHT[1])?);
+            }
+            let row = Row::new((what, unit), placement, &ours, ("kernel", &theirs))?;
+            if !options.json {
+                row.print();
+            }
+            results.push(row);
+        }
+    }
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&results)?);
+    } else {
+        println!(
+            "The ends' processes are placed, the routers are not; CPU is that of the ends alone."
+        );
+    }
+    Ok(())
+}
+
+/// The two ends' namespaces, and the routers between them.
+struct Net {
+    left: Held,
+    right: Held,
+    /// Dropped, and so ended, after the ends.
+    _kernel: Held,
+    _ours: Held,
+}
+
+impl Net {
+    /// `None`, and why on stderr, where that is not allowed.
+    fn make() -> io::Result<Option<Net>> {
+        let hold = || Held::spawn(&["hold"]);
+        let (Some(mut left), Some(mut right), Some(mut kernel)) = (hold()?, hold()?, hold()?)
+        else {
+            eprintln!("skipped: no network namespaces; run it as root");
+            return Ok(None);
+        };
+        let [left_pid, right_pid] = [&left, &right].map(|held| held.child.id().to_string());
+        let Some(ours) = Held::spawn(&["router", &left_pid, &right_pid])? else {
+            eprintln!("skipped: no tap devices; run it as root, where there is /dev/net/tun");
+            return Ok(None);
+        };
+        for (number, end) in [(2, &mut left), (3, &mut right)] {
+            let kernel_pid = kernel.child.id();
+            end.ask(&format!("ip link add veth type veth peer name k{number} netns {kernel_pid}"))?;
+            end.ask(&format!("ip addr add 10.8{number}.0.1/24 dev veth"))?;
+            end.ask("ip link set veth up")?;
+            kernel.ask(&format!("ip addr add 10.8{number}.0.2/24 dev k{number}"))?;
+            kernel.ask(&format!("ip link set k{number} up"))?;
+        }
+        kernel.ask("sysctl -qw net.ipv4.ip_forward=1")?;
+        left.ask("ip route add 10.81.0.0/24 via 10.80.0.2")?;
+        left.ask("ip route add 10.83.0.0/24 via 10.82.0.2")?;
+        right.ask("ip route add 10.80.0.0/24 via 10.81.0.2")?;
+        right.ask("ip route add 10.82.0.0/24 via 10.83.0.2")?;
+        Ok(Some(Net { left, right, _kernel: kernel, _ours: ours }))
+    }
+
+    fn pair(
+        &self,
+        options: &Options,
+        mode: &str,
+        placement: Placement,
+        ip: &str,
+    ) -> io::Result<Run> {
+        let spawn = |held: &Held, core: usize, seconds: f64, words: &[&str]| {
+            Command::new(std::env::current_exe()?)
+                .arg("role")
+                .args([core.to_string(), seconds.to_string(), held.child.id().to_string()])
+                .args(words)
+                .stdout(Stdio::piped())
+                .spawn()
+        };
+        let server = spawn(&self.right, placement.core(1), 0.0, &[mode, ip])?;
+        pair::finish(mode, server, |addr| {
+            spawn(&self.left, placement.core(0), options.seconds, &[mode, "0.0.0.0", addr])
+        })
+    }
+}
+
+/// A process that holds a namespace, or routes between two, until it is dropped.
+struct Held {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Held {
+    /// `None` if it may not do what it is for.
+    fn spawn(words: &[&str]) -> io::Result<Option<Held>> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take().ok_or_else(|| wrong("a child has no output"))?;
+        let mut held = Held { child, out: BufReader::new(out) };
+        Ok((held.hear()? == "ready").then_some(held))
+    }
+
+    /// Runs a command in its namespace.
+    fn ask(&mut self, command: &str) -> io::Result<()> {
+        let stdin = self.child.stdin.as_mut().ok_or_else(|| wrong("a child has no input"))?;
+        writeln!(stdin, "{command}")?;
+        if self.hear()? == "done" { Ok(()) } else { Err(wrong(command)) }
+    }
+
+    fn hear(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.out.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // The end of its input ends it.
+        self.child.stdin = None;
+        let _ = self.child.wait();
+    }
+}
+
+/// Holds a namespace and runs commands in it.
+fn hold() -> io::Result<()> {
+    if unshare(CloneFlags::CLONE_NEWNET).is_err() || virtif::loopback_up().is_err() {
+        return say("refused");
+    }
+    say("ready")?;
+    for line in io::stdin().lines() {
+        let line = line?;
+        let mut words = line.split(' ');
+        let status = Command::new(words.next().unwrap_or_default()).args(words).status();
+        say(if status.is_ok_and(|status| status.success()) { "done" } else { "failed" })?;
+    }
+    Ok(())
+}
+
+/// Our router: a tap in each of two namespaces.
+fn router(pids: &[String]) -> io::Result<()> {
+    let mut builder = Stack::builder().forwarding(Forwarding::On);
+    for (number, pid) in pids.iter().enumerate() {
+        let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net"))?;
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        let Ok(device) = Virtif::open("tap") else { return say("refused") };
+        let host: rumpnet::IpCidr =
+            format!("10.8{number}.0.1/24").parse().map_err(|_| wrong("address"))?;
+        HostSide::new(vec![host]).apply("tap").map_err(io::Error::other)?;
+        builder = builder.interface(device.addr(&format!("10.8{number}.0.2/24")));
+    }
+    let stack = builder.start()?;
+    say("ready")?;
+    io::stdin().read_to_end(&mut Vec::new())?;
+    drop(stack);
+    Ok(())
+}
+
+/// An end: `CORE SECONDS NAMESPACE MODE OWN-IP [SERVER-ADDR]`.
+fn role(args: &[String]) -> io::Result<()> {
+    let [core, seconds, namespace, mode, ip, rest @ ..] = args else {
+        return Err(wrong("role: too few words"));
+    };
+    pin(core.parse().map_err(|_| wrong("core"))?)?;
+    setns(std::fs::File::open(format!("/proc/{namespace}/ns/net"))?, CloneFlags::CLONE_NEWNET)?;
+    let duration = Duration::from_secs_f64(seconds.parse().map_err(|_| wrong("seconds"))?);
+    let transport = Transport::open("linux", &format!("{ip}/24"))?;
+    let report = match rest {
+        [] => serve(&transport, mode, ip)?,
+        [addr, ..] => ask(&transport, mode, addr.parse().map_err(|_| wrong("address"))?, duration)?,
+    };
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
+}
+
+fn say(text: &str) -> io::Result<()> {
+    println!("{text}");
+    io::stdout().flush()
+}
