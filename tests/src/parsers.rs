@@ -36,11 +36,14 @@ pub const TARGETS: &[Target] = &[
     Target { name: "icmp6", run: six::icmp6, seeds: six::icmp6_seeds },
     Target { name: "udp", run: stack::udp, seeds: stack::udp_seeds },
     Target { name: "tcp", run: stack::tcp, seeds: stack::tcp_seeds },
+    Target { name: "forward", run: forward::run, seeds: forward::seeds },
+    Target { name: "routes", run: forward::route_text, seeds: forward::route_texts },
     Target { name: "addresses", run: addresses, seeds: address_texts },
 ];
 
 mod bus;
 mod capture;
+mod forward;
 mod six;
 mod stack;
 
