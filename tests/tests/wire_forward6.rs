@@ -258,6 +258,63 @@ fn routing_headers_to_the_router_itself_are_refused() {
     }
 }
 
+/// A router whose way to 2001:db8::/32 leads by another router on the left.
+fn detour() -> RouterRig {
+    let rig = RouterRig::six();
+    rig.inet.add_address(LEFT, net("fe80::1/64")).expect("it fits");
+    let other = addr("fe80::3").into();
+    rig.inet.add_neighbour(LEFT, other, STATIONS[0]).expect("it fits");
+    rig.inet.add_route(Route::via(net("2001:db8::/32"), LEFT, other)).expect("it fits");
+    rig.run(std::time::Duration::from_secs(5));
+    let _ = rig.left.hear();
+    rig
+}
+
+#[test]
+fn a_sender_whose_neighbour_is_the_next_hop_is_told_so_and_its_packet_passed_on() {
+    let rig = detour();
+    let ip = between(HERE6, addr("2001:db8::9"));
+    rig.say6(&ip);
+    rig.say6(&ip);
+    let said = rig.left.hear_ip6();
+    assert!(said.contains(&one_hop(&ip)));
+    let is_redirect = |ip: &&Ip6| ip.icmp().is_some_and(|icmp| icmp.ty == 137);
+    let redirect = said.iter().rfind(is_redirect).expect("a redirect");
+    assert!(redirect.src.is_unicast_link_local(), "RFC 4861 §4.5");
+    assert_eq!((redirect.dst, redirect.hops), (HERE6, 255));
+    let icmp = redirect.icmp().expect("an ICMPv6 message");
+    assert_eq!(icmp.code, 0);
+    assert_eq!(icmp.data[..16], addr("fe80::3").octets(), "the target");
+    assert_eq!(icmp.data[16..32], addr("2001:db8::9").octets(), "the destination");
+    assert_eq!(icmp.data[32..40], [2, 1, 2, 0, 0, 0, 0, 2], "the target's address on the link");
+    let quoted = ip.bytes();
+    assert_eq!(icmp.data[40..42], [4, (1 + quoted.len().div_ceil(8)) as u8]);
+    assert_eq!(icmp.data[48..48 + quoted.len()], quoted);
+    assert!(40 + 8 + icmp.data.len() <= 1_280);
+}
+
+#[test]
+fn redirects_of_long_packets_fit_into_the_least_mtu() {
+    let rig = detour();
+    let long = Udp::new(1, 2, &[7; 1_400]).packet6(HERE6, addr("2001:db8::9"));
+    rig.say6(&long);
+    let said = rig.left.hear_ip6();
+    let redirect = said.iter().find(|ip| ip.icmp().is_some_and(|icmp| icmp.ty == 137));
+    let bytes = redirect.expect("a redirect").bytes();
+    assert!((1_200..=1_280).contains(&bytes.len()), "{} bytes", bytes.len());
+}
+
+#[test]
+fn redirects_go_to_neighbours_alone_and_are_limited() {
+    let rig = detour();
+    rig.say6(&between(addr("fd00:0:0:7::7"), addr("2001:db8::9")));
+    assert_eq!(rig.errors6(), [], "it is no neighbour");
+    for _ in 0..50 {
+        rig.say6(&between(HERE6, addr("2001:db8::9")));
+    }
+    assert_eq!(rig.errors6().len(), 3);
+}
+
 #[test]
 fn errors_are_limited_and_not_sent_about_errors() {
     let rig = RouterRig::six();

@@ -11,6 +11,7 @@
 mod control;
 pub(crate) mod paths;
 pub(crate) mod queue;
+mod redirect6;
 mod reverse_path;
 mod v4;
 mod v6;

@@ -83,6 +83,7 @@ impl Shard {
             let complaint = Complaint::TooBig { mtu: path.mtu };
             return self.complain6(cause.now, meta, &packet, complaint);
         }
+        self.redirect_v6(cause, path, meta, &packet);
         let Some(header) = packet.own(HEADER_BYTES) else {
             return self.drop_packet(DropReason::IpMalformed);
         };

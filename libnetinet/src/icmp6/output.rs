@@ -108,7 +108,7 @@ impl Shard {
 
 /// RFC 4443 §2.4(c): as much of the packet as fits into the least MTU, its transport checksum
 /// completed if all of it is there.
-fn quote(about: &Packet) -> Bytes {
+pub(crate) fn quote(about: &Packet) -> Bytes {
     let room = MIN_MTU as usize - HEADER_BYTES - ICMP_BYTES;
     let mut quoted = about.clone();
     // What is quoted must look as it would have on the wire.
