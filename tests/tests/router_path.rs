@@ -56,12 +56,13 @@ impl Line {
         right_segment.tap(sizes[1].clone());
         let on_left = |addr| InterfaceSpec::new(left_segment.next_link()).addr(addr);
         let on_right = |addr| InterfaceSpec::new(right_segment.next_link()).addr(addr);
-        let host = |name: &str, interface: InterfaceSpec| {
-            let builder = Stack::builder().shards(shards).interface(interface);
+        let host = |name: &str, interface: InterfaceSpec, route: &str| {
+            let builder = Stack::builder().shards(shards).interface(interface).route(route);
             builder.start_in(&world.host(name)).expect("it starts")
         };
-        let here = host("here", on_left("10.0.0.2/24").route("10.0.1.0/24@10.0.0.1"));
-        let there = host("there", on_right("10.0.1.2/24").gateway("10.0.1.1"));
+        let here = host("here", on_left("10.0.0.2/24"), "10.0.1.0/24@10.0.0.1");
+        let there = on_right("10.0.1.2/24").route("10.0.0.0/25@10.0.1.1@5");
+        let there = host("there", there, "10.9.0.0/16@blackhole");
         let router = Stack::builder()
             .shards(shards)
             .forwarding(Forwarding::On)
@@ -94,6 +95,24 @@ impl Line {
         let inet = self.router.inet().expect("a stack of its own");
         let all = inet.counters().all();
         all.into_iter().find(|(other, _)| *other == name).expect("a counter").1
+    }
+}
+
+#[test]
+fn routes_that_cannot_be_are_refused_when_the_stack_starts() {
+    let world = World::new(1);
+    let segment = world.segment(LinkConfig::default());
+    let interface = || InterfaceSpec::new(segment.next_link()).addr("10.0.0.1/24");
+    let start = |interface: InterfaceSpec, route: &str| {
+        let builder = Stack::builder().interface(interface).route(route);
+        builder.start_in(&world.host("here")).expect_err("it is refused").to_string()
+    };
+    let good = "10.1.0.0/16@10.0.0.9";
+    assert!(start(interface(), "10.1.0.0/16 via 10.0.0.9").contains("NETWORK/BITS@GATEWAY"));
+    assert!(start(interface().route("nonsense"), good).contains("NETWORK/BITS@GATEWAY"));
+    for nowhere in ["10.1.0.0/16@192.0.2.1", "default@192.0.2.1"] {
+        assert!(start(interface(), nowhere).contains("unreachable"));
+        assert!(start(interface().route(nowhere), good).contains("unreachable"));
     }
 }
 

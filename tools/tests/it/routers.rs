@@ -154,3 +154,39 @@ fn ten_routers_join_ten_buses_and_one_of_them_may_die() {
         assert!(listed.out.starts_with("nobody is on"), "{}", listed.out);
     }
 }
+
+#[test]
+fn a_route_that_leads_nowhere_is_refused_in_words() {
+    let place = Place::new();
+    for (route, hint) in [
+        ("10.9.0.0/16@192.0.2.1", "no interface has the gateway's network"),
+        ("10.9.0.0/16@tap7", "as in shmif0"),
+        ("10.9.0.0/16", "say by what, as in @10.0.0.1"),
+        ("10.0.0.0/24@shmif0", "it is there already"),
+        ("10.9.0.0/16@", "write NETWORK/BITS@GATEWAY"),
+    ] {
+        let ended = place.run(&["node", &place.interface(1), &format!("--route={route}")]);
+        assert_eq!(ended.status, Some(2), "{route}: {ended:?}");
+        assert!(ended.err.contains(hint), "{route}: {}", ended.err);
+    }
+}
+
+#[test]
+fn a_route_of_the_command_line_is_used() {
+    let place = Place::new();
+    let far = format!("--if=shmif:{},addr=10.5.0.1/24,create", place.path("far.bus").display());
+    let router = Process::start(&["node", "--forward", &place.interface(1), &far]);
+    router.wait_for("passes on packets");
+    let far =
+        format!("--if=shmif:{},addr=10.5.0.2/24,gw=10.5.0.1", place.path("far.bus").display());
+    let node = Process::start(&["node", &far]);
+    wait_until_up(&node);
+    let near = place.interface(2);
+    let ping = |more: &[&str]| {
+        let words = ["ping", "-c1", "-W10", &near, "10.5.0.2"];
+        place.run(&[&words[..], more].concat())
+    };
+    assert_eq!(ping(&["--route=10.5.0.0/24@10.0.0.1"]).status, Some(0));
+    assert_eq!(ping(&["--route=default@10.0.0.1%shmif0@7"]).status, Some(0));
+    assert_ne!(ping(&[]).status, Some(0), "there is no other way");
+}
