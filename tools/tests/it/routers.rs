@@ -20,8 +20,8 @@ struct Ring {
 impl Ring {
     fn new() -> Ring {
         let place = Place::new();
-        let routers: Vec<_> = (0..SITES).map(|i| Some(router(&place, i, None))).collect();
-        let hosts = (0..SITES * HOSTS).map(|i| host(&place, i / HOSTS, i % HOSTS, 1)).collect();
+        let routers: Vec<_> = (0..SITES).map(|i| Some(router(&place, i))).collect();
+        let hosts = (0..SITES * HOSTS).map(|i| host(&place, i / HOSTS, i % HOSTS)).collect();
         let ring = Ring { place, routers, hosts };
         ring.routers.iter().flatten().chain(&ring.hosts).for_each(wait_until_up);
         ring
@@ -58,24 +58,44 @@ impl Ring {
         }
     }
 
-    /// Stops every router but the dead one and starts it again with routes around it; likewise the
-    /// hosts whose gateway it was.
-    fn route_around(&mut self, dead: usize) {
-        for (i, slot) in self.routers.iter_mut().enumerate() {
-            if let Some(process) = slot.take() {
-                assert_eq!(process.stop(Signal::SIGTERM).status, Some(0), "router {i}");
-                *slot = Some(router(&self.place, i, Some(dead)));
+    /// Takes the routes that cross the dead router out of the others, and gives the hosts whose
+    /// gateway it was the other one: all while they run.
+    fn route_around(&self, dead: usize) {
+        let mut changes = Vec::new();
+        for number in (0..SITES).filter(|&number| number != dead) {
+            let ctl = self.ctl(number, &format!("r{number}"));
+            for Way { away, gateways, crossed, .. } in ways(number) {
+                if crossed.contains(&dead) {
+                    let ([net4, net6], [gw4, gw6]) = (addresses(away, 0), gateways);
+                    let del = |family: &str, net: &str, gateway: &str| {
+                        change(&ctl, family, ["del", net, "via", gateway])
+                    };
+                    changes.push(del("-4", &format!("{net4}/24"), &gw4));
+                    changes.push(del("-6", &format!("{net6}/64"), &gw6));
+                }
             }
         }
-        let beside = dead * HOSTS..(dead + 1) * HOSTS;
-        for process in self.hosts.drain(beside.clone()) {
-            assert_eq!(process.stop(Signal::SIGTERM).status, Some(0));
+        for number in 0..HOSTS {
+            let ctl = self.ctl(dead, &format!("h{dead}.{number}"));
+            let [gw4, gw6] = addresses(dead, 2);
+            changes.push(change(&ctl, "-4", ["replace", "default", "via", &gw4]));
+            changes.push(change(&ctl, "-6", ["replace", "default", "via", &gw6]));
         }
-        for (number, at) in beside.clone().enumerate() {
-            self.hosts.insert(at, host(&self.place, dead, number, 2));
+        for change in changes {
+            let ended = change.finish();
+            assert_eq!(ended.status, Some(0), "{ended:?}");
         }
-        self.routers.iter().flatten().chain(&self.hosts[beside]).for_each(wait_until_up);
     }
+
+    /// The control socket of a node, beside its first bus.
+    fn ctl(&self, site: usize, name: &str) -> String {
+        format!("{}.{name}.ctl", bus(&self.place, site))
+    }
+}
+
+/// Changes a route of a running node.
+fn change(ctl: &str, family: &str, [what, dst, via, gateway]: [&str; 4]) -> Process {
+    Process::start(&["ip", "-n", ctl, family, "route", what, dst, via, gateway])
 }
 
 fn bus(place: &Place, site: usize) -> String {
@@ -101,34 +121,49 @@ fn wait_until_up(process: &Process) {
     process.wait_for("answers ping");
 }
 
-fn host(place: &Place, site: usize, number: usize, gateway: usize) -> Process {
-    let interface = interface(place, site, 11 + number, gateway);
+fn host(place: &Place, site: usize, number: usize) -> Process {
+    let interface = interface(place, site, 11 + number, 1);
     Process::start(&["node", "--name", &format!("h{site}.{number}"), "--echo=7", &interface])
 }
 
-/// A router with routes both ways round to every site, but those that cross the dead one.
-fn router(place: &Place, number: usize, dead: Option<usize>) -> Process {
-    let next = (number + 1) % SITES;
-    let mut sides = [(number, 1, 2), (next, 2, 1)].map(|(site, own, gateway)| {
+/// A way from a router to a site that it is not on.
+struct Way {
+    /// The site.
+    away: usize,
+    /// Which of the router's interfaces it leaves by: that to its own site, or the next.
+    side: usize,
+    gateways: [String; 2],
+    /// The routers behind it.
+    crossed: Vec<usize>,
+}
+
+/// Both ways round to every site.
+fn ways(number: usize) -> Vec<Way> {
+    let mut ways = Vec::new();
+    for away in (2..SITES).map(|n| (number + n) % SITES) {
+        let hops_down = (number + SITES - away) % SITES;
+        let down = (1..=hops_down).map(|n| (number + SITES - n) % SITES).collect();
+        ways.push(Way { away, side: 0, gateways: addresses(number, 2), crossed: down });
+        let up = (1..SITES).map(|n| (number + n) % SITES).take_while(|&m| m != away).collect();
+        let gateways = addresses((number + 1) % SITES, 1);
+        ways.push(Way { away, side: 1, gateways, crossed: up });
+    }
+    ways
+}
+
+/// A router with routes both ways round to every site: the shorter way is taken.
+fn router(place: &Place, number: usize) -> Process {
+    let mut sides = [(number, 1), ((number + 1) % SITES, 2)].map(|(site, own)| {
         let ([four, six], bus) = (addresses(site, own), bus(place, site));
         let mac = format!("02:20:00:00:{site:02x}:{own:02x}");
-        let interface = format!("--if=shmif:{bus},mac={mac},addr={four}/24,addr={six}/64");
-        (interface, addresses(site, gateway))
+        format!("--if=shmif:{bus},mac={mac},addr={four}/24,addr={six}/64")
     });
-    for away in (2..SITES).map(|n| (number + n) % SITES) {
-        let up: Vec<usize> =
-            (1..SITES).map(|n| (number + n) % SITES).take_while(|&m| m != away).collect();
-        let hops_down = (number + SITES - away) % SITES;
-        let down: Vec<usize> = (1..=hops_down).map(|n| (number + SITES - n) % SITES).collect();
-        for ((interface, [gw4, gw6]), crossed) in sides.iter_mut().zip([down, up]) {
-            if !dead.is_some_and(|dead| crossed.contains(&dead)) {
-                let ([net4, net6], metric) = (addresses(away, 0), crossed.len());
-                *interface += &format!(",route={net4}/24@{gw4}@{metric}");
-                *interface += &format!(",route={net6}/64@{gw6}@{metric}");
-            }
-        }
+    for Way { away, side, gateways: [gw4, gw6], crossed } in ways(number) {
+        let ([net4, net6], metric) = (addresses(away, 0), crossed.len());
+        sides[side] += &format!(",route={net4}/24@{gw4}@{metric}");
+        sides[side] += &format!(",route={net6}/64@{gw6}@{metric}");
     }
-    let [(left, _), (right, _)] = sides;
+    let [left, right] = sides;
     Process::start(&["node", "--name", &format!("r{number}"), "--forward", &left, &right])
 }
 
