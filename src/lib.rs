@@ -319,6 +319,8 @@ impl Machine {
                 pause.sleep(Some(Duration::from_millis(1)));
             }
         };
+        // Hosts are to look for another router at once.
+        self.inet.stop_advertising();
         wait_while(&|| self.inet.undelivered() > 0 || self.has_frames_left(), self.linger);
         self.inet.reset_all();
         // The resets spare the peers a long wait, if they get out: a link that is full just now has

@@ -52,6 +52,21 @@ pub trait StackCore: Send {
 
     /// Moves packets that another shard should see to `out`: they are steered like received ones.
     fn poll_handoff(&mut self, out: &mut Vec<(IfIndex, Packet)>);
+
+    /// Moves what links are to deliver, where that changed, to `out`. A core whose groups never
+    /// change by themselves has nothing to say.
+    fn poll_filters(&mut self, _out: &mut Vec<FilterChange>) {}
+}
+
+/// A link is to deliver other frames from now on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FilterChange {
+    /// The interface.
+    pub index: IfIndex,
+    /// Of two changes the one with the greater number stands, in whichever order they come.
+    pub generation: u64,
+    /// What it is to deliver.
+    pub filter: RxFilter,
 }
 
 /// Tells which shard a received packet belongs to, before any lock.
@@ -108,6 +123,8 @@ struct Port {
     /// What the link's frames meet; a loopback has none.
     impairer: Option<Impairer>,
     control: Mutex<Box<dyn LinkControl>>,
+    /// Of the change of the filter that stands; written under the lock of `control`.
+    filter_generation: AtomicU64,
     /// Queues whose device is gone for now; the interface runs while there are none. Rank: a leaf.
     lost_queues: Mutex<usize>,
 }
@@ -152,6 +169,7 @@ struct After {
     pending: Vec<IfIndex>,
     wakes: Vec<Waker>,
     handoff: Vec<(IfIndex, Packet)>,
+    filters: Vec<FilterChange>,
     deadline: Option<Instant>,
 }
 
@@ -249,6 +267,7 @@ impl<C: StackCore> Engine<C> {
             taps: CaptureTaps::new(),
             queues: queues.into_iter().map(PortQueue::new).collect(),
             control: Mutex::new(control),
+            filter_generation: AtomicU64::new(0),
             lost_queues: Mutex::new(0),
         };
         slot.set(port).map_err(|_| io::ErrorKind::AlreadyExists.into())
@@ -457,6 +476,16 @@ impl<C: StackCore> Engine<C> {
         self.finish(shard, after);
     }
 
+    fn change_filter(&self, change: &FilterChange) -> io::Result<()> {
+        let port = self.port(change.index).ok_or_else(crate::errno::no_device)?;
+        let mut control = lock(&port.control);
+        let before = port.filter_generation.fetch_max(change.generation, Ordering::Relaxed);
+        if before > change.generation {
+            return Ok(());
+        }
+        control.set_filter(&change.filter)
+    }
+
     /// The time for a shard, asked for under its lock: of two callers the later one must not bring
     /// the earlier time, or its segments carry older timestamps than those before them.
     fn shard_now(&self) -> Instant {
@@ -497,6 +526,7 @@ impl<C: StackCore> Engine<C> {
     fn gather(&self, shard: usize, core: &mut C, after: &mut After) {
         core.poll_wakes(&mut after.wakes);
         core.poll_handoff(&mut after.handoff);
+        core.poll_filters(&mut after.filters);
         let deadline = core.poll_timeout();
         let nanos = deadline.map_or(u64::MAX, Instant::as_nanos);
         // Sequentially consistent against the driver, which publishes how long it sleeps and then
@@ -507,6 +537,11 @@ impl<C: StackCore> Engine<C> {
 
     /// With no lock held: feeds the links, wakes sockets, and delivers what was looped back.
     fn finish(&self, shard: usize, after: After) {
+        // First: an answer to what is sent now may be to one of these groups.
+        for change in after.filters {
+            // A link that fails is noticed elsewhere.
+            let _ = self.change_filter(&change);
+        }
         for index in after.pending {
             let Some(port) = self.port(index) else { continue };
             self.drain(index, port.queue_number(shard));

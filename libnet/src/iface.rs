@@ -12,6 +12,10 @@ use crate::link::{Link, LinkInfo};
 use crate::route::RouteSpec;
 use crate::stats::IfaceCounters;
 
+mod advertise;
+
+pub use advertise::{Advertise, AdvertisedPrefix, AdvertisedRoute, RouterPreference};
+
 /// Number of an interface within its stack: 1 is `lo0`, the others follow.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct IfIndex(pub u32);
@@ -143,6 +147,10 @@ pub struct InterfaceSpec {
     pub name: Option<String>,
     /// Addresses, each with its network.
     pub addrs: Vec<IpCidr>,
+    /// Makes IPv6 addresses of what routers advertise (RFC 4862).
+    pub autoconf: bool,
+    /// Tells hosts that we are a router, and of these prefixes (RFC 4861 §6.2).
+    pub advertise: Option<Advertise>,
     /// Gateways of default routes.
     pub gateways: Vec<IpAddr>,
     /// Routes by it, beside those to its networks.
@@ -162,6 +170,8 @@ impl InterfaceSpec {
             link: Box::new(link),
             name: None,
             addrs: Vec::new(),
+            autoconf: false,
+            advertise: None,
             gateways: Vec::new(),
             routes: Vec::new(),
             mtu: None,
@@ -170,8 +180,13 @@ impl InterfaceSpec {
         }
     }
 
-    /// Adds an address as `ADDRESS/BITS`. Text that is not one is an error when the stack starts.
+    /// Adds an address as `ADDRESS/BITS`; `auto`: those that IPv6 routers advertise the prefixes
+    /// of. Text that is neither is an error when the stack starts.
     pub fn addr(mut self, cidr: &str) -> Self {
+        if cidr == "auto" {
+            self.autoconf = true;
+            return self;
+        }
         match cidr.parse() {
             Ok(cidr) => self.addrs.push(cidr),
             Err(error) => self.fail(&error),
@@ -194,6 +209,12 @@ impl InterfaceSpec {
             Ok(route) => self.routes.push(route),
             Err(error) => self.fail(&error),
         }
+        self
+    }
+
+    /// Advertises us as an IPv6 router of the link.
+    pub fn advertise(mut self, advertise: Advertise) -> Self {
+        self.advertise = Some(advertise);
         self
     }
 
@@ -226,6 +247,8 @@ impl fmt::Debug for InterfaceSpec {
             .field("link", &self.link.info())
             .field("name", &self.name)
             .field("addrs", &self.addrs)
+            .field("autoconf", &self.autoconf)
+            .field("advertise", &self.advertise)
             .field("gateways", &self.gateways)
             .field("routes", &self.routes)
             .field("mtu", &self.mtu)
@@ -255,6 +278,51 @@ pub struct IfaceConfig {
     pub forward4: bool,
     /// IPv6 packets for others that come by it are passed on: it is a router's interface.
     pub forward6: bool,
+    /// What there is to say of IPv6 beside its addresses.
+    pub six: SixConfig,
+}
+
+/// What neighbour discovery found out about an interface.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct SixConfig {
+    /// Addresses that are being checked for duplicates: not ours yet, but asked about.
+    pub tentative: Vec<Ipv6Addr>,
+    /// Those among the addresses that something is to be said of; the others are plain.
+    pub traits: Vec<(Ipv6Addr, AddressTraits)>,
+    /// The largest IPv6 packet in bytes that a router allows, where it is less than the MTU.
+    pub mtu: Option<u32>,
+    /// The hop limit that a router asks for.
+    pub hop_limit: Option<u8>,
+    /// We are a router of this link.
+    pub router: bool,
+}
+
+/// What is special about an IPv6 address.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct AddressTraits {
+    /// New traffic uses another one if there is any (RFC 4862 §5.5.4).
+    pub deprecated: bool,
+    /// It is still being checked for duplicates, and used with care meanwhile (RFC 4429).
+    pub optimistic: bool,
+    /// It was made up for a while, against being followed (RFC 8981).
+    pub temporary: bool,
+}
+
+impl SixConfig {
+    /// What is special about an address.
+    pub fn traits_of(&self, addr: Ipv6Addr) -> AddressTraits {
+        let found = self.traits.iter().find(|(of, _)| *of == addr);
+        found.map_or(AddressTraits::default(), |&(_, traits)| traits)
+    }
+}
+
+impl AddressTraits {
+    /// These.
+    pub const fn new(deprecated: bool, optimistic: bool, temporary: bool) -> Self {
+        AddressTraits { deprecated, optimistic, temporary }
+    }
 }
 
 /// An interface of a stack. What is read per packet is read without a lock that writers hold long.
@@ -320,7 +388,7 @@ impl fmt::Debug for Interface {
 
 impl IfaceConfig {
     /// Up and running, without addresses; a host's.
-    pub const fn new(mtu: u32) -> Self {
+    pub fn new(mtu: u32) -> Self {
         IfaceConfig {
             up: true,
             running: true,
@@ -328,6 +396,7 @@ impl IfaceConfig {
             addrs: Vec::new(),
             forward4: false,
             forward6: false,
+            six: SixConfig::default(),
         }
     }
 }

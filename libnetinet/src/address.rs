@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use libnet::ethernet::MacAddr;
-use libnet::iface::{IfIndex, Interface, IpCidr};
+use libnet::iface::{IfIndex, Interface, IpCidr, SixConfig};
 use libnet::link::Medium;
 use libnet::socket::Family;
 
 use crate::family::has_zone;
 use crate::output::multicast_mac;
+use crate::select::{self, Candidate, PrivacyPreference};
 
 /// The interfaces and addresses of a stack at one moment. Made anew at every change.
 #[derive(Default)]
@@ -35,6 +36,8 @@ pub(crate) struct IfaceView {
     pub(crate) addrs: Vec<IpCidr>,
     /// Packets for others that come by it are passed on: IPv4, IPv6.
     forwards: [bool; 2],
+    /// What neighbour discovery found out.
+    pub(crate) six: SixConfig,
 }
 
 impl IfaceView {
@@ -43,9 +46,33 @@ impl IfaceView {
         self.forwards[family as usize]
     }
 
+    /// Are we a router of this link (RFC 4861 §6.2.2): do we pass on what comes by it, or say so?
+    pub(crate) fn is_router6(&self) -> bool {
+        self.six.router || self.is_router(Family::Inet6)
+    }
+
     /// Is the interface configured as it was?
     pub(crate) fn is_current(&self) -> bool {
         self.generation == self.iface.generation()
+    }
+
+    /// The largest packet to such a destination, in bytes.
+    pub(crate) fn mtu_for(&self, dst: IpAddr) -> u32 {
+        // RFC 4861 §6.3.4: a router may allow less to IPv6.
+        let allowed = self.six.mtu.filter(|_| dst.is_ipv6());
+        allowed.map_or(self.mtu, |mtu| mtu.min(self.mtu))
+    }
+
+    /// Its IPv6 addresses, to choose a source from.
+    fn candidates(&self) -> impl Iterator<Item = Candidate> + '_ {
+        self.addrs.iter().filter_map(|cidr| {
+            let IpAddr::V6(addr) = cidr.addr() else { return None };
+            let traits = self.six.traits_of(addr);
+            let candidate = Candidate::new(addr.into(), cidr.prefix_bits(), self.iface.index);
+            // RFC 4429 §3.3: an optimistic address is one to avoid, as a deprecated one is.
+            let avoided = traits.deprecated || traits.optimistic;
+            Some(candidate.deprecated(avoided).temporary(traits.temporary))
+        })
     }
 }
 
@@ -85,6 +112,7 @@ impl View {
                 usable: config.up && config.running,
                 addrs: config.addrs.clone(),
                 forwards: [config.forward4, config.forward6],
+                six: config.six.clone(),
             });
         }
         view.locals.sort_unstable();
@@ -189,10 +217,12 @@ impl View {
             _ => {
                 iface.loopback
                     || group == ALL_NODES
+                    || (group == ALL_ROUTERS && iface.is_router6())
                     || iface.addrs.iter().any(|cidr| match cidr.addr() {
                         IpAddr::V6(addr) => group == solicited_node(addr),
                         IpAddr::V4(_) => false,
                     })
+                    || iface.six.tentative.iter().any(|addr| group == solicited_node(*addr))
             }
         }
     }
@@ -207,8 +237,13 @@ impl View {
                 IpAddr::V4(_) => None,
             })
             .collect();
+        // RFC 4862 §5.4.2: before an address is ours, others must be heard who want it.
+        groups.extend(iface.six.tentative.iter().map(|addr| multicast_mac(solicited_node(*addr))));
         if !groups.is_empty() {
             groups.push(multicast_mac(ALL_NODES));
+        }
+        if iface.is_router6() && !groups.is_empty() {
+            groups.push(multicast_mac(ALL_ROUTERS));
         }
         groups.sort_unstable();
         groups.dedup();
@@ -223,19 +258,25 @@ impl View {
         same.or_else(any).map(IpCidr::addr)
     }
 
-    /// The IPv6 address to send from on an interface: of the destination's scope, of its network
-    /// if one is.
+    /// The IPv6 address to send from by an interface (RFC 6724 §5). Addresses of other interfaces
+    /// count, but for the link-local ones.
     pub(crate) fn source_for6(&self, iface: &IfaceView, dst: IpAddr) -> Option<IpAddr> {
-        let IpAddr::V6(to) = dst else { return None };
-        let link = to.is_unicast_link_local() || (to.is_multicast() && to.octets()[1] & 0xf == 2);
-        let fits = |cidr: &&IpCidr| match cidr.addr() {
-            IpAddr::V6(addr) => addr.is_unicast_link_local() == link,
-            IpAddr::V4(_) => false,
-        };
-        let of_scope = || iface.addrs.iter().filter(fits);
-        let same = of_scope().find(|cidr| cidr.contains(dst)).or_else(|| of_scope().next());
-        let any = || iface.addrs.iter().find(|cidr| cidr.addr().is_ipv6());
-        same.or_else(any).map(IpCidr::addr)
+        let candidates = self.ifaces().flat_map(IfaceView::candidates);
+        let candidates = candidates.filter(|c| !c.addr.is_loopback() || iface.loopback);
+        let out = iface.iface.index;
+        let best = select::source_for(candidates, dst, out, PrivacyPreference::Temporary)?;
+        Some(IpAddr::V6(best.addr))
+    }
+
+    /// An address of ours as a source to choose.
+    pub(crate) fn candidate(&self, addr: IpAddr) -> Option<Candidate> {
+        if addr.is_ipv4() {
+            let on = self.iface(self.iface_of(addr)?)?;
+            let bits = on.addrs.iter().find(|cidr| cidr.addr() == addr).map(IpCidr::prefix_bits);
+            return Some(Candidate::new(addr, bits.unwrap_or(32), on.iface.index));
+        }
+        let mut all = self.ifaces().flat_map(IfaceView::candidates);
+        all.find(|candidate| IpAddr::V6(candidate.addr) == addr)
     }
 
     /// Any address of ours in the family, those that others can reach first.
@@ -255,3 +296,4 @@ pub(crate) const fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
 
 const SOLICITED_NODE: u128 = 0xff02_0000_0000_0000_0000_0001_ff00_0000;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);

@@ -31,6 +31,8 @@ pub struct InetConfig {
     pub icmp: IcmpConfig,
     /// Passing packets on between interfaces.
     pub forwarding: ForwardingConfig,
+    /// Neighbour discovery and autoconfiguration for IPv6.
+    pub nd: NdConfig,
     /// UDP, raw and ping sockets.
     pub datagram: DatagramConfig,
     /// TCP.
@@ -50,6 +52,7 @@ impl Default for InetConfig {
             ipv6: Ipv6Config::default(),
             icmp: IcmpConfig::default(),
             forwarding: ForwardingConfig::default(),
+            nd: NdConfig::default(),
             datagram: DatagramConfig::default(),
             tcp: TcpConfig::default(),
         }
@@ -230,6 +233,58 @@ impl Default for ForwardingConfig {
     }
 }
 
+/// Neighbour discovery and autoconfiguration for IPv6. What is learned on an interface is bounded
+/// for each; neighbours are in one table with those of IPv4 ([`ArpConfig`]).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NdConfig {
+    /// Questions that must stay unanswered before an address is ours (`DupAddrDetectTransmits`,
+    /// RFC 4862 §5.1); 0: addresses are not checked.
+    pub dad_transmits: u8,
+    /// Are addresses used while they are being checked (RFC 4429)? Otherwise a new one waits for
+    /// one to two seconds.
+    pub optimistic: bool,
+    /// What the last half of an address is made of.
+    pub interface_ids: InterfaceIds,
+    /// Addresses for a while (RFC 8981).
+    pub temporary: TemporaryConfig,
+    /// Are redirects followed (RFC 4861 §8)?
+    pub accept_redirects: bool,
+    /// How long a redirect is followed.
+    pub redirect_age: Duration,
+    /// Redirected destinations at most, of all interfaces; past it the oldest are forgotten.
+    pub max_redirects: usize,
+    /// Addresses of an interface at which no more are made of prefixes.
+    pub max_addresses: usize,
+    /// Prefixes that routers say are on the link, at most.
+    pub max_prefixes: usize,
+    /// Default routers at most.
+    pub max_routers: usize,
+    /// Routes that routers advertise, at most (RFC 4191).
+    pub max_routes: usize,
+    /// Name servers, and domains to search, at most (RFC 8106 §5.3.1 wants three).
+    pub max_dns_servers: usize,
+}
+
+impl Default for NdConfig {
+    fn default() -> Self {
+        NdConfig {
+            dad_transmits: 1,
+            optimistic: true,
+            interface_ids: InterfaceIds::Stable,
+            temporary: TemporaryConfig::default(),
+            accept_redirects: true,
+            redirect_age: Duration::from_secs(600),
+            max_redirects: 256,
+            max_addresses: 16,
+            max_prefixes: 16,
+            max_routers: 8,
+            max_routes: 16,
+            max_dns_servers: 8,
+        }
+    }
+}
+
 /// Whether the source of a received IPv4 packet must be reached by the interface that it came by,
 /// as Linux's `rp_filter`: of packets to us and of those to be passed on, not on `lo0`.
 ///
@@ -244,6 +299,37 @@ pub enum ReversePath {
     Loose,
     /// The best route to the source must leave by that interface (RFC 3704 §2.2).
     Strict,
+}
+
+/// What the last 64 bits of an address are made of.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub enum InterfaceIds {
+    /// A secret of the stack's seed, the prefix and the MAC address: the same whenever we come to
+    /// a link, and another on each (RFC 7217).
+    #[default]
+    Stable,
+    /// The MAC address (RFC 4291 Appendix A).
+    Hardware,
+}
+
+/// Temporary addresses. Source: RFC 8981 §3.8.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TemporaryConfig {
+    /// Are they made? Off, as Linux's `use_tempaddr` is: a tester's node is to be found again.
+    pub enabled: bool,
+    /// How long one is preferred, before a random part is taken off (`TEMP_PREFERRED_LIFETIME`).
+    pub preferred: Duration,
+    /// How long one is valid (`TEMP_VALID_LIFETIME`).
+    pub valid: Duration,
+}
+
+impl Default for TemporaryConfig {
+    fn default() -> Self {
+        let day = Duration::from_secs(86_400);
+        TemporaryConfig { enabled: false, preferred: day, valid: 2 * day }
+    }
 }
 
 /// UDP, raw and ping sockets.

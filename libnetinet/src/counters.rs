@@ -43,6 +43,14 @@ counters! {
     arp_out,
     /// Others seen using an address of ours (RFC 5227 §2.4).
     address_conflicts,
+    /// Messages of neighbour discovery received and believed (RFC 4861).
+    nd_in,
+    /// Messages of neighbour discovery sent.
+    nd_out,
+    /// Router advertisements taken in.
+    router_advertisements_in,
+    /// Redirects followed.
+    redirects_in,
     /// Neighbours evicted because the table was full.
     neighbours_evicted,
     /// ICMP messages received and well-formed.

@@ -10,7 +10,7 @@ use libnet::engine::Engine;
 use libnet::errno;
 use libnet::ethernet::MacAddr;
 use libnet::iface::{IfIndex, IfaceConfig, Interface, InterfaceSpec, IpCidr};
-use libnet::link::{Medium, RxFilter};
+use libnet::link::Medium;
 use libnet::loopback::Loopback;
 use libnet::route::{Route, RouteKind, RouteOrigin, RouteSelector, RouteSpec};
 use libnet::socket::{Family, Protocol, SockType, SocketId};
@@ -19,6 +19,7 @@ use libnet::stats::DropCounters;
 use crate::config::InetConfig;
 use crate::counters::InetCounters;
 use crate::datagram::Kind;
+use crate::nd::control::takes_part;
 use crate::output::Account;
 use crate::shard::Shard;
 use crate::snapshot::{InterfaceEntry, NeighbourEntry, SocketEntry};
@@ -159,6 +160,12 @@ impl Inet {
         for cidr in spec.addrs {
             self.give_address(&iface, cidr)?;
         }
+        if spec.autoconf {
+            self.autoconfigure(index)?;
+        }
+        if spec.advertise.is_some() {
+            self.advertise(index, spec.advertise)?;
+        }
         for gateway in spec.gateways {
             self.add_route(Route::via(default_of(gateway), index, gateway))?;
         }
@@ -185,6 +192,10 @@ impl Inet {
     pub fn remove_address(&self, index: IfIndex, addr: IpAddr) -> io::Result<()> {
         let _one_at_a_time = lock(&self.control);
         let iface = self.engine.interface(index).ok_or_else(errno::no_device)?;
+        if let (IpAddr::V6(six), true) = (addr, takes_part(iface)) {
+            let gone = self.take_six(index, six);
+            return if gone { Ok(()) } else { Err(errno::addr_not_available()) };
+        }
         let config = iface.config();
         let cidr = config.addrs.iter().copied().find(|cidr| cidr.addr() == addr);
         let cidr = cidr.ok_or_else(errno::addr_not_available)?;
@@ -208,7 +219,8 @@ impl Inet {
             self.wide.with_claims(|claims| claims.remove(index, addr));
         }
         self.wide.rebuild_view(self.engine.interfaces());
-        self.hear_groups(index)
+        self.hear_groups(index);
+        Ok(())
     }
 
     /// Takes an interface up or down. While it is down nothing leaves by it, no route leads there,
@@ -217,7 +229,16 @@ impl Inet {
     /// # Errors
     /// `ENODEV` for an unknown interface.
     pub fn set_up(&self, index: IfIndex, state: AdminState) -> io::Result<()> {
-        self.reconfigure(index, |config| config.up = state == AdminState::Up)
+        let iface = self.engine.interface(index).ok_or_else(errno::no_device)?;
+        let was_up = iface.config().up;
+        if was_up && state == AdminState::Down {
+            self.pause_nd(index);
+        }
+        self.reconfigure(index, |config| config.up = state == AdminState::Up)?;
+        if !was_up && state == AdminState::Up {
+            self.restart_nd(index);
+        }
+        Ok(())
     }
 
     /// Changes the largest IP packet of an interface, in bytes.
@@ -232,7 +253,9 @@ impl Inet {
         if !(least..=iface.link.mtu).contains(&mtu) {
             return Err(errno::invalid());
         }
-        self.reconfigure(index, |config| config.mtu = mtu)
+        self.reconfigure(index, |config| config.mtu = mtu)?;
+        self.set_nd_mtu(index, mtu);
+        Ok(())
     }
 
     /// Adds a route.
@@ -368,6 +391,9 @@ impl Inet {
         if iface.config().addrs.iter().any(|other| other.addr() == cidr.addr()) {
             return Err(errno::exists());
         }
+        if let (IpAddr::V6(addr), true) = (cidr.addr(), takes_part(iface)) {
+            return self.give_six(iface, addr, cidr.prefix_bits());
+        }
         iface.reconfigure(|config| config.addrs.push(cidr));
         self.wide.with_routes(|routes| {
             for route in connected_routes(iface.index, cidr) {
@@ -376,7 +402,7 @@ impl Inet {
             }
         });
         self.wide.rebuild_view(self.engine.interfaces());
-        self.hear_groups(iface.index)?;
+        self.hear_groups(iface.index);
         if let (IpAddr::V4(addr), Medium::Ethernet) = (cidr.addr(), iface.link.medium) {
             let now = self.engine.driver().now();
             self.wide.with_claims(|claims| claims.add(now, iface.index, addr));
@@ -386,14 +412,8 @@ impl Inet {
     }
 
     /// Has an interface's link deliver the frames to the groups that we are of.
-    fn hear_groups(&self, index: IfIndex) -> io::Result<()> {
-        let view = self.wide.view();
-        let Some(on) = view.iface(index).filter(|on| on.medium == Medium::Ethernet) else {
-            return Ok(());
-        };
-        let mut filter = RxFilter::default();
-        filter.groups = view.station_groups(on);
-        self.engine.set_filter(index, &filter)
+    fn hear_groups(&self, index: IfIndex) {
+        self.engine.with_shard(COMMON as usize, |shard, _| shard.hear_groups(index));
     }
 
     fn entry_of(&self, iface: &Interface) -> InterfaceEntry {
@@ -403,6 +423,11 @@ impl Inet {
             IpAddr::V4(addr) => self.wide.with_claims(|all| all.conflicts(iface.index, addr)),
             IpAddr::V6(_) => 0,
         };
+        let addresses = self.addresses_of(iface, conflicts);
+        let conflicts_of = |cidr: &IpCidr| {
+            let entry = addresses.iter().find(|entry| entry.cidr == *cidr);
+            entry.map_or(0, |entry| entry.conflicts)
+        };
         InterfaceEntry {
             index: iface.index,
             name: iface.name.clone(),
@@ -410,7 +435,8 @@ impl Inet {
             up: config.up,
             running: config.running,
             mtu: config.mtu,
-            addrs: config.addrs.iter().map(|cidr| (*cidr, conflicts(cidr))).collect(),
+            addrs: config.addrs.iter().map(|cidr| (*cidr, conflicts_of(cidr))).collect(),
+            addresses,
             rx_frames: counters.rx_frames.load(Ordering::Relaxed),
             rx_bytes: counters.rx_bytes.load(Ordering::Relaxed),
             tx_frames: counters.tx_frames.load(Ordering::Relaxed),

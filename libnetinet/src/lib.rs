@@ -29,6 +29,7 @@ mod nd;
 mod neighbour;
 mod output;
 mod path;
+pub mod select;
 mod shard;
 mod sockets;
 mod steer;

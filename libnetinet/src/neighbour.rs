@@ -4,9 +4,10 @@
 //! [`Action`]s that it asks for.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
@@ -17,6 +18,10 @@ use libnet::time::Instant;
 
 use crate::config::ArpConfig;
 use crate::hash::{HashMap, Key};
+
+mod six;
+
+pub(crate) use six::Heard;
 
 /// How sure we are of a neighbour. Source: RFC 4861 §7.3.2, for ARP as Linux has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,13 +68,16 @@ pub(crate) struct Neighbour {
     confirmed_at: AtomicU64,
     /// When something was last sent to it, in ns.
     used_at: AtomicU64,
+    /// For how long a confirmation holds, in ns.
+    reachable: AtomicU64,
 }
 
 impl Neighbour {
-    fn new(iface: IfIndex, addr: IpAddr) -> Self {
+    fn new(iface: IfIndex, addr: IpAddr, reachable: Duration) -> Self {
         Neighbour {
             iface,
             addr,
+            reachable: AtomicU64::new(nanos(reachable)),
             word: AtomicU64::new(NeighbourState::Incomplete as u64),
             confirmed_at: AtomicU64::new(0),
             used_at: AtomicU64::new(0),
@@ -77,11 +85,11 @@ impl Neighbour {
     }
 
     /// The address to send to at once; `None`: the table must be asked.
-    pub(crate) fn mac_if_fresh(&self, now: Instant, config: &ArpConfig) -> Option<MacAddr> {
+    pub(crate) fn mac_if_fresh(&self, now: Instant) -> Option<MacAddr> {
         let word = self.word.load(Ordering::Acquire);
         let usable = match NeighbourState::from_bits(word) {
             NeighbourState::Permanent | NeighbourState::Delay | NeighbourState::Probe => true,
-            NeighbourState::Reachable => self.is_confirmed(now, config),
+            NeighbourState::Reachable => self.is_confirmed(now),
             NeighbourState::Incomplete | NeighbourState::Failed | NeighbourState::Gone => false,
         };
         if !usable {
@@ -92,11 +100,11 @@ impl Neighbour {
     }
 
     /// What was sent to it arrived: it need not be asked. Source: RFC 4861 §7.3.1.
-    pub(crate) fn confirm(&self, now: Instant, config: &ArpConfig) {
+    pub(crate) fn confirm(&self, now: Instant) {
         // Written seldom: other shards read it for every packet.
         let at = Instant::from_nanos(self.confirmed_at.load(Ordering::Relaxed));
-        if now.since(at) > config.reachable / 8 {
-            self.confirmed_at.store(now.as_nanos().max(1), Ordering::Relaxed);
+        if now.since(at) > self.reachable() / 8 {
+            self.set_confirmed(now);
         }
     }
 
@@ -105,9 +113,17 @@ impl Neighbour {
         self.confirmed_at.store(0, Ordering::Relaxed);
     }
 
-    fn is_confirmed(&self, now: Instant, config: &ArpConfig) -> bool {
+    fn is_confirmed(&self, now: Instant) -> bool {
         let at = Instant::from_nanos(self.confirmed_at.load(Ordering::Relaxed));
-        at > Instant::ZERO && now.since(at) < config.reachable
+        at > Instant::ZERO && now.since(at) < self.reachable()
+    }
+
+    fn set_confirmed(&self, now: Instant) {
+        self.confirmed_at.store(now.as_nanos().max(1), Ordering::Relaxed);
+    }
+
+    fn reachable(&self) -> Duration {
+        Duration::from_nanos(self.reachable.load(Ordering::Relaxed))
     }
 
     fn state(&self) -> NeighbourState {
@@ -121,6 +137,10 @@ impl Neighbour {
     fn set(&self, mac: MacAddr, state: NeighbourState) {
         self.word.store(mac.to_u64() << 16 | state as u64, Ordering::Release);
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Neighbours that a shard has sent to lately, found by a few bits of their address: no hash and
@@ -180,12 +200,15 @@ pub(crate) struct NextHop {
 /// What the protocol that resolves is to do, once the table is unlocked.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Ask for an address: one station, or all.
-    Ask { iface: IfIndex, addr: IpAddr, to: Option<MacAddr> },
+    /// Ask for an address: one station, or all. `src` is where the packet that waits for the
+    /// answer comes from, if one does.
+    Ask { iface: IfIndex, addr: IpAddr, to: Option<MacAddr>, src: Option<IpAddr> },
     /// Send what waited.
     Send { iface: IfIndex, to: MacAddr, packet: Packet },
     /// Tell its sender that nobody is there.
     Unreachable { packet: Packet },
+    /// It was a router and says that it is none any more (RFC 4861 §7.2.5).
+    NoRouter { iface: IfIndex, addr: Ipv6Addr },
 }
 
 /// A neighbour as tools show it.
@@ -202,6 +225,8 @@ pub struct NeighbourEntry {
     pub state: NeighbourState,
     /// Known, but not confirmed lately.
     pub stale: bool,
+    /// It passes on what is not for it (IsRouter, RFC 4861 §5.1).
+    pub router: bool,
     /// Packets that wait for it.
     pub waiting_packets: usize,
 }
@@ -213,6 +238,11 @@ pub(crate) struct NeighbourTable {
     config: ArpConfig,
     entries: HashMap<NeighbourKey, Entry>,
     timers: BTreeSet<(Instant, NeighbourKey)>,
+    /// Entries that others made by asking for us, the oldest first; those that we have used since
+    /// are passed over.
+    unasked: VecDeque<NeighbourKey>,
+    /// What routers said of an interface's IPv6 neighbours.
+    times: Vec<(IfIndex, Times)>,
     drops: Arc<DropCounters>,
     /// Neighbours that packets wait for.
     unresolved: usize,
@@ -224,6 +254,15 @@ pub(crate) struct NeighbourTable {
 
 type NeighbourKey = (IfIndex, IpAddr);
 
+/// How long neighbours are believed and waited for on an interface. Source: RFC 4861 §6.3.2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Times {
+    /// `ReachableTime`, with its random part.
+    pub(crate) reachable: Duration,
+    /// `RetransTimer`.
+    pub(crate) retransmit: Duration,
+}
+
 struct Entry {
     shared: Arc<Neighbour>,
     waiting: VecDeque<Packet>,
@@ -231,6 +270,10 @@ struct Entry {
     probes_sent: u8,
     /// Something was sent through it to somebody else.
     is_gateway: bool,
+    /// It says that it is a router.
+    is_router: bool,
+    /// It asked for us, and nothing was sent to it yet.
+    unasked: bool,
     timer: Option<Instant>,
     /// When the MAC address last changed.
     changed_at: Instant,
@@ -276,6 +319,8 @@ impl NeighbourTable {
             config,
             entries: HashMap::with_hasher(key),
             timers: BTreeSet::new(),
+            unasked: VecDeque::new(),
+            times: Vec::new(),
             drops,
             unresolved: 0,
             gateways_changed: false,
@@ -304,11 +349,13 @@ impl NeighbourTable {
             return None;
         }
         let config = self.config.clone();
+        let times = self.times_of(key);
         let entry = self.entries.get_mut(&key)?;
         entry.is_gateway |= hop.is_gateway;
+        entry.unasked = false;
         let shared = Arc::clone(&entry.shared);
         shared.used_at.store(now.as_nanos(), Ordering::Relaxed);
-        if let Some(to) = shared.mac_if_fresh(now, &config) {
+        if let Some(to) = shared.mac_if_fresh(now) {
             actions.push(Action::Send { iface, to, packet });
             return Some(shared);
         }
@@ -326,9 +373,10 @@ impl NeighbourTable {
             _ => {
                 shared.set(MacAddr::ZERO, NeighbourState::Incomplete);
                 entry.probes_sent = 1;
+                let src = source_of(&packet);
                 entry.enqueue(packet, &config, &self.drops, &mut self.unresolved);
-                self.set_timer(key, Some(now + config.retransmit));
-                actions.push(Action::Ask { iface, addr, to: None });
+                self.set_timer(key, Some(now + times.retransmit));
+                actions.push(Action::Ask { iface, addr, to: None, src });
             }
         }
         Some(shared)
@@ -348,7 +396,7 @@ impl NeighbourTable {
         if !self.entries.contains_key(&key) {
             // RFC 826: an entry is made only for who asked for us. Nobody can fill the table by
             // answering what was not asked.
-            if evidence != Evidence::AskedForUs || !self.make_entry(key) {
+            if evidence != Evidence::AskedForUs || !self.make_unasked(key) {
                 return;
             }
         }
@@ -368,7 +416,7 @@ impl NeighbourTable {
         // Only who was asked may answer: an unasked reply changes the address, but not our trust.
         let asked = matches!(shared.state(), NeighbourState::Incomplete | NeighbourState::Probe);
         if evidence == Evidence::Answer && asked {
-            shared.confirmed_at.store(now.as_nanos().max(1), Ordering::Relaxed);
+            shared.set_confirmed(now);
         } else if moved || !known {
             shared.confirmed_at.store(0, Ordering::Relaxed);
         } else {
@@ -380,9 +428,27 @@ impl NeighbourTable {
         self.gateways_changed |= entry.is_gateway && !known;
         shared.set(mac, NeighbourState::Reachable);
         entry.probes_sent = 0;
-        let waiting = entry.take_waiting(&mut self.unresolved);
-        actions.extend(waiting.into_iter().map(|packet| Action::Send { iface, to: mac, packet }));
+        entry.release(mac, &mut self.unresolved, actions);
         self.set_timer(key, Some(now + config.expire));
+    }
+
+    /// Sets how long IPv6 neighbours on an interface are believed, as routers say it.
+    pub(crate) fn set_times(&mut self, iface: IfIndex, times: Times) {
+        match self.times.iter_mut().find(|(of, _)| *of == iface) {
+            Some((_, old)) => *old = times,
+            None => self.times.push((iface, times)),
+        }
+        for ((_, addr), entry) in self.entries.iter().filter(|((of, _), _)| *of == iface) {
+            if addr.is_ipv6() {
+                entry.shared.reachable.store(nanos(times.reachable), Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn times_of(&self, (iface, addr): NeighbourKey) -> Times {
+        let learned = self.times.iter().find(|(of, _)| addr.is_ipv6() && *of == iface);
+        let (reachable, retransmit) = (self.config.reachable, self.config.retransmit);
+        learned.map_or(Times { reachable, retransmit }, |&(_, times)| times)
     }
 
     /// Sets a neighbour by hand.
@@ -400,8 +466,7 @@ impl NeighbourTable {
         self.set_timer(key, None);
         let Some(entry) = self.entries.get_mut(&key) else { return false };
         entry.shared.set(mac, NeighbourState::Permanent);
-        let waiting = entry.take_waiting(&mut self.unresolved);
-        actions.extend(waiting.into_iter().map(|packet| Action::Send { iface, to: mac, packet }));
+        entry.release(mac, &mut self.unresolved, actions);
         true
     }
 
@@ -467,8 +532,8 @@ impl NeighbourTable {
                 addr: shared.addr,
                 mac: (mac != MacAddr::ZERO).then_some(mac),
                 state,
-                stale: state == NeighbourState::Reachable
-                    && !shared.is_confirmed(now, &self.config),
+                stale: state == NeighbourState::Reachable && !shared.is_confirmed(now),
+                router: entry.is_router,
                 waiting_packets: entry.waiting.len(),
             }
         });
@@ -477,30 +542,32 @@ impl NeighbourTable {
 
     fn fire(&mut self, now: Instant, key: NeighbourKey, actions: &mut Vec<Action>) {
         let config = self.config.clone();
+        let retransmit = self.times_of(key).retransmit;
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let shared = Arc::clone(&entry.shared);
         let (iface, addr) = key;
+        let src = entry.waiting.front().and_then(source_of);
         let next = match shared.state() {
             NeighbourState::Incomplete if entry.probes_sent < config.broadcast_probes => {
                 entry.probes_sent += 1;
-                actions.push(Action::Ask { iface, addr, to: None });
-                now + config.retransmit
+                actions.push(Action::Ask { iface, addr, to: None, src });
+                now + retransmit
             }
-            NeighbourState::Delay | NeighbourState::Probe if shared.is_confirmed(now, &config) => {
+            NeighbourState::Delay | NeighbourState::Probe if shared.is_confirmed(now) => {
                 shared.set(shared.mac(), NeighbourState::Reachable);
                 now + config.expire
             }
             NeighbourState::Probe if entry.probes_sent < config.unicast_probes => {
                 entry.probes_sent += 1;
-                actions.push(Action::Ask { iface, addr, to: Some(shared.mac()) });
-                now + config.retransmit
+                actions.push(Action::Ask { iface, addr, to: Some(shared.mac()), src });
+                now + retransmit
             }
             NeighbourState::Delay => {
                 // RFC 1122 §2.3.2.1(2): ask by unicast first, so that a thousand others sleep on.
                 shared.set(shared.mac(), NeighbourState::Probe);
                 entry.probes_sent = 1;
-                actions.push(Action::Ask { iface, addr, to: Some(shared.mac()) });
-                now + config.retransmit
+                actions.push(Action::Ask { iface, addr, to: Some(shared.mac()), src });
+                now + retransmit
             }
             NeighbourState::Incomplete | NeighbourState::Probe => {
                 self.gateways_changed |= entry.is_gateway;
@@ -534,16 +601,39 @@ impl NeighbourTable {
         if self.entries.len() >= self.config.max_entries && !self.evict() {
             return false;
         }
+        let reachable = self.times_of(key).reachable;
         let entry = Entry {
-            shared: Arc::new(Neighbour::new(key.0, key.1)),
+            shared: Arc::new(Neighbour::new(key.0, key.1, reachable)),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             probes_sent: 0,
             is_gateway: false,
+            is_router: false,
+            unasked: false,
             timer: None,
             changed_at: Instant::ZERO,
         };
         self.entries.insert(key, entry);
+        true
+    }
+
+    /// The same for somebody whom we did not ask for. They share a part of the table and push out
+    /// each other: whoever floods us with questions evicts nobody that we talk to.
+    fn make_unasked(&mut self, key: NeighbourKey) -> bool {
+        while self.unasked.len() >= (self.config.max_entries / UNASKED_PART).max(1) {
+            let Some(oldest) = self.unasked.pop_front() else { break };
+            if self.entries.get(&oldest).is_some_and(|entry| entry.unasked) {
+                self.evicted += 1;
+                self.remove(oldest.0, oldest.1);
+            }
+        }
+        if !self.make_entry(key) {
+            return false;
+        }
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.unasked = true;
+            self.unasked.push_back(key);
+        }
         true
     }
 
@@ -568,4 +658,24 @@ impl NeighbourTable {
             self.timers.insert((at, key));
         }
     }
+}
+
+/// One entry in so many may be of those who asked for us.
+const UNASKED_PART: usize = 4;
+
+impl Entry {
+    /// Sends what waited.
+    fn release(&mut self, to: MacAddr, unresolved: &mut usize, actions: &mut Vec<Action>) {
+        let iface = self.shared.iface;
+        let waiting = self.take_waiting(unresolved);
+        actions.extend(waiting.into_iter().map(|packet| Action::Send { iface, to, packet }));
+    }
+}
+
+/// The source of an IPv6 packet; ARP has no use for an IPv4 packet's.
+fn source_of(packet: &Packet) -> Option<IpAddr> {
+    let mut header = [0; 24];
+    let whole = packet.copy_to(0, &mut header) == header.len() && header[0] >> 4 == 6;
+    let octets: [u8; 16] = header[8..].try_into().ok()?;
+    whole.then(|| IpAddr::V6(Ipv6Addr::from(octets)))
 }

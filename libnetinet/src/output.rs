@@ -133,11 +133,14 @@ impl Shard {
     pub(crate) fn act(&mut self, now: Instant, actions: Vec<Action>, account: Account) {
         for action in actions {
             match action {
-                Action::Ask { iface, addr: IpAddr::V4(addr), to } => {
+                Action::Ask { iface, addr: IpAddr::V4(addr), to, .. } => {
                     self.arp_request(iface, addr, to);
                 }
-                Action::Ask { iface, addr: IpAddr::V6(addr), to } => {
-                    self.nd_solicit(iface, addr, to);
+                Action::Ask { iface, addr: IpAddr::V6(addr), to, src } => {
+                    self.nd_solicit(iface, addr, to, src);
+                }
+                Action::NoRouter { iface, addr } => {
+                    self.with_nd(now, |nd, out| nd.forget_router(now, iface, addr, out));
                 }
                 Action::Send { iface, to, mut packet } => {
                     // What waited is on the account of whoever sent it, not of whoever waited last.
@@ -203,8 +206,7 @@ impl Shard {
         if path.neighbour.is_none() {
             path.neighbour = self.known_neighbours.get(iface, path.next_hop);
         }
-        let config = &self.wide.config.arp;
-        let fresh = path.neighbour.as_ref().and_then(|n| n.mac_if_fresh(now, config));
+        let fresh = path.neighbour.as_ref().and_then(|n| n.mac_if_fresh(now));
         if let Some(to) = fresh {
             return self.ethernet_output(iface, to, packet, account);
         }

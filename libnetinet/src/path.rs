@@ -113,7 +113,7 @@ impl Path {
             return Err(NoPath::BadSource);
         }
         let learned = wide.path_mtus.get(now, wanted.dst);
-        let mtu = hop.mtu.unwrap_or(u32::MAX).min(iface.mtu);
+        let mtu = hop.mtu.unwrap_or(u32::MAX).min(iface.mtu_for(wanted.dst));
         Ok(Path {
             src,
             dst: wanted.dst,

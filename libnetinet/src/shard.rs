@@ -6,10 +6,10 @@ use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 
-use libnet::engine::StackCore;
+use libnet::engine::{FilterChange, StackCore};
 use libnet::ethernet::{EtherType, EthernetHeader};
 use libnet::iface::IfIndex;
-use libnet::link::Medium;
+use libnet::link::{Medium, RxFilter};
 use libnet::packet::{Checksum, Packet};
 use libnet::stats::{DropReason, Dropped};
 use libnet::time::Instant;
@@ -19,6 +19,7 @@ use crate::forward::paths::TransitPaths;
 use crate::ip::input::Cause;
 use crate::neighbour::KnownNeighbours;
 use crate::output::OutQueue;
+use crate::steer::COMMON;
 use crate::stream::below::Paths;
 use crate::tcp;
 use crate::wide::Wide;
@@ -31,6 +32,8 @@ pub struct Shard {
     pub(crate) outs: Vec<OutQueue>,
     pub(crate) wakes: Vec<Waker>,
     pub(crate) handoff: Vec<(IfIndex, Packet)>,
+    /// What links are to deliver from now on.
+    pub(crate) filters: Vec<FilterChange>,
     /// Apart while it is called with the shard as the layer below it.
     pub(crate) tcp: Option<Box<tcp::Table>>,
     pub(crate) tcp_paths: Paths,
@@ -67,6 +70,7 @@ impl Shard {
             wakes: Vec::new(),
             handoff: Vec::new(),
             drop_notes: RefCell::new(None),
+            filters: Vec::new(),
             view: Arc::new(View::default()),
             view_generation: 0,
         }
@@ -106,6 +110,17 @@ impl Shard {
         reasons.extend(self.tcp().take_last_drop());
         let dropped = Dropped::new(on.iface.index, on.medium, &frame);
         self.wide.drops.show(&reasons, dropped);
+    }
+
+    /// Has an interface's link deliver the frames to the groups that we are of.
+    pub(crate) fn hear_groups(&mut self, index: IfIndex) {
+        let view = self.view();
+        let Some(on) = view.iface(index).filter(|on| on.medium == Medium::Ethernet) else {
+            return;
+        };
+        let mut filter = RxFilter::default();
+        filter.groups = view.station_groups(on);
+        self.filters.push(FilterChange { index, generation: self.view_generation, filter });
     }
 
     /// The view, made anew if the interface was configured behind our back.
@@ -213,10 +228,9 @@ impl StackCore for Shard {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        match (self.wide.next_deadline(), self.tcp().next_deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let nd = self.wide.nd_deadline().filter(|_| self.index as u64 == COMMON);
+        let all = [self.wide.next_deadline(), self.tcp().next_deadline(), nd];
+        all.into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -227,6 +241,9 @@ impl StackCore for Shard {
         }
         if due.claims {
             self.expire_claims(now);
+        }
+        if self.index as u64 == COMMON && self.wide.nd_deadline().is_some_and(|at| at <= now) {
+            self.expire_nd(now);
         }
         if due.reassembly {
             self.expire_fragments(now);
@@ -240,5 +257,9 @@ impl StackCore for Shard {
 
     fn poll_handoff(&mut self, out: &mut Vec<(IfIndex, Packet)>) {
         out.append(&mut self.handoff);
+    }
+
+    fn poll_filters(&mut self, out: &mut Vec<FilterChange>) {
+        out.append(&mut self.filters);
     }
 }

@@ -1,8 +1,9 @@
 //! What tools show of a stack, as it was at one moment.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
-use libnet::iface::{IfIndex, IpCidr};
+use libnet::iface::{IfIndex, IpCidr, RouterPreference};
 use libnet::link::{LinkInfo, LinkStats};
 use libnet::socket::{Protocol, SockType, SocketId};
 
@@ -26,6 +27,8 @@ pub struct InterfaceEntry {
     pub mtu: u32,
     /// Its addresses, and how often another station was seen using each.
     pub addrs: Vec<(IpCidr, u64)>,
+    /// The same with all that is known of them, and those that are not ours yet.
+    pub addresses: Vec<AddressEntry>,
     /// Frames received.
     pub rx_frames: u64,
     /// Bytes received, link headers included.
@@ -40,6 +43,95 @@ pub struct InterfaceEntry {
     pub tx_waits: u64,
     /// The link's own figures.
     pub link_stats: LinkStats,
+}
+
+/// An address of an interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct AddressEntry {
+    /// The address with the length of its network's prefix.
+    pub cidr: IpCidr,
+    /// Whether it is ours yet, and still to be used.
+    pub state: AddressState,
+    /// Where it came from.
+    pub origin: AddressOrigin,
+    /// How long it is valid; `None`: for ever.
+    pub valid_for: Option<Duration>,
+    /// How long it is preferred; `None`: for ever.
+    pub preferred_for: Option<Duration>,
+    /// How often another station was seen using it.
+    pub conflicts: u64,
+    /// How often a question of ours about it came back to us (RFC 7527).
+    pub looped: u32,
+}
+
+/// How far an address is ours. Source: RFC 4862 §2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum AddressState {
+    /// It is being checked, and not used until that is done.
+    Tentative,
+    /// It is being checked, and used with care meanwhile (RFC 4429).
+    Optimistic,
+    /// It is ours.
+    Preferred,
+    /// It is ours; new traffic uses another if there is one.
+    Deprecated,
+    /// It is somebody else's, and not used.
+    Duplicate,
+}
+
+impl AddressState {
+    /// In lower case, as in listings and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            AddressState::Tentative => "tentative",
+            AddressState::Optimistic => "optimistic",
+            AddressState::Preferred => "preferred",
+            AddressState::Deprecated => "deprecated",
+            AddressState::Duplicate => "duplicate",
+        }
+    }
+}
+
+/// Where an address came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum AddressOrigin {
+    /// Configuration.
+    Static,
+    /// Made for the link alone (RFC 4862 §5.3).
+    LinkLocal,
+    /// Made of a prefix that a router advertises (RFC 4862 §5.5).
+    Autonomous,
+    /// The same, for a while (RFC 8981).
+    Temporary,
+}
+
+/// A default router that an interface learned of (RFC 4861 §5.1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct RouterEntry {
+    /// On which interface.
+    pub iface: IfIndex,
+    /// Its link-local address.
+    pub addr: Ipv6Addr,
+    /// Against the others.
+    pub preference: RouterPreference,
+    /// How long it is one, unless it says so again.
+    pub valid_for: Duration,
+}
+
+/// A name server or a domain to search, as a router advertises it (RFC 8106).
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct DnsEntry<T> {
+    /// On which interface; a link-local server is of that link.
+    pub iface: IfIndex,
+    /// The server's address, or the domain.
+    pub what: T,
+    /// How long it is to be used; `None`: for ever.
+    pub valid_for: Option<Duration>,
 }
 
 /// A socket.

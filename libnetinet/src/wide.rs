@@ -30,6 +30,7 @@ use crate::ip::path_mtu::PathMtus;
 use crate::ip::reassembly::Reassembly;
 use crate::ipv4::ident::Identifiers;
 use crate::ipv6::flow_label::FlowLabels;
+use crate::nd::Nd;
 use crate::neighbour::NeighbourTable;
 use crate::sockets::SocketTable;
 use crate::steer;
@@ -71,6 +72,7 @@ pub(crate) struct Wide {
     neighbours: Timed<NeighbourTable>,
     reassembly: Timed<Reassembly>,
     claims: Timed<Claims>,
+    nd: Timed<Nd>,
     /// Rank: wide. Guards the budget for ICMP errors.
     error_limit: Mutex<ErrorLimit>,
     /// Rank: wide. Guards the budget for redirects.
@@ -115,6 +117,10 @@ impl Wide {
         link_random.set_stream(1);
         let mut link_seed = [0; 32];
         link_random.fill_bytes(&mut link_seed);
+        let mut nd_seed = [0; 32];
+        let mut nd_random = ChaCha12Rng::from_seed(seed);
+        nd_random.set_stream(2);
+        nd_random.fill_bytes(&mut nd_seed);
         let mut key = || Key::new(random.next_u64(), random.next_u64());
         let drops = Arc::new(DropCounters::new());
         let neighbours = NeighbourTable::new(config.arp.clone(), key(), Arc::clone(&drops));
@@ -142,6 +148,7 @@ impl Wide {
             neighbours: Timed::new(neighbours),
             reassembly: Timed::new(reassembly),
             claims: Timed::new(Claims::new(config.arp.announce)),
+            nd: Timed::new(Nd::new(config.nd.clone(), nd_seed)),
             error_limit: Mutex::new(ErrorLimit::new(config.icmp.clone(), key())),
             redirect_limit: Mutex::new(ErrorLimit::new(redirect_budget(&config), key())),
             forwarding: [config.forwarding.ipv4, config.forwarding.ipv6].map(AtomicBool::new),
@@ -250,6 +257,17 @@ impl Wide {
     /// Works on the claims to our addresses.
     pub(crate) fn with_claims<R>(&self, call: impl FnOnce(&mut Claims) -> R) -> R {
         self.claims.with(Claims::next_deadline, call)
+    }
+
+    /// Works on what neighbour discovery knows, but for the neighbours.
+    pub(crate) fn with_nd<R>(&self, call: impl FnOnce(&mut Nd) -> R) -> R {
+        self.nd.with(Nd::next_deadline, call)
+    }
+
+    /// When neighbour discovery has something to do, on the common shard.
+    pub(crate) fn nd_deadline(&self) -> Option<Instant> {
+        let nanos = self.nd.deadline.load(Ordering::Acquire);
+        (nanos != u64::MAX).then(|| Instant::from_nanos(nanos))
     }
 
     /// May an ICMP error be sent to `dst` now?

@@ -34,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "icmp", run: stack::icmp, seeds: stack::icmp_seeds },
     Target { name: "ipv6", run: six::ipv6, seeds: six::ipv6_seeds },
     Target { name: "icmp6", run: six::icmp6, seeds: six::icmp6_seeds },
+    Target { name: "nd", run: nd::run, seeds: nd::seeds },
     Target { name: "udp", run: stack::udp, seeds: stack::udp_seeds },
     Target { name: "tcp", run: stack::tcp, seeds: stack::tcp_seeds },
     Target { name: "forward", run: forward::run, seeds: forward::seeds },
@@ -44,6 +45,7 @@ pub const TARGETS: &[Target] = &[
 mod bus;
 mod capture;
 mod forward;
+mod nd;
 mod six;
 mod stack;
 

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use libnet::MacAddr;
 
+pub mod nd;
 pub mod six;
 pub mod tcp;
 

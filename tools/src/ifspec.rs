@@ -6,9 +6,12 @@ use std::str::FromStr;
 
 use libnet::IpCidr;
 use libnet::ethernet::MacAddr;
+use libnet::iface::Advertise;
 use libnet::route::RouteSpec;
 
 use crate::impair::{self, ImpairSpec, ImpairSpecError};
+
+mod advertised;
 
 /// What an interface is attached to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,10 +41,57 @@ impl IfKind {
     /// The keys that it takes.
     const fn keys(self) -> &'static [&'static str] {
         match self {
-            IfKind::Shmif => &["addr", "gw", "route", "mtu", "mac", "name", "create"],
-            IfKind::Tap => &["addr", "gw", "route", "mtu", "mac", "host", "offload", "queues"],
+            IfKind::Shmif => &[
+                "addr",
+                "gw",
+                "route",
+                "mtu",
+                "mac",
+                "name",
+                "create",
+                "ra",
+                "ra-mtu",
+                "ra-lifetime",
+                "ra-interval",
+                "ra-pref",
+                "ra-dns",
+                "ra-search",
+            ],
+            IfKind::Tap => &[
+                "addr",
+                "gw",
+                "route",
+                "mtu",
+                "mac",
+                "host",
+                "offload",
+                "queues",
+                "ra",
+                "ra-mtu",
+                "ra-lifetime",
+                "ra-interval",
+                "ra-pref",
+                "ra-dns",
+                "ra-search",
+            ],
             IfKind::Tun => &["addr", "gw", "route", "mtu", "host", "offload", "queues"],
-            IfKind::Fd => &["addr", "gw", "route", "mtu", "mac", "offload", "header", "medium"],
+            IfKind::Fd => &[
+                "addr",
+                "gw",
+                "route",
+                "mtu",
+                "mac",
+                "offload",
+                "header",
+                "medium",
+                "ra",
+                "ra-mtu",
+                "ra-lifetime",
+                "ra-interval",
+                "ra-pref",
+                "ra-dns",
+                "ra-search",
+            ],
         }
     }
 
@@ -88,6 +138,10 @@ pub struct IfSpec {
     pub path: PathBuf,
     /// Addresses, each with its network.
     pub addrs: Vec<IpCidr>,
+    /// `addr=auto`: IPv6 addresses of what routers advertise.
+    pub autoconf: bool,
+    /// `ra`: what is advertised as an IPv6 router.
+    pub advertise: Option<Advertise>,
     /// Gateways of default routes.
     pub gateways: Vec<IpAddr>,
     /// Other routes by it.
@@ -176,6 +230,12 @@ pub enum IfSpecError {
         /// What was given.
         value: String,
     },
+    /// Addresses are to be found where there are no routers.
+    #[error(
+        "a tun device has no neighbours to learn an address from: give it one, as in {}",
+        example("addr")
+    )]
+    NoNeighbours,
     /// A prefix whose host part says that it is not a host's.
     #[error("{addr} is the {which} address of its network, not a host's: use {suggestion}")]
     NotAHost {
@@ -235,6 +295,8 @@ impl IfSpec {
             kind,
             path: path.into(),
             addrs: Vec::new(),
+            autoconf: false,
+            advertise: None,
             gateways: Vec::new(),
             routes: Vec::new(),
             mtu: None,
@@ -259,10 +321,11 @@ impl IfSpec {
 
     fn set_flag(&mut self, key: &str) -> Result<(), IfSpecError> {
         self.check_key(key)?;
-        if key != "create" {
-            return Err(IfSpecError::NoValue { key: key.to_owned() });
+        match key {
+            "create" => self.create = true,
+            "ra" => drop(self.advertise.get_or_insert_default()),
+            _ => return Err(IfSpecError::NoValue { key: key.to_owned() }),
         }
-        self.create = true;
         Ok(())
     }
 
@@ -270,6 +333,10 @@ impl IfSpec {
         self.check_key(key)?;
         let bad = || IfSpecError::BadValue { key: key.to_owned(), value: value.to_owned() };
         match key {
+            "addr" if value == "auto" && self.kind == IfKind::Tun => {
+                return Err(IfSpecError::NoNeighbours);
+            }
+            "addr" if value == "auto" => self.autoconf = true,
             "addr" => self.addrs.push(host_addr(value.parse().map_err(|_| bad())?)?),
             "gw" => self.gateways.push(value.parse().map_err(|_| bad())?),
             "route" => self.routes.push(route(value).ok_or_else(bad)?),
@@ -299,6 +366,10 @@ impl IfSpec {
                 once(key, &mut self.medium, one_of(&known, value).ok_or_else(bad)?)?;
             }
             key if impair::is_key(key) => self.impair.set(key, value)?,
+            key if key == "ra" || key.starts_with("ra-") => {
+                let advertise = self.advertise.get_or_insert_default();
+                advertised::set(advertise, key, value).ok_or_else(bad)?;
+            }
             // `create`: the only key without a value.
             _ => return Err(IfSpecError::CreateValue),
         }
@@ -375,7 +446,14 @@ fn host_addr(addr: IpCidr) -> Result<IpCidr, IfSpecError> {
 
 fn example(key: &str) -> &'static str {
     match key {
-        "addr" => "ADDRESS/BITS, as in addr=10.0.0.1/24",
+        "addr" => "ADDRESS/BITS, as in addr=10.0.0.1/24, or addr=auto",
+        "ra" => "PREFIX/BITS, as in ra=fd00:1::/64, or `ra` alone for the interface's own networks",
+        "ra-mtu" => "BYTES, 1280 to 65535, as in ra-mtu=1400",
+        "ra-lifetime" => "SECONDS as a default router, 0 to 65535, as in ra-lifetime=1800",
+        "ra-interval" => "SECONDS between advertisements, 4 to 1800, as in ra-interval=600",
+        "ra-pref" => "low, medium or high",
+        "ra-dns" => "the IPv6 address of a name server, as in ra-dns=fd00:1::53",
+        "ra-search" => "a domain to search, as in ra-search=example.org",
         "gw" => "ADDRESS, as in gw=10.0.0.254",
         "route" => {
             "NETWORK/BITS@GATEWAY, as in route=10.2.0.0/16@10.0.0.1, or NETWORK/BITS for neighbours"

@@ -17,6 +17,8 @@ use crate::ifspec::{Header, IfKind, IfSpec, Switch};
 pub fn interface(spec: &IfSpec, create: Create, name: &str) -> Result<InterfaceSpec, Failure> {
     let mut interface = InterfaceSpec::new(link(spec, create, name)?);
     interface.addrs.clone_from(&spec.addrs);
+    interface.autoconf = spec.autoconf;
+    interface.advertise.clone_from(&spec.advertise);
     interface.gateways.clone_from(&spec.gateways);
     interface.routes.clone_from(&spec.routes);
     interface.mtu = spec.mtu;

@@ -59,7 +59,7 @@ impl Shard {
             return self.drop_packet(DropReason::NoRoute);
         };
         let neighbour = path.neighbour.as_ref();
-        let mac = neighbour.and_then(|n| n.mac_if_fresh(cause.now, &self.wide.config.arp));
+        let mac = neighbour.and_then(|n| n.mac_if_fresh(cause.now));
         let message = message(ours, src, target, dst, mac, packet);
         bump(&self.wide.counters.redirects_out);
         bump(&self.wide.counters.icmp_out);

@@ -38,6 +38,8 @@ pub(crate) struct IpMeta {
     /// How its frame was addressed.
     pub(crate) link_cast: LinkCast,
     pub(crate) iface: IfIndex,
+    /// It came in fragments, or in one that was alone.
+    pub(crate) was_fragmented: bool,
 }
 
 impl Shard {

@@ -143,6 +143,7 @@ pub(crate) fn meta_of(
         cast,
         link_cast,
         iface: cause.on.iface.index,
+        was_fragmented: false,
     }
 }
 

@@ -82,6 +82,7 @@ impl Shard {
         };
         meta.protocol = chain.protocol;
         meta.header_bytes = chain.at;
+        meta.was_fragmented = fragments == Fragments::Done;
         match chain.protocol {
             FRAGMENT if fragments == Fragments::Allowed => {
                 self.fragment6_input(cause, meta, chain, &packet);
@@ -195,6 +196,7 @@ pub(crate) fn meta_of(
         cast,
         link_cast,
         iface: cause.on.iface.index,
+        was_fragmented: false,
     }
 }
 

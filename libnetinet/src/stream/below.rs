@@ -183,7 +183,7 @@ impl tcp::Path for Below<'_> {
 
     fn positive_advice(&mut self, now: Instant, dst: IpAddr) {
         if let Some(neighbour) = self.next_hop(dst) {
-            neighbour.confirm(now, &self.shard.wide.config.arp);
+            neighbour.confirm(now);
         }
     }
 

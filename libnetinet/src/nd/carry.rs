@@ -1,0 +1,130 @@
+//! Carries out what neighbour discovery decided: addresses, routes, times and messages.
+
+use std::net::Ipv6Addr;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use libnet::ethernet::MacAddr;
+use libnet::iface::IfIndex;
+use libnet::packet::{Checksum, Packet};
+use libnet::route::RouteSelector;
+use libnet::socket::Protocol;
+use libnet::time::Instant;
+
+use super::message::{HOP_LIMIT, Message};
+use super::{Nd, Outcome, Say};
+use crate::counters::bump;
+use crate::icmp6::checksum;
+use crate::ipv6::header::Ipv6Header;
+use crate::output::{Account, multicast_mac};
+use crate::shard::Shard;
+
+impl Shard {
+    /// Works on what neighbour discovery knows, and carries out what follows. On the common shard
+    /// only, so that everything happens in one order.
+    pub(crate) fn with_nd<R>(
+        &mut self,
+        now: Instant,
+        call: impl FnOnce(&mut Nd, &mut Outcome) -> R,
+    ) -> R {
+        let mut out = Outcome::default();
+        let result = self.wide.with_nd(|nd| call(nd, &mut out));
+        self.carry_out(now, out);
+        result
+    }
+
+    /// Asks, advertises, renews and forgets, as is due.
+    pub(crate) fn expire_nd(&mut self, now: Instant) {
+        self.with_nd(now, |nd, out| nd.expire(now, out));
+    }
+
+    fn carry_out(&mut self, now: Instant, out: Outcome) {
+        let Outcome { say, changed, routes, times, conflicts } = out;
+        self.wide.counters.address_conflicts.fetch_add(conflicts, Ordering::Relaxed);
+        for (iface, times) in times {
+            self.wide.with_neighbours(|table| table.set_times(iface, times));
+        }
+        // Before the routes: a path that is found meanwhile must not lead to an address that is
+        // not there.
+        self.configure(now, &changed);
+        if routes {
+            self.change_routes();
+        }
+        for Say { iface, src, dst, message } in say {
+            self.nd_output(iface, src, dst, multicast_mac(dst), &message);
+        }
+    }
+
+    fn configure(&mut self, now: Instant, changed: &[IfIndex]) {
+        if changed.is_empty() {
+            return;
+        }
+        let view = self.view();
+        for &index in changed {
+            let Some(on) = view.iface(index) else { continue };
+            let (addrs, six) = self.wide.with_nd(|nd| nd.config_of(now, index));
+            on.iface.reconfigure(|config| {
+                config.addrs.retain(|cidr| cidr.addr().is_ipv4());
+                config.addrs.extend(addrs);
+                config.six = six;
+            });
+        }
+        self.wide.refresh_view();
+        for &index in changed {
+            self.hear_groups(index);
+        }
+    }
+
+    fn change_routes(&mut self) {
+        let (new, gone) = self.wide.with_nd(Nd::take_routes);
+        if new.is_empty() && gone.is_empty() {
+            return;
+        }
+        self.wide.with_routes(|routes| {
+            for route in gone {
+                let selector = RouteSelector {
+                    metric: Some(route.metric),
+                    iface: Some(route.iface),
+                    gateway: route.gateway,
+                };
+                routes.remove(&route.dst, selector);
+            }
+            for route in new {
+                // Somebody may have put it there by hand.
+                let _ = routes.insert(route);
+            }
+        });
+    }
+
+    /// Sends a message to a station or a group of the link.
+    pub(super) fn nd_output(
+        &mut self,
+        iface: IfIndex,
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        to: MacAddr,
+        message: &Message,
+    ) {
+        let view = self.view();
+        if view.iface(iface).is_none_or(|on| !on.usable) {
+            return;
+        }
+        let packet = packet_of(src, dst, message);
+        bump(&self.wide.counters.icmp_out);
+        bump(&self.wide.counters.nd_out);
+        self.ethernet_output(iface, to, packet, Account::Reply);
+    }
+}
+
+/// The IPv6 packet that carries a message.
+pub(super) fn packet_of(src: Ipv6Addr, dst: Ipv6Addr, message: &Message) -> Packet {
+    let mut bytes = message.to_bytes();
+    let unsummed = Packet::from_payload(Bytes::copy_from_slice(&bytes));
+    bytes[2..4].copy_from_slice(&checksum(src, dst, &unsummed, 0).to_be_bytes());
+    let mut packet = Packet::from_payload(Bytes::from(bytes));
+    packet.checksum = Checksum::Trusted;
+    let mut header = Ipv6Header::new(src, dst, Protocol::ICMPV6);
+    header.hop_limit = HOP_LIMIT;
+    header.prepend_to(&mut packet);
+    packet
+}

@@ -1,0 +1,370 @@
+//! Router discovery, autoconfiguration and redirects as a station on the wire sees them (RFC 4861
+//! §6 and §8, RFC 4862 §5.5, RFC 7559).
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use libnet::iface::{Advertise, AdvertisedPrefix};
+use libnet::net::UdpSocket;
+use libnet::{DropReason, MacAddr};
+use libnetinet::snapshot::{AddressOrigin, NeighbourState};
+use libnetinet::{AdminState, InetConfig};
+use rumpnet_tests::station::{OTHER_MAC, PEER_MAC, Rig, US_MAC};
+use rumpnet_tests::wire::frame;
+use rumpnet_tests::wire::nd::{
+    ALL_NODES, ALL_ROUTERS, AUTONOMOUS, Heard, NA, NS, ON_LINK, RA, ROUTER, RS, SOLICITED,
+    advertise, group_mac, message, mtu, prefix, redirect, router, source_mac, target_mac,
+};
+use rumpnet_tests::wire::six::{IPV6, Ip6};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(1);
+/// The router's link-local address: the station is it.
+const FIRST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfe);
+/// Another router's.
+const SECOND_ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfd);
+/// Somewhere else.
+const FAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9);
+
+/// A stack that looks for routers and has not found any.
+fn looking() -> Rig {
+    looking_with(InetConfig::default())
+}
+
+fn looking_with(config: InetConfig) -> Rig {
+    Rig::configured(config, |interface| interface.addr("auto"))
+}
+
+fn say_from(rig: &Rig, from: MacAddr, ip: &Ip6) {
+    let to = if ip.dst.is_multicast() { group_mac(ip.dst) } else { US_MAC };
+    rig.say(&frame(to, from, IPV6, &ip.bytes()));
+}
+
+fn say(rig: &Rig, ip: &Ip6) {
+    say_from(rig, PEER_MAC, ip);
+}
+
+fn of_type(rig: &Rig, ty: u8) -> Vec<Heard> {
+    let heard = rig.hear_ip6();
+    heard.iter().filter_map(Heard::of).filter(|message| message.ty == ty).collect()
+}
+
+/// The router's usual advertisement.
+fn usual(lifetime: u16) -> Ip6 {
+    let prefix = prefix("2001:db8:1::/64", ON_LINK | AUTONOMOUS, 86_400, 14_400);
+    router(FIRST, lifetime, &[source_mac(PEER_MAC), prefix])
+}
+
+/// Addresses of that origin.
+fn addresses(rig: &Rig, origin: AddressOrigin) -> Vec<Ipv6Addr> {
+    let entries = rig.inet.interfaces().swap_remove(1).addresses.into_iter();
+    let of_origin = entries.filter(|entry| entry.origin == origin);
+    let six = of_origin.filter_map(|entry| match entry.cidr.addr() {
+        IpAddr::V6(addr) => Some(addr),
+        IpAddr::V4(_) => None,
+    });
+    six.collect()
+}
+
+/// A stack that a router gave an address.
+fn configured() -> (Rig, Ipv6Addr) {
+    let rig = looking();
+    say(&rig, &usual(1_800));
+    rig.run(3 * SECOND);
+    rig.hear();
+    let addr = addresses(&rig, AddressOrigin::Autonomous)[0];
+    (rig, addr)
+}
+
+fn socket(rig: &Rig) -> UdpSocket {
+    rig.stack.udp_bind((Ipv6Addr::UNSPECIFIED, 5_000)).expect("a free port")
+}
+
+/// Sends a datagram; where frames went within a moment, and what they were.
+fn send(rig: &Rig, socket: &UdpSocket, to: Ipv6Addr) -> Vec<(MacAddr, Ip6)> {
+    socket.send_to(b"hello", (to, 7)).expect("there is a route");
+    rig.run(Duration::from_millis(1));
+    let frames = rig.hear().into_iter();
+    frames.filter_map(|frame| Some((frame.dst, frame.ip6()?.clone()))).collect()
+}
+
+fn routes(rig: &Rig) -> Vec<String> {
+    let all = rig.inet.routes().into_iter();
+    let learned = all.filter(|route| route.origin == libnet::route::RouteOrigin::Learned);
+    let shown = learned.map(|route| match route.gateway {
+        Some(gateway) => format!("{} via {gateway}", route.dst),
+        None => route.dst.to_string(),
+    });
+    let mut shown: Vec<String> = shown.collect();
+    shown.sort();
+    shown
+}
+
+#[test]
+fn routers_are_asked_for_from_nobody_until_an_address_is_sure_and_then_with_ours() {
+    let rig = looking();
+    rig.run(60 * SECOND);
+    let asked = of_type(&rig, RS);
+    assert!((3..=6).contains(&asked.len()), "RFC 7559: after 0, 4, 12, 28, 60 s: {}", asked.len());
+    assert!(asked.iter().all(|message| message.dst == ALL_ROUTERS));
+    let local = addresses(&rig, AddressOrigin::LinkLocal)[0];
+    let sure = asked.last().expect("there are some");
+    assert_eq!((sure.src, sure.mac()), (local, Some(US_MAC)));
+}
+
+#[test]
+fn an_advertisement_gives_addresses_a_route_and_the_routers_link_layer_address() {
+    let (rig, addr) = configured();
+    assert_eq!(addr.segments()[..4], [0x2001, 0xdb8, 1, 0]);
+    assert_eq!(routes(&rig), ["2001:db8:1::/64", "::/0 via fe80::fe"]);
+    let sent = send(&rig, &socket(&rig), FAR);
+    assert_eq!(sent.len(), 1, "the router need not be asked for");
+    assert_eq!((sent[0].0, sent[0].1.src, sent[0].1.dst), (PEER_MAC, addr, FAR));
+    rig.run(120 * SECOND);
+    assert_eq!(of_type(&rig, RS), [], "RFC 7559 §2.1: then it is quiet");
+    let [entry] = &rig.inet.routers()[..] else { panic!("one router") };
+    assert_eq!(entry.addr, FIRST);
+}
+
+#[test]
+fn advertisements_that_break_the_rules_change_nothing() {
+    let rig = looking();
+    let good = usual(1_800);
+    let icmp = good.icmp().expect("a message");
+    let global = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
+    let mut code = icmp.clone();
+    code.code = 1;
+    let mut short = icmp.clone();
+    short.data.truncate(4);
+    let mut option = icmp.clone();
+    option.data.extend([200, 0, 0, 0, 0, 0, 0, 0]);
+    let bad = [
+        Ip6 { hops: 254, ..good.clone() },
+        Ip6 { hops: 255, ..icmp.packet6(global, ALL_NODES) },
+        Ip6 { hops: 255, ..code.packet6(FIRST, ALL_NODES) },
+        Ip6 { hops: 255, ..short.packet6(FIRST, ALL_NODES) },
+        Ip6 { hops: 255, ..option.packet6(FIRST, ALL_NODES) },
+    ];
+    for (n, ip) in bad.iter().enumerate() {
+        say(&rig, ip);
+        assert_eq!(rig.inet.drops().get(DropReason::NdMalformed), n as u64 + 1);
+        assert_eq!(rig.inet.routers(), []);
+        assert_eq!(addresses(&rig, AddressOrigin::Autonomous), [] as [Ipv6Addr; 0]);
+    }
+    say(&rig, &good);
+    assert_eq!(rig.inet.routers().len(), 1);
+}
+
+#[test]
+fn who_was_configured_by_hand_does_not_listen_to_routers() {
+    let rig = Rig::configured(InetConfig::default(), |interface| interface.addr("fd00::1/64"));
+    say(&rig, &usual(1_800));
+    assert_eq!(rig.inet.routers(), []);
+    assert_eq!(addresses(&rig, AddressOrigin::Autonomous), [] as [Ipv6Addr; 0]);
+    rig.run(60 * SECOND);
+    assert_eq!(of_type(&rig, RS), [], "nor ask for them");
+}
+
+#[test]
+fn a_lifetime_of_zero_ends_a_router_and_the_next_one_is_used() {
+    let (rig, _) = configured();
+    say_from(&rig, OTHER_MAC, &router(SECOND_ROUTER, 600, &[source_mac(OTHER_MAC)]));
+    let socket = socket(&rig);
+    assert_eq!(send(&rig, &socket, FAR)[0].0, PEER_MAC);
+    say(&rig, &usual(0));
+    assert_eq!(send(&rig, &socket, FAR)[0].0, OTHER_MAC);
+    rig.run(601 * SECOND);
+    assert!(socket.send_to(b"x", (FAR, 7)).is_err(), "none is left");
+}
+
+#[test]
+fn a_preferred_router_is_used_before_another() {
+    let (rig, _) = configured();
+    let high = [64, 0b0000_1000, 2, 0x58, 0, 0, 0, 0, 0, 0, 0, 0];
+    say_from(
+        &rig,
+        OTHER_MAC,
+        &message(RA, SECOND_ROUTER, ALL_NODES, &high, &[source_mac(OTHER_MAC)]),
+    );
+    assert_eq!(send(&rig, &socket(&rig), FAR)[0].0, OTHER_MAC, "RFC 4191 §3.2");
+}
+
+#[test]
+fn a_router_that_does_not_answer_is_passed_over() {
+    let (rig, _) = configured();
+    say_from(&rig, OTHER_MAC, &router(SECOND_ROUTER, 1_800, &[source_mac(OTHER_MAC)]));
+    let socket = socket(&rig);
+    assert_eq!(send(&rig, &socket, FAR)[0].0, PEER_MAC);
+    // Stale, asked about after five seconds, and given up after three questions.
+    rig.run(9 * SECOND);
+    rig.hear();
+    let first = rig.inet.neighbours().into_iter().find(|entry| entry.addr == IpAddr::V6(FIRST));
+    assert_eq!(first.map(|entry| entry.state), Some(NeighbourState::Failed));
+    assert_eq!(send(&rig, &socket, FAR)[0].0, OTHER_MAC, "RFC 4861 §6.3.6");
+}
+
+#[test]
+fn a_neighbour_that_is_no_router_any_more_is_no_default_router() {
+    let (rig, _) = configured();
+    let host = advertise(FIRST, ALL_NODES, FIRST, 0x20, &[target_mac(PEER_MAC)]);
+    say(&rig, &host);
+    assert_eq!(rig.inet.routers(), [], "RFC 4861 §7.2.5");
+    assert_eq!(routes(&rig), ["2001:db8:1::/64"]);
+}
+
+#[test]
+fn the_mtu_that_a_router_allows_bounds_what_is_sent() {
+    let rig = looking();
+    say(
+        &rig,
+        &router(
+            FIRST,
+            1_800,
+            &[source_mac(PEER_MAC), mtu(1_300), prefix("2001:db8:1::/64", 0xc0, 600, 600)],
+        ),
+    );
+    rig.run(3 * SECOND);
+    rig.hear();
+    let socket = socket(&rig);
+    socket.send_to(&[7; 1_400], (FAR, 7)).expect("there is a route");
+    rig.run(Duration::from_millis(1));
+    let sent = rig.hear_ip6();
+    assert_eq!(sent.len(), 2, "in fragments");
+    assert!(sent.iter().all(|ip| ip.bytes().len() <= 1_300));
+}
+
+#[test]
+fn a_redirect_from_the_first_hop_is_followed_and_no_other() {
+    let (rig, addr) = configured();
+    let socket = socket(&rig);
+    let better = |from| redirect(from, addr, SECOND_ROUTER, FAR, &[target_mac(OTHER_MAC)]);
+    say_from(&rig, OTHER_MAC, &better(SECOND_ROUTER));
+    assert_eq!(send(&rig, &socket, FAR)[0].0, PEER_MAC, "RFC 4861 §8.1: not from the first hop");
+    assert_eq!(rig.inet.drops().get(DropReason::IcmpIgnored), 1);
+    say(&rig, &better(FIRST));
+    assert_eq!(send(&rig, &socket, FAR)[0].0, OTHER_MAC);
+    assert_eq!(routes(&rig)[1], "2001:db8:9::9/128 via fe80::fd");
+    let second = rig.inet.neighbours().into_iter().find(|n| n.addr == IpAddr::V6(SECOND_ROUTER));
+    assert!(second.is_some_and(|entry| entry.router), "RFC 4861 §8.3: it is a router");
+    // The destination itself may be on the link.
+    say_from(&rig, OTHER_MAC, &redirect(SECOND_ROUTER, addr, FAR, FAR, &[target_mac(OTHER_MAC)]));
+    let sent = send(&rig, &socket, FAR);
+    assert_eq!(sent[0].0, OTHER_MAC);
+    assert_eq!(routes(&rig)[1], "2001:db8:9::9/128");
+    rig.run(601 * SECOND);
+    rig.hear();
+    assert_eq!(routes(&rig).len(), 2, "it is forgotten");
+}
+
+#[test]
+fn redirects_are_not_followed_where_that_is_turned_off() {
+    let mut config = InetConfig::default();
+    config.nd.accept_redirects = false;
+    let rig = looking_with(config);
+    say(&rig, &usual(1_800));
+    rig.run(3 * SECOND);
+    let addr = addresses(&rig, AddressOrigin::Autonomous)[0];
+    say(&rig, &redirect(FIRST, addr, SECOND_ROUTER, FAR, &[target_mac(OTHER_MAC)]));
+    assert_eq!(routes(&rig).len(), 2);
+}
+
+/// A stack that advertises a prefix.
+fn advertising() -> Rig {
+    let mut says = Advertise::default();
+    says.prefixes.push(AdvertisedPrefix::new("2001:db8:1::/64".parse().expect("a prefix")));
+    says.mtu = Some(1_400);
+    says.dns_servers.push(FAR);
+    let rig = Rig::configured(InetConfig::default(), |interface| {
+        interface.addr("2001:db8:1::1/64").advertise(says)
+    });
+    rig.run(3 * SECOND);
+    rig
+}
+
+#[test]
+fn a_router_tells_all_of_its_prefixes_and_of_itself() {
+    let rig = advertising();
+    let said = of_type(&rig, RA);
+    assert_eq!(said.len(), 1);
+    let local = addresses(&rig, AddressOrigin::LinkLocal)[0];
+    assert_eq!((said[0].src, said[0].dst), (local, ALL_NODES));
+    assert_eq!(said[0].body[..4], [64, 0, 7, 8], "hop limit, flags, a lifetime of 1800 s");
+    assert_eq!(said[0].mac(), Some(US_MAC));
+    let info = said[0].option(3).expect("a prefix");
+    assert_eq!((info[0], info[1]), (64, 0xc0));
+    assert_eq!(said[0].option(5).expect("an MTU")[2..], 1_400u32.to_be_bytes());
+    assert_eq!(said[0].option(25).expect("a name server")[6..], FAR.octets());
+}
+
+#[test]
+fn who_asks_for_routers_is_answered_and_known_as_a_host() {
+    let rig = advertising();
+    rig.run(60 * SECOND);
+    rig.hear();
+    let host = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
+    say(&rig, &message(RS, host, ALL_ROUTERS, &[0; 4], &[source_mac(PEER_MAC)]));
+    rig.run(SECOND / 2);
+    assert_eq!(of_type(&rig, RA).len(), 1);
+    let entry = rig.inet.neighbours().into_iter().find(|entry| entry.addr == IpAddr::V6(host));
+    assert!(entry.is_some_and(|entry| !entry.router && entry.mac == Some(PEER_MAC)));
+    for _ in 0..20 {
+        say(&rig, &message(RS, host, ALL_ROUTERS, &[0; 4], &[source_mac(PEER_MAC)]));
+        rig.run(SECOND / 10);
+    }
+    assert_eq!(of_type(&rig, RA).len(), 0, "RFC 4861 §6.2.6: once in three seconds");
+}
+
+#[test]
+fn who_asks_for_routers_from_nobody_is_answered_and_not_entered() {
+    let rig = advertising();
+    rig.run(60 * SECOND);
+    rig.hear();
+    let before = rig.inet.neighbours().len();
+    say(&rig, &message(RS, Ipv6Addr::UNSPECIFIED, ALL_ROUTERS, &[0; 4], &[]));
+    rig.run(SECOND / 2);
+    assert_eq!(of_type(&rig, RA).len(), 1);
+    assert_eq!(rig.inet.neighbours().len(), before);
+}
+
+#[test]
+fn a_router_says_that_it_is_one_when_it_is_asked_for() {
+    let rig = advertising();
+    rig.hear();
+    let host = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
+    let local = addresses(&rig, AddressOrigin::LinkLocal)[0];
+    let body = [&[0; 4][..], &local.octets()].concat();
+    say(&rig, &message(NS, host, local, &body, &[source_mac(PEER_MAC)]));
+    let said = of_type(&rig, NA);
+    assert_eq!(said[0].flags() & (ROUTER | SOLICITED), ROUTER | SOLICITED);
+}
+
+#[test]
+fn a_router_does_not_follow_redirects_and_hosts_do_not_answer_solicitations() {
+    let rig = advertising();
+    let before = rig.inet.drops().get(DropReason::IcmpIgnored);
+    say(&rig, &redirect(FIRST, "2001:db8:1::1".parse().expect("ours"), FAR, FAR, &[]));
+    assert_eq!(rig.inet.drops().get(DropReason::IcmpIgnored), before + 1);
+    let (rig, _) = configured();
+    say(&rig, &message(RS, FIRST, ALL_ROUTERS, &[0; 4], &[]));
+    assert_eq!(of_type(&rig, RA), []);
+}
+
+#[test]
+fn the_last_word_of_a_router_is_that_it_is_none() {
+    let rig = advertising();
+    rig.hear();
+    let index = rig.inet.interfaces()[1].index;
+    rig.inet.set_up(index, AdminState::Down).expect("it is there");
+    rig.run(MOMENT);
+    let said = of_type(&rig, RA);
+    assert_eq!(said.len(), 1);
+    assert_eq!(said[0].body[2..4], [0, 0], "a lifetime of zero");
+    rig.inet.set_up(index, AdminState::Up).expect("it is there");
+    rig.run(3 * SECOND);
+    assert_eq!(of_type(&rig, RA)[0].body[2..4], [7, 8], "and it is one again");
+    rig.inet.advertise(index, None).expect("it is there");
+    rig.run(MOMENT);
+    assert_eq!(of_type(&rig, RA)[0].body[2..4], [0, 0]);
+    rig.run(1_800 * SECOND);
+    assert_eq!(of_type(&rig, RA), []);
+}
