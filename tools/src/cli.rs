@@ -8,8 +8,8 @@ use libnet::route::RouteSpec;
 use crate::fail::Failure;
 use crate::ifspec::IfSpec;
 use crate::{
-    arping, attach, bsd, demo, dump, fetch, forward, generate, httpd, ip, ls, metrics, nc, ndisc,
-    netstat, node, perf, ping, ss, tracepath, traceroute, wire,
+    arping, attach, bsd, demo, dump, fetch, forward, generate, httpd, impairing, ip, ls, metrics,
+    nc, ndisc, netstat, node, perf, ping, ss, tracepath, traceroute, wire,
 };
 
 /// TCP/IP stacks in ordinary processes, joined by a bus that is a file.
@@ -78,6 +78,8 @@ pub enum Command {
     Ss(ss::SsArgs),
     /// Show what a node's protocols did, its routes, interfaces and sockets
     Netstat(netstat::NetstatArgs),
+    /// Make a live node's links bad, and good again
+    Impair(impairing::ImpairArgs),
     /// Print a node's counters for Prometheus
     Metrics(metrics::MetricsArgs),
     /// Show which routers a packet passes

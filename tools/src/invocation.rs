@@ -15,7 +15,7 @@ pub struct Invocation {
 }
 
 /// The commands that take a node.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "ip",
     "ss",
     "netstat",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 14] = [
     "arping",
     "ndisc",
     "dump",
+    "impair",
     "ifconfig",
     "route",
     "arp",

@@ -1,6 +1,7 @@
 //! `rumpnet ip`: a node's links, addresses, routes and neighbours, in iproute2's grammar and words.
 
 mod addr;
+mod forwarding;
 mod link;
 mod maddr;
 mod monitor;
@@ -25,7 +26,7 @@ use words::Words;
     override_usage = "rumpnet ip [-n NODE] [OPTIONS] OBJECT [COMMAND ...]",
     after_help = "\
 OBJECT and COMMAND are iproute2's, and may be shortened as there:
-  ip link [show] [dev IF] | set IF [up|down] [mtu BYTES]
+  ip link [show] [dev IF] | set IF [up|down] [mtu BYTES] [impair loss=3%,...|none]
   ip address [show] [dev IF] | add|change|replace|del ADDRESS/BITS dev IF | flush dev IF
   ip route [show] [PREFIX] | get ADDRESS | flush PREFIX |
            add|change|replace|del [blackhole|unreachable] PREFIX [via ADDRESS] [dev IF]
@@ -33,6 +34,7 @@ OBJECT and COMMAND are iproute2's, and may be shortened as there:
   ip neighbour [show] [dev IF] | add|change|replace|del ADDRESS [lladdr MAC] dev IF | flush dev IF
   ip maddress [show] [dev IF]
   ip monitor [all|link|address|route|neigh]
+  ip forwarding [show] | [dev IF] on|off
 OPTIONS: -4 -6 -j[son] -p[retty] -s[tatistics] -br[ief] -o[neline] -d[etails] -t[imestamp] -ts"
 )]
 pub struct IpArgs {
@@ -77,7 +79,7 @@ pub fn inside(args: &IpArgs, global: &Global, inside: &mut Inside) -> Outcome {
     };
     let ip = Ip { inet: &inet, options, inside };
     // In iproute2's own order, which says what an abbreviation means.
-    const OBJECTS: [(&str, Object); 9] = [
+    const OBJECTS: [(&str, Object); 10] = [
         ("address", addr::run),
         ("maddress", maddr::run),
         ("route", route::run),
@@ -86,6 +88,7 @@ pub fn inside(args: &IpArgs, global: &Global, inside: &mut Inside) -> Outcome {
         ("link", link::run),
         ("monitor", monitor::run),
         ("mroute", no_object),
+        ("forwarding", forwarding::run),
         ("help", help),
     ];
     match OBJECTS.iter().find(|(name, _)| words::abbreviates(object, name)) {
@@ -104,7 +107,7 @@ fn no_object(_: Ip<'_>, _: &mut Words<'_>) -> Outcome {
 fn help(ip: Ip<'_>, _: &mut Words<'_>) -> Outcome {
     ip.inside.output.line(
         "Usage: ip [ -4 | -6 | -j | -p | -s | -br | -o | -d | -t | -ts ] OBJECT { COMMAND | help }\n\
-         where  OBJECT := { address | link | maddress | monitor | neighbour | route }",
+         where  OBJECT := { address | forwarding | link | maddress | monitor | neighbour | route }",
     )?;
     Ok(Status::DONE)
 }

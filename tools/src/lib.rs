@@ -22,6 +22,7 @@ pub mod http;
 pub mod httpd;
 pub mod ifspec;
 pub mod impair;
+pub mod impairing;
 pub mod inside;
 pub mod interface;
 pub mod invocation;
@@ -100,6 +101,7 @@ fn dispatch(cli: &Cli, argv: Vec<String>) -> Outcome {
         Command::Ip(args) => client::run(args.node.node.as_deref(), argv),
         Command::Ss(args) => client::run(args.node.node.as_deref(), argv),
         Command::Netstat(args) => client::run(args.node.node.as_deref(), argv),
+        Command::Impair(args) => client::run(args.node.node.as_deref(), argv),
         Command::Metrics(args) => client::run(args.node.node.as_deref(), argv),
         Command::Traceroute(args) => traceroute::run(args, global, argv),
         Command::Tracepath(args) => tracepath::run(args, global, argv),

@@ -94,7 +94,7 @@ fn cannot(path: &Path, error: &io::Error) -> Failure {
 /// The nodes with a control socket in the current folder or the user's runtime folder, by name.
 pub fn all() -> Vec<Found> {
     let mut found = within(Path::new("."));
-    found.extend(runtime_folder().iter().flat_map(|folder| within(folder)));
+    found.extend(within(&runtime_path()));
     found.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
     found
 }
@@ -139,11 +139,7 @@ fn within(folder: &Path) -> Vec<Found> {
 /// # Errors
 /// The file system's; `PermissionDenied` if somebody else made it or may write to it.
 pub fn runtime_folder() -> io::Result<PathBuf> {
-    let uid = geteuid().as_raw();
-    let folder = match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
-        Some(folder) => PathBuf::from(folder).join("rumpnet"),
-        None => std::env::temp_dir().join(format!("rumpnet-{uid}")),
-    };
+    let (uid, folder) = (geteuid().as_raw(), runtime_path());
     match fs::DirBuilder::new().mode(0o700).create(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -153,4 +149,11 @@ pub fn runtime_folder() -> io::Result<PathBuf> {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     Ok(folder)
+}
+
+fn runtime_path() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
+        Some(folder) => PathBuf::from(folder).join("rumpnet"),
+        None => std::env::temp_dir().join(format!("rumpnet-{}", geteuid().as_raw())),
+    }
 }

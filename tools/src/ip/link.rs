@@ -9,6 +9,7 @@ use super::print::{Item, print};
 use super::words::{Words, abbreviates};
 use super::{Ip, garbage, no_device, refused, unknown_command};
 use crate::fail::{Failure, Outcome, Status};
+use crate::impairing;
 
 pub(super) fn run(ip: Ip<'_>, words: &mut Words<'_>) -> Outcome {
     let Some(command) = words.peek() else { return show(ip, words) };
@@ -241,12 +242,13 @@ pub(super) fn stats_json(entry: &InterfaceEntry) -> Value {
 }
 
 fn set(ip: &Ip<'_>, words: &mut Words<'_>) -> Outcome {
-    let (mut device, mut state, mut mtu) = (None, None, None);
+    let (mut device, mut state, mut mtu, mut impairments) = (None, None, None, None);
     while let Some(word) = words.next() {
         match word {
             "up" => state = Some(AdminState::Up),
             "down" => state = Some(AdminState::Down),
-            _ if word == "mtu" => mtu = Some(words.number::<u32>("mtu")?),
+            "mtu" => mtu = Some(words.number::<u32>("mtu")?),
+            "impair" => impairments = Some(words.need()?),
             "dev" => device = Some(ip.device(words.need()?)?),
             "address" | "name" | "arp" | "multicast" | "promisc" | "txqueuelen" | "master" => {
                 let text = "RTNETLINK answers: Operation not supported";
@@ -269,6 +271,9 @@ fn set(ip: &Ip<'_>, words: &mut Words<'_>) -> Outcome {
             }
             refused(&error)
         })?;
+    }
+    if let Some(text) = impairments {
+        impairing::set(ip.inet, device, text)?;
     }
     if let Some(state) = state {
         ip.inet.set_up(device, state).map_err(|error| refused(&error))?;

@@ -1,8 +1,9 @@
 //! What the protocols did, under the names of MIB-II and its successors (RFC 4293, RFC 4022,
 //! RFC 4113), those that Linux added, and our own for the rest.
 
-use libnet::DropReason;
+use libnet::{DropReason, Family};
 use rumpnet::Inet;
+use rumpnet::libnetinet::Forwarding;
 use rumpnet::libnetinet::tcp::TcpCounters;
 
 /// The counters of one protocol.
@@ -60,7 +61,12 @@ const fn count(name: &'static str, value: u64) -> Counter {
 fn ip(from: &Sources<'_>) -> Section {
     use DropReason as D;
     let header_errors = from.dropped(&[D::IpMalformed, D::IpChecksum, D::IpBadOptions]);
+    let forwards = [Family::Inet, Family::Inet6]
+        .iter()
+        .any(|family| from.inet.forwarding(*family) == Forwarding::On);
     let counters = vec![
+        // RFC 4293: 1 a router, 2 a host.
+        Counter { name: "Forwarding", value: if forwards { 1 } else { 2 }, is_gauge: true },
         count("InReceives", from.counter("ip_in") + header_errors),
         count("InHdrErrors", header_errors),
         count("InAddrErrors", from.dropped(&[D::IpNotOurs, D::IpBadSource, D::IpLinkBroadcast])),
@@ -68,7 +74,8 @@ fn ip(from: &Sources<'_>) -> Section {
         count("InDiscards", from.dropped(&[D::FragmentMemory])),
         count("OutRequests", from.counter("ip_out")),
         count("OutDiscards", from.dropped(&[D::ReplyQueueFull, D::NeighbourQueueFull])),
-        count("OutNoRoutes", from.dropped(&[D::NoRoute])),
+        count("OutNoRoutes", from.dropped(&[D::NoRoute]) + from.counter("ip_out_no_routes")),
+        count("ForwDatagrams", from.counter("ip_forwarded")),
         count("ReasmTimeout", from.dropped(&[D::FragmentTimeout])),
         count("ReasmReqds", from.counter("fragments_in")),
         count("ReasmOKs", from.counter("reassembled")),
@@ -81,6 +88,7 @@ fn ip(from: &Sources<'_>) -> Section {
                 D::FragmentOverlap,
             ]),
         ),
+        count("FragOKs", from.counter("ip_fragmented")),
         count("FragFails", from.dropped(&[D::TooBig])),
         count("FragCreates", from.counter("fragments_out")),
         count("InCsumErrors", from.dropped(&[D::IpChecksum])),
@@ -162,12 +170,15 @@ fn tcp_more(from: &Sources<'_>) -> Section {
 }
 
 /// Those that stand under another name above.
-const NAMED: [&str; 12] = [
+const NAMED: [&str; 15] = [
     "ip_in",
     "ip_out",
     "fragments_in",
     "fragments_out",
     "reassembled",
+    "ip_forwarded",
+    "ip_out_no_routes",
+    "ip_fragmented",
     "icmp_in",
     "icmp_out",
     "icmp_echoes",
