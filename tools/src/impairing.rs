@@ -80,9 +80,9 @@ fn none_such(inet: &Inet, name: &str) -> Failure {
 
 fn shown(inet: &Inet, index: IfIndex, name: &str) -> Option<Value> {
     let engine = inet.engine();
-    let mut spec = ImpairSpec::default();
-    spec.out = engine.impairments(index, Way::Out).ok()?;
-    spec.received = engine.impairments(index, Way::In).ok()?;
+    let out = engine.impairments(index, Way::Out).ok()?;
+    let received = engine.impairments(index, Way::In).ok()?;
+    let spec = ImpairSpec { out, received, ..ImpairSpec::default() };
     let text = if spec.is_none() { "none".to_owned() } else { spec.to_string() };
     let stats = |way| engine.impair_stats(index, way).ok().map(|stats| stats_json(&stats));
     Some(json!({

@@ -407,7 +407,8 @@ fn counters_have_mib_iis_names_and_drops_their_reasons() {
     assert_eq!(ended.status, Some(0));
     let text = place.see("alice", &["netstat", "-s"]);
     assert!(
-        text.contains("Ip:\n    InReceives: ") && text.contains("    OutEchoReps: 3\n"),
+        text.contains("Ip:\n    Forwarding: 2\n    InReceives: ")
+            && text.contains("    OutEchoReps: 3\n"),
         "{text}"
     );
     let json = place.see_json("alice", &["netstat", "-s", "--json"]);
