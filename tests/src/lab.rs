@@ -1,13 +1,14 @@
 //! Worlds ready for use: two stacks on a segment, or one stack and a station that a test plays.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use libnet::capture::{CaptureTap, Direction};
 use libnet::impair::Impairments;
+use libnet::socket::Family;
 use libnet::world::{LinkConfig, PortId, Segment, World, WorldLink};
 use libnet::{DropReason, EtherType, Instant, InterfaceSpec, MacAddr, Packet};
 use rumpnet::{InetConfig, Stack};
@@ -43,27 +44,31 @@ pub struct PairConfig {
     pub link: LinkConfig,
     /// Of both stacks.
     pub inet: InetConfig,
+    /// Of their addresses.
+    pub family: Family,
 }
 
 impl PairConfig {
     /// One shard each, a good link.
     pub fn new(seed: u64) -> Self {
         let (link, inet) = (LinkConfig::default(), InetConfig::default());
-        PairConfig { seed, shards: 1, link, inet }
+        PairConfig { seed, shards: 1, link, inet, family: Family::Inet }
     }
 }
 
-/// Two stacks on one segment: a is 10.0.0.1, b is 10.0.0.2.
+/// Two stacks on one segment: a is 10.0.0.1 or fd00::1, b is 10.0.0.2 or fd00::2.
 #[derive(Debug)]
 pub struct Pair {
     /// Their world.
     pub world: World,
     /// The segment.
     pub segment: Segment,
-    /// 10.0.0.1.
+    /// The first.
     pub a: Stack,
-    /// 10.0.0.2.
+    /// The second.
     pub b: Stack,
+    /// Their addresses.
+    pub addrs: [IpAddr; 2],
     /// Their ports.
     pub ports: [PortId; 2],
 }
@@ -78,16 +83,21 @@ impl Pair {
         let segment = world.segment(config.link.clone());
         let (link_a, link_b) = (segment.next_link(), segment.next_link());
         let ports = [link_a.port(), link_b.port()];
-        let start = |name: &str, link: WorldLink, addr: &str| {
+        let addrs = [1, 2].map(|last| match config.family {
+            Family::Inet6 => IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last)),
+            _ => IpAddr::from(Ipv4Addr::new(10, 0, 0, last as u8)),
+        });
+        let start = |name: &str, link: WorldLink, addr: IpAddr| {
+            let bits = if addr.is_ipv4() { 24 } else { 64 };
             Stack::builder()
-                .interface(InterfaceSpec::new(link).addr(addr))
+                .interface(InterfaceSpec::new(link).addr(&format!("{addr}/{bits}")))
                 .config(config.inet.clone())
                 .shards(config.shards)
                 .start_in(&world.host(name))
         };
-        let a = start("a", link_a, "10.0.0.1/24")?;
-        let b = start("b", link_b, "10.0.0.2/24")?;
-        Ok(Pair { world, segment, a, b, ports })
+        let a = start("a", link_a, addrs[0])?;
+        let b = start("b", link_b, addrs[1])?;
+        Ok(Pair { world, segment, a, b, addrs, ports })
     }
 
     /// Changes what happens to frames in both directions.

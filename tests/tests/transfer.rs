@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use libnet::impair::{Impairments, Overflow, QueueLimit};
 use libnet::link::Offload;
+use libnet::socket::Family;
 use libnet::world::World;
 use proptest::prelude::*;
 use rumpnet::TcpStream;
@@ -92,12 +93,13 @@ fn transfer(seed: u64, shards: usize, bytes: usize, harm: &Impairments) -> (u64,
 
 fn transfer_over(config: &PairConfig, bytes: usize, harm: &Impairments) -> (u64, Duration) {
     let pair = Pair::new(config).unwrap();
-    let listener = pair.b.tcp_listen("10.0.0.2:9000").unwrap();
+    let b = pair.addrs[1];
+    let listener = pair.b.tcp_listen((b, 9_000)).unwrap();
     // The neighbours know each other first: resolution gives up after three losses.
-    let refused = pair.a.tcp_connect("10.0.0.2:1").unwrap_err();
+    let refused = pair.a.tcp_connect((b, 1)).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     pair.impair(harm);
-    let client = pair.a.tcp_connect("10.0.0.2:9000").unwrap();
+    let client = pair.a.tcp_connect((b, 9_000)).unwrap();
     let (server, _) = listener.accept().unwrap();
     let mut ends = [End::new(client).unwrap(), End::new(server).unwrap()];
     let start = pair.world.now();
@@ -151,6 +153,17 @@ fn sixteen_mebibytes_cross_a_bad_link_intact_seeds_75_to_99() {
 }
 
 #[test]
+fn sixteen_mebibytes_cross_a_bad_link_intact_over_ipv6() {
+    for seed in 100..105 {
+        let config = PairConfig { family: Family::Inet6, ..PairConfig::new(seed) };
+        let first = transfer_over(&config, BYTES, &bad_link());
+        if seed == 100 {
+            assert_eq!(first, transfer_over(&config, BYTES, &bad_link()), "the seed again");
+        }
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_frames_and_another_does_not() {
     let bytes = 1 << 20;
     for shards in [1, 3] {
@@ -164,13 +177,15 @@ fn the_same_seed_gives_the_same_frames_and_another_does_not() {
 fn any_link() -> impl Strategy<Value = (PairConfig, Impairments)> {
     let wire = (any::<u64>(), 256u32..9_000, 0u64..20_000, 0u64..20_000, 1usize..100);
     let harm = (0.0..0.1, 0.0..0.1, 0.0..0.3, 0.0..0.02, 0u64..5_000, 0u64..20_000);
-    let stack = (1usize..=3, any::<[bool; 3]>(), 4_096u32..200_000);
+    let stack = (1usize..=3, any::<[bool; 4]>(), 4_096u32..200_000);
     (wire, harm, stack).prop_map(|(wire, harm, stack)| {
         let (seed, mtu, delay, kilobits, queue_frames) = wire;
         let (loss, duplicate, reorder, corrupt, jitter, reorder_by) = harm;
-        let (shards, [offload, drops, bursts], buffer) = stack;
+        let (shards, [offload, drops, bursts, six], buffer) = stack;
         let mut config = PairConfig { shards, ..PairConfig::new(seed) };
-        config.link = config.link.mtu(mtu);
+        // RFC 8200 §5: what every link of IPv6 takes.
+        config.link = config.link.mtu(if six { mtu.max(1_280) } else { mtu });
+        config.family = if six { Family::Inet6 } else { Family::Inet };
         if offload {
             config.link = config.link.offload(Offload::FULL);
         }

@@ -48,6 +48,7 @@ impl Shard {
             }
             Err(reason) => return self.drop_packet(reason),
         };
+        bump(&self.wide.counters.ip_in);
         let meta = meta_of(cause, &header, cast, link_cast);
         match header.next_header {
             Protocol::TCP | Protocol::UDP | Protocol::ICMPV6 => {
@@ -62,7 +63,6 @@ impl Shard {
         if let Err(reason) = check_offload(&meta, false, &packet, cause.on.mtu) {
             return self.drop_packet(reason);
         }
-        bump(&self.wide.counters.ip_in);
         self.transport_input(cause, meta, packet);
     }
 
@@ -121,7 +121,6 @@ impl Shard {
         if let Err(refused) = self.check_fragment(&key, chain, &fragment, &all) {
             return self.refuse(cause, &meta, packet, refused);
         }
-        bump(&self.wide.counters.ip_in);
         // RFC 6946 §4: whole already, whatever waits under the same identification.
         let (first, mut data) = if header.is_atomic() {
             (fragment.header, Packet::from_payload(fragment.data))
