@@ -1,7 +1,7 @@
 //! `rumpnet forward`: relays between ports of a stack and the host's sockets, either way.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,6 +142,11 @@ fn start(
     mapping: &Mapping,
 ) -> Result<Arc<Served>, Failure> {
     let by_host = mapping.listens == Listens::Host;
+    let mut mapping = mapping.clone();
+    if !by_host && mapping.at.ip() == Ipv6Addr::UNSPECIFIED {
+        mapping.at.set_ip(host::any_address(&shared.stack));
+    }
+    let mapping = &mapping;
     let what = format!("{}: ", mapping.text);
     let cannot = |error: &io::Error| host::listen_failure(&what, mapping.at, by_host, error);
     let socket = listen(shared, mapping).map_err(|error| cannot(&error))?;

@@ -1,6 +1,6 @@
 //! `rumpnet node`: a stack that stays up and answers.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use clap::Args;
 use libnet::DropReason;
@@ -111,7 +111,8 @@ fn introduce(
                 })
             })
             .collect();
-        let echo = args.echo.map(|port| SocketAddr::from(([0, 0, 0, 0], port)).to_string());
+        let echo =
+            args.echo.map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).to_string());
         output.json(&json!({
             "event": "up", "name": args.name, "pid": std::process::id(),
             "interfaces": all, "echo": echo, "forward": args.forward,

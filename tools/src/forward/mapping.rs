@@ -1,7 +1,7 @@
 //! `[tcp:|udp:][ADDRESS:]PORT=ADDRESS:PORT`: what is listened to, and what is connected to.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
 use crate::host;
 
@@ -28,7 +28,7 @@ pub(super) enum Listens {
 pub(super) struct Mapping {
     pub(super) kind: Kind,
     pub(super) listens: Listens,
-    /// Where to listen; port 0: any free one.
+    /// Where to listen; port 0: any free one; `::` of a stack without IPv6: all of its addresses.
     pub(super) at: SocketAddr,
     /// Whom to connect to: the first of these that answers.
     pub(super) targets: Vec<SocketAddr>,
@@ -139,11 +139,11 @@ fn parse(text: &str, listens: Listens) -> Result<Mapping, MappingError> {
 fn listen_at(text: &str, listens: Listens) -> Result<SocketAddr, MappingError> {
     let Some((address, port)) = text.rsplit_once(':') else {
         let ip = match listens {
-            Listens::Stack => Ipv4Addr::UNSPECIFIED,
+            Listens::Stack => Ipv6Addr::UNSPECIFIED.into(),
             // Who else may use the host's network is for the user to say.
-            Listens::Host => Ipv4Addr::LOCALHOST,
+            Listens::Host => Ipv4Addr::LOCALHOST.into(),
         };
-        return Ok(SocketAddr::new(ip.into(), parse_port(text)?));
+        return Ok(SocketAddr::new(ip, parse_port(text)?));
     };
     let port = parse_port(port)?;
     let ip: IpAddr =
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_port_and_a_target_are_enough() {
         let mapping = inward("80=127.0.0.1:8080").unwrap();
-        assert_eq!((mapping.kind, mapping.at.to_string()), (Kind::Tcp, "0.0.0.0:80".to_owned()));
+        assert_eq!((mapping.kind, mapping.at.to_string()), (Kind::Tcp, "[::]:80".to_owned()));
         assert_eq!(mapping.targets, ["127.0.0.1:8080".parse().unwrap()]);
         let mapping = outward("8080=10.0.0.1:80").unwrap();
         assert_eq!(mapping.at.to_string(), "127.0.0.1:8080", "not everybody on the host's network");
