@@ -285,8 +285,9 @@ impl Default for NdConfig {
     }
 }
 
-/// Whether the source of a received IPv4 packet must be reached by the interface that it came by,
-/// as Linux's `rp_filter`: of packets to us and of those to be passed on, not on `lo0`.
+/// Whether the source of a received packet must be reached by the interface that it came by, as
+/// Linux's `rp_filter`: of IPv4 packets to us and of packets of either family to be passed on, not
+/// on `lo0`.
 ///
 /// Off by default, as in Linux's kernel: a host with two ways to the same place hears by both
 /// (RFC 3704 §2.2). A router at the edge of a network sets [`Strict`](Self::Strict).

@@ -412,7 +412,7 @@ impl Inet {
     }
 
     /// Has an interface's link deliver the frames to the groups that we are of.
-    fn hear_groups(&self, index: IfIndex) {
+    pub(crate) fn hear_groups(&self, index: IfIndex) {
         self.engine.with_shard(COMMON as usize, |shard, _| shard.hear_groups(index));
     }
 

@@ -30,6 +30,10 @@ impl Inet {
             iface.reconfigure(|config| set(config, family, on));
         }
         self.wide().rebuild_view(self.engine().interfaces());
+        for iface in self.engine().interfaces() {
+            // RFC 4291 §2.8: routers have groups of their own.
+            self.hear_groups(iface.index);
+        }
     }
 
     /// Turns forwarding of a family on or off for packets that come by one interface.
@@ -42,7 +46,9 @@ impl Inet {
         family: Family,
         forwarding: Forwarding,
     ) -> io::Result<()> {
-        self.reconfigure(index, |config| set(config, family, forwarding == Forwarding::On))
+        self.reconfigure(index, |config| set(config, family, forwarding == Forwarding::On))?;
+        self.hear_groups(index);
+        Ok(())
     }
 
     /// Is a family forwarded by interfaces that are added?

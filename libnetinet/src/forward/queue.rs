@@ -88,8 +88,10 @@ impl Shard {
                     self.take_frames(iface, left, out);
                     // What came of it may wait for a neighbour, or leave by another interface.
                     has_segments = out.len() > before && self.tcp().has_pending(iface);
-                    let bytes: usize = out.iter().skip(before).map(Packet::len).sum();
-                    self.queue(iface).transit.lead_bytes -= bytes as i64;
+                    if !alone {
+                        let bytes: usize = out.iter().skip(before).map(Packet::len).sum();
+                        self.queue(iface).transit.lead_bytes -= bytes as i64;
+                    }
                 }
                 Turn::Transit => {
                     let Some(frame) = self.queue(iface).transit.pop() else { return };

@@ -187,7 +187,8 @@ impl Shard {
     fn nd_router_heard(&mut self, cause: &Cause<'_>, src: Ipv6Addr, said: &RouterAdvertisement) {
         let (now, iface) = (cause.now, cause.on.iface.index);
         let mut heard = false;
-        if !is_ours(cause.on, src) {
+        // RFC 4861 §6.2.7, §6.3.4: a router goes by what it was told itself.
+        if !is_ours(cause.on, src) && !cause.on.is_router6() {
             self.with_nd(now, |nd, out| {
                 nd.on(now, iface, out, |link, ctx| heard = link.hear_router(ctx, src, said));
             });
