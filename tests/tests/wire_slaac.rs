@@ -368,3 +368,17 @@ fn the_last_word_of_a_router_is_that_it_is_none() {
     rig.run(1_800 * SECOND);
     assert_eq!(of_type(&rig, RA), []);
 }
+
+#[test]
+fn a_router_takes_nothing_from_the_advertisements_of_others() {
+    let mut config = InetConfig::default();
+    config.forwarding.ipv6 = true;
+    let rig = looking_with(config);
+    rig.run(SECOND * 5);
+    say(&rig, &usual(1_800));
+    assert!(rig.inet.routes().iter().all(|route| route.gateway.is_none()), "no default route");
+    assert!(rig.inet.drops().get(DropReason::IcmpIgnored) > 0);
+    rig.inet.set_forwarding(libnet::Family::Inet6, libnetinet::Forwarding::Off);
+    say(&rig, &usual(1_800));
+    assert!(rig.inet.routes().iter().any(|route| route.gateway == Some(FIRST.into())));
+}
