@@ -1,10 +1,11 @@
 //! `ip address`.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use libnet::IpCidr;
 use libnet::iface::IfIndex;
-use rumpnet::libnetinet::snapshot::InterfaceEntry;
+use rumpnet::libnetinet::snapshot::{AddressEntry, AddressOrigin, AddressState, InterfaceEntry};
 use serde_json::{Map, Value, json};
 
 use super::link::{head_json, head_line, is_show, link_line, state, stats_json, stats_text};
@@ -74,16 +75,15 @@ fn show(ip: Ip<'_>, words: &mut Words<'_>) -> Outcome {
     let chosen = Selection::parse(&ip, words)?;
     let mut items = Vec::new();
     for entry in ip.inet.interfaces() {
-        let addrs: Vec<IpCidr> = entry.addrs.iter().map(|(cidr, _)| *cidr).collect();
-        let addrs: Vec<IpCidr> =
-            addrs.into_iter().filter(|cidr| chosen.takes_addr(&ip, *cidr)).collect();
+        let wanted = entry.addresses.iter().filter(|addr| chosen.takes_addr(&ip, addr.cidr));
+        let addrs: Vec<Address> = wanted.map(Address::of).collect();
         let of_addrs = chosen.is_of_addrs() || ip.options.family.is_some();
         if !chosen.takes(&entry) || (of_addrs && addrs.is_empty()) {
             continue;
         }
         if ip.options.oneline && !ip.options.json {
-            items.extend(addrs.iter().map(|cidr| Item {
-                text: addr_line(entry.index.0, &entry.name, *cidr),
+            items.extend(addrs.iter().map(|addr| Item {
+                text: addr_line(entry.index.0, &entry.name, addr),
                 json: Value::Null,
             }));
         } else if ip.options.brief {
@@ -96,7 +96,7 @@ fn show(ip: Ip<'_>, words: &mut Words<'_>) -> Outcome {
     Ok(Status::DONE)
 }
 
-fn item(ip: &Ip<'_>, entry: &InterfaceEntry, addrs: &[IpCidr]) -> Item {
+fn item(ip: &Ip<'_>, entry: &InterfaceEntry, addrs: &[Address]) -> Item {
     let qlen = ip.inet.engine().config().queue_frames;
     let mut text = head_line(entry, Some(qlen), "");
     let mut map = head_json(entry, qlen, false);
@@ -108,14 +108,14 @@ fn item(ip: &Ip<'_>, entry: &InterfaceEntry, addrs: &[IpCidr]) -> Item {
             map.shift_remove(key);
         }
     }
-    for cidr in addrs {
+    for addr in addrs {
         text.push_str("\n    ");
-        text.push_str(&addr_text(&entry.name, *cidr));
+        text.push_str(&addr_text(&entry.name, addr));
     }
     if ip.options.stats > 0 {
         text.push_str(&stats_text(entry));
     }
-    let all: Vec<Value> = addrs.iter().map(|cidr| addr_json(&entry.name, *cidr)).collect();
+    let all: Vec<Value> = addrs.iter().map(|addr| addr_json(&entry.name, addr)).collect();
     map.insert("addr_info".into(), all.into());
     if ip.options.stats > 0 {
         map.insert("stats64".into(), stats_json(entry));
@@ -124,25 +124,66 @@ fn item(ip: &Ip<'_>, entry: &InterfaceEntry, addrs: &[IpCidr]) -> Item {
 }
 
 /// An address on a line that names its interface, as `-o` and `monitor` have it.
-pub(super) fn addr_line(index: u32, name: &str, cidr: IpCidr) -> String {
-    format!("{index}: {name}    {}", addr_text(name, cidr))
+pub(super) fn addr_line(index: u32, name: &str, addr: &Address) -> String {
+    format!("{index}: {name}    {}", addr_text(name, addr))
 }
 
-fn addr_text(name: &str, cidr: IpCidr) -> String {
+/// An address as it is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    cidr: IpCidr,
+    /// In iproute2's words and order.
+    flags: Vec<&'static str>,
+    /// `None`: for ever.
+    valid_for: Option<Duration>,
+    preferred_for: Option<Duration>,
+}
+
+impl Address {
+    /// One of which nothing else is known.
+    pub(super) const fn plain(cidr: IpCidr) -> Self {
+        Address { cidr, flags: Vec::new(), valid_for: None, preferred_for: None }
+    }
+
+    pub(super) fn of(entry: &AddressEntry) -> Self {
+        let (valid_for, preferred_for) = (entry.valid_for, entry.preferred_for);
+        let flags = [
+            ("temporary", entry.origin == AddressOrigin::Temporary),
+            ("optimistic", entry.state == AddressState::Optimistic),
+            ("dadfailed", entry.state == AddressState::Duplicate),
+            ("deprecated", entry.state == AddressState::Deprecated),
+            ("tentative", matches!(entry.state, AddressState::Tentative | AddressState::Duplicate)),
+            ("dynamic", valid_for.is_some()),
+        ];
+        let flags = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+        Address { cidr: entry.cidr, flags, valid_for, preferred_for }
+    }
+}
+
+fn addr_text(name: &str, addr: &Address) -> String {
+    let cidr = addr.cidr;
     let family = if cidr.addr().is_ipv4() { "inet" } else { "inet6" };
     let mut text = format!("{family} {cidr}");
     if let Some(broadcast) = cidr.broadcast().filter(|_| !cidr.addr().is_loopback()) {
         text.push_str(&format!(" brd {broadcast}"));
     }
     text.push_str(&format!(" scope {} ", scope_of(cidr.addr())));
+    for flag in &addr.flags {
+        text.push_str(&format!("{flag} "));
+    }
     if cidr.addr().is_ipv4() {
         text.push_str(name);
     }
-    text.push_str("\n       valid_lft forever preferred_lft forever");
+    let time = |left: Option<Duration>| {
+        left.map_or_else(|| "forever".to_owned(), |left| format!("{}sec", left.as_secs()))
+    };
+    let (valid, preferred) = (time(addr.valid_for), time(addr.preferred_for));
+    text.push_str(&format!("\n       valid_lft {valid} preferred_lft {preferred}"));
     text
 }
 
-pub(super) fn addr_json(name: &str, cidr: IpCidr) -> Value {
+pub(super) fn addr_json(name: &str, addr: &Address) -> Value {
+    let cidr = addr.cidr;
     let mut map = Map::new();
     let is_v4 = cidr.addr().is_ipv4();
     map.insert("family".into(), if is_v4 { "inet" } else { "inet6" }.into());
@@ -155,20 +196,26 @@ pub(super) fn addr_json(name: &str, cidr: IpCidr) -> Value {
     if is_v4 {
         map.insert("label".into(), name.into());
     }
-    map.insert("valid_life_time".into(), u32::MAX.into());
-    map.insert("preferred_life_time".into(), u32::MAX.into());
+    for flag in &addr.flags {
+        map.insert((*flag).into(), true.into());
+    }
+    let time = |left: Option<Duration>| left.map_or(u64::from(u32::MAX), |left| left.as_secs());
+    map.insert("valid_life_time".into(), time(addr.valid_for).into());
+    map.insert("preferred_life_time".into(), time(addr.preferred_for).into());
     Value::Object(map)
 }
 
-fn brief(entry: &InterfaceEntry, addrs: &[IpCidr]) -> Item {
+fn brief(entry: &InterfaceEntry, addrs: &[Address]) -> Item {
     let all: Vec<Value> = addrs
         .iter()
-        .map(|cidr| json!({"local": cidr.addr().to_string(), "prefixlen": cidr.prefix_bits()}))
+        .map(|Address { cidr, .. }| {
+            json!({"local": cidr.addr().to_string(), "prefixlen": cidr.prefix_bits()})
+        })
         .collect();
     let json = json!({"ifname": entry.name, "operstate": state(entry), "addr_info": all});
     let mut text = format!("{:<16} {:<14} ", entry.name, state(entry));
-    for cidr in addrs {
-        text.push_str(&format!("{cidr} "));
+    for addr in addrs {
+        text.push_str(&format!("{} ", addr.cidr));
     }
     Item { text, json }
 }
@@ -241,7 +288,7 @@ fn flush(ip: Ip<'_>, words: &mut Words<'_>) -> Outcome {
     let chosen = Selection::parse(&ip, words)?;
     let mut count = 0;
     for entry in ip.inet.interfaces().into_iter().filter(|entry| chosen.takes(entry)) {
-        for (cidr, _) in &entry.addrs {
+        for AddressEntry { cidr, .. } in &entry.addresses {
             if !chosen.takes_addr(&ip, *cidr) {
                 continue;
             }

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use rumpnet::libnetinet::events::{Change, InetEvent};
 use serde_json::Value;
 
-use super::addr::{addr_json, addr_line};
+use super::addr::{Address, addr_json, addr_line};
 use super::link::{head_json, head_line, link_line};
 use super::options::Stamp;
 use super::print::{Item, on_one_line};
@@ -98,10 +98,15 @@ fn show(ip: &mut Ip<'_>, objects: &Objects, event: &InetEvent) -> Result<(), Fai
             if objects.address && is_wanted(family, &cidr.addr()) =>
         {
             let name = name_of(ip.inet, *iface);
-            let mut json = addr_json(&name, *cidr);
+            let all = ip.inet.interfaces();
+            let entry = all.iter().find(|entry| entry.index == *iface);
+            let mut known = entry.iter().flat_map(|entry| &entry.addresses);
+            let addr = known.find(|entry| entry.cidr == *cidr);
+            let addr = addr.map_or_else(|| Address::plain(*cidr), Address::of);
+            let mut json = addr_json(&name, &addr);
             json["ifindex"] = iface.0.into();
             json["ifname"] = name.clone().into();
-            ("ADDR", *change, Item { text: addr_line(iface.0, &name, *cidr), json })
+            ("ADDR", *change, Item { text: addr_line(iface.0, &name, &addr), json })
         }
         InetEvent::Route { route, change }
             if objects.route && is_wanted(family, &route.dst.addr()) =>

@@ -86,6 +86,10 @@ pub(super) fn item(name: &str, entry: &NeighbourEntry) -> Item {
         text.push_str(&format!("lladdr {mac} "));
         map.insert("lladdr".into(), mac.to_string().into());
     }
+    if entry.router {
+        text.push_str("router ");
+        map.insert("router".into(), Value::Null);
+    }
     let state = state_of(entry);
     text.push_str(&format!("{state} "));
     map.insert("state".into(), vec![state].into());
