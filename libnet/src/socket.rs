@@ -14,6 +14,10 @@ use crate::wake::{Ready, Registration};
 use std::collections::VecDeque;
 use std::task::Waker;
 
+mod multicast;
+
+pub use multicast::{FilterMode, GroupInterface, MulticastGroup, SourceFilter};
+
 /// An address family.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
@@ -250,10 +254,29 @@ pub enum SocketOption {
     Ttl(u8),
     /// `IP_TOS`, the traffic class octet.
     Tos(u8),
-    /// `IP_MULTICAST_TTL`.
+    /// `IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`; 0: members on this host alone.
     MulticastTtl(u8),
-    /// `IP_MULTICAST_LOOP`.
+    /// `IP_MULTICAST_LOOP`, `IPV6_MULTICAST_LOOP`.
     MulticastLoop(bool),
+    /// `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`: the interface that packets to groups leave by.
+    MulticastInterface(GroupInterface),
+    /// `IP_MULTICAST_ALL`, `IPV6_MULTICAST_ALL`: packets to groups come that others on this host
+    /// have joined.
+    MulticastAll(bool),
+    /// `IP_ADD_MEMBERSHIP`, `IPV6_JOIN_GROUP`. Set only, as those below.
+    JoinGroup(MulticastGroup),
+    /// `IP_DROP_MEMBERSHIP`, `IPV6_LEAVE_GROUP`.
+    LeaveGroup(MulticastGroup),
+    /// `MCAST_JOIN_SOURCE_GROUP`: what this source sends to the group is wanted, too.
+    JoinSource(MulticastGroup, IpAddr),
+    /// `MCAST_LEAVE_SOURCE_GROUP`.
+    LeaveSource(MulticastGroup, IpAddr),
+    /// `MCAST_BLOCK_SOURCE`: of a group that was joined, this source is not wanted.
+    BlockSource(MulticastGroup, IpAddr),
+    /// `MCAST_UNBLOCK_SOURCE`.
+    UnblockSource(MulticastGroup, IpAddr),
+    /// `MCAST_MSFILTER`: all of it at once. It can be read.
+    SourceFilter(SourceFilter),
     /// `IP_HDRINCL`: the caller writes the IP header (raw sockets).
     HeaderIncluded(bool),
     /// `IP_RECVERR`: every error that the network reports, soft ones too, and without a peer.
@@ -303,6 +326,9 @@ pub enum OptionKey {
     Tos,
     MulticastTtl,
     MulticastLoop,
+    MulticastInterface,
+    MulticastAll,
+    SourceFilter(MulticastGroup),
     HeaderIncluded,
     ReceiveErrors,
     V6Only,

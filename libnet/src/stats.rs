@@ -109,6 +109,14 @@ drop_reasons! {
     IcmpUnmatched = "icmp_unmatched",
     /// An ICMP message not sent because of the rate limit.
     IcmpRateLimited = "icmp_rate_limited",
+    /// To a group that nobody here is in, or from a source that none of its members wants.
+    GroupNotJoined = "group_not_joined",
+    /// A malformed IGMP message, or one that no router of ours can have sent.
+    IgmpMalformed = "igmp_malformed",
+    /// The IGMP checksum is wrong.
+    IgmpChecksum = "igmp_checksum",
+    /// A malformed MLD message, or one from further away than the link.
+    MldMalformed = "mld_malformed",
     /// A UDP length that does not fit the packet.
     UdpMalformed = "udp_malformed",
     /// The UDP checksum is wrong.

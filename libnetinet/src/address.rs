@@ -1,5 +1,6 @@
 //! Which addresses are ours, on which interfaces: a snapshot that shards read without a lock.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use libnet::link::Medium;
 use libnet::socket::Family;
 
 use crate::family::has_zone;
-use crate::output::multicast_mac;
 use crate::select::{self, Candidate, PrivacyPreference};
 
 /// The interfaces and addresses of a stack at one moment. Made anew at every change.
@@ -173,7 +173,8 @@ impl View {
             return Some(Cast::Unicast);
         }
         if dst.is_multicast() {
-            return self.is_member(iface, dst.into()).then_some(Cast::Multicast);
+            // Who is in the group is asked for elsewhere.
+            return Some(Cast::Multicast);
         }
         // RFC 1122 §3.3.6: limited and directed broadcasts of the interface; what we loop back
         // to ourselves counts for all. RFC 2644 §2: those of other interfaces are not received.
@@ -187,7 +188,14 @@ impl View {
     /// The same for IPv6. A link-local address is of its link alone (RFC 4007 §4).
     pub(crate) fn cast_of6(&self, iface: &IfaceView, dst: Ipv6Addr) -> Option<Cast> {
         if dst.is_multicast() {
-            return self.is_member(iface, dst.into()).then_some(Cast::Multicast);
+            return match dst.octets()[1] & 0x0f {
+                // RFC 4291 §2.7: never sent, and dropped if it comes.
+                0 => None,
+                // RFC 4291 §2.7: what is of one interface stays there.
+                1 => iface.loopback.then_some(Cast::Multicast),
+                // Who is in the group is asked for elsewhere.
+                _ => Some(Cast::Multicast),
+            };
         }
         if dst.is_loopback() {
             // RFC 4291 §2.5.3: never to be received on an interface by which others reach us.
@@ -201,52 +209,20 @@ impl View {
         ours.then_some(Cast::Unicast)
     }
 
-    /// Are we of this group on this interface? What we loop back to ourselves counts for all.
-    pub(crate) fn is_member(&self, iface: &IfaceView, group: IpAddr) -> bool {
-        let group = match group {
-            // RFC 1112 §7.2: every host is of the all-hosts group; others are not joined yet.
-            IpAddr::V4(group) => return group == ALL_HOSTS || iface.loopback,
-            IpAddr::V6(group) => group,
-        };
-        match group.octets()[1] & 0x0f {
-            // RFC 4291 §2.7: never sent, and dropped if it comes.
-            0 => false,
-            // RFC 4291 §2.7: what is of one interface stays there.
-            1 => iface.loopback,
-            // RFC 4291 §2.8: all nodes, and the solicited-node group of every address.
-            _ => {
-                iface.loopback
-                    || group == ALL_NODES
-                    || (group == ALL_ROUTERS && iface.is_router6())
-                    || iface.addrs.iter().any(|cidr| match cidr.addr() {
-                        IpAddr::V6(addr) => group == solicited_node(addr),
-                        IpAddr::V4(_) => false,
-                    })
-                    || iface.six.tentative.iter().any(|addr| group == solicited_node(*addr))
-            }
-        }
-    }
-
-    /// The stations' groups that an interface is to hear.
-    pub(crate) fn station_groups(&self, iface: &IfaceView) -> Vec<MacAddr> {
-        let mut groups: Vec<MacAddr> = iface
-            .addrs
-            .iter()
-            .filter_map(|cidr| match cidr.addr() {
-                IpAddr::V6(addr) => Some(multicast_mac(solicited_node(addr))),
-                IpAddr::V4(_) => None,
-            })
-            .collect();
+    /// The groups that an interface is in for the stack's own sake, beside those of all hosts: RFC
+    /// 4291 §2.8, the solicited-node group of every address, and where we are a router that of
+    /// routers.
+    pub(crate) fn station_groups(&self, iface: &IfaceView) -> BTreeSet<IpAddr> {
+        let addrs = iface.addrs.iter().filter_map(|cidr| match cidr.addr() {
+            IpAddr::V6(addr) => Some(addr),
+            IpAddr::V4(_) => None,
+        });
         // RFC 4862 §5.4.2: before an address is ours, others must be heard who want it.
-        groups.extend(iface.six.tentative.iter().map(|addr| multicast_mac(solicited_node(*addr))));
-        if !groups.is_empty() {
-            groups.push(multicast_mac(ALL_NODES));
-        }
+        let addrs = addrs.chain(iface.six.tentative.iter().copied());
+        let mut groups: BTreeSet<IpAddr> = addrs.map(|addr| solicited_node(addr).into()).collect();
         if iface.is_router6() && !groups.is_empty() {
-            groups.push(multicast_mac(ALL_ROUTERS));
+            groups.insert(ALL_ROUTERS.into());
         }
-        groups.sort_unstable();
-        groups.dedup();
         groups
     }
 
@@ -287,13 +263,10 @@ impl View {
     }
 }
 
-const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
-
 /// The group that whoever looks for an address asks. Source: RFC 4291 §2.7.1.
 pub(crate) const fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from_bits(SOLICITED_NODE | addr.to_bits() & 0x00ff_ffff)
 }
 
 const SOLICITED_NODE: u128 = 0xff02_0000_0000_0000_0000_0001_ff00_0000;
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);

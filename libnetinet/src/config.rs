@@ -35,6 +35,8 @@ pub struct InetConfig {
     pub nd: NdConfig,
     /// UDP, raw and ping sockets.
     pub datagram: DatagramConfig,
+    /// Groups.
+    pub multicast: MulticastConfig,
     /// TCP.
     pub tcp: TcpConfig,
 }
@@ -54,6 +56,7 @@ impl Default for InetConfig {
             forwarding: ForwardingConfig::default(),
             nd: NdConfig::default(),
             datagram: DatagramConfig::default(),
+            multicast: MulticastConfig::default(),
             tcp: TcpConfig::default(),
         }
     }
@@ -354,6 +357,32 @@ impl Default for DatagramConfig {
             max_receive_buffer_bytes: 64 << 20,
             first_ephemeral_port: 32_768,
             last_ephemeral_port: 60_999,
+        }
+    }
+}
+
+/// Membership in groups. What is more gives `ENOBUFS`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MulticastConfig {
+    /// Groups of one socket at most.
+    pub max_memberships: usize,
+    /// Sources that one socket tells apart in one group at most, and that are remembered of one
+    /// query.
+    pub max_sources: usize,
+    /// Groups of one interface at most, of each family, beside those of the stack itself.
+    pub max_groups: usize,
+    /// Sources of one group on one interface at most, of all sockets together.
+    pub max_group_sources: usize,
+}
+
+impl Default for MulticastConfig {
+    fn default() -> Self {
+        MulticastConfig {
+            max_memberships: 256,
+            max_sources: 64,
+            max_groups: 1024,
+            max_group_sources: 256,
         }
     }
 }

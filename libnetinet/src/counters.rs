@@ -67,6 +67,14 @@ counters! {
     redirects_out,
     /// Path MTUs lowered on a router's word.
     path_mtu_lowered,
+    /// IGMP messages received and well-formed.
+    igmp_in,
+    /// IGMP messages sent.
+    igmp_out,
+    /// MLD messages received and well-formed.
+    mld_in,
+    /// MLD messages sent.
+    mld_out,
     /// UDP datagrams delivered to a socket.
     udp_in,
     /// UDP datagrams sent.

@@ -132,10 +132,11 @@ impl Domain for Inet {
 
     fn get_option(&self, id: SocketId, key: OptionKey) -> io::Result<SocketOption> {
         match self.socket_of(id)? {
-            Socket::Datagram(socket) if key == OptionKey::PathMtu => {
-                self.datagram_path_mtu(&socket).map(SocketOption::PathMtu)
-            }
-            Socket::Datagram(socket) => socket.get_option(key),
+            Socket::Datagram(socket) => match key {
+                OptionKey::PathMtu => self.datagram_path_mtu(&socket).map(SocketOption::PathMtu),
+                OptionKey::SourceFilter(group) => self.datagram_source_filter(&socket, group),
+                key => socket.get_option(key),
+            },
             Socket::Stream(socket) => self.stream_get_option(&socket, key),
         }
     }

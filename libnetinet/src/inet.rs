@@ -15,14 +15,17 @@ use libnet::loopback::Loopback;
 use libnet::route::{Route, RouteKind, RouteOrigin, RouteSelector, RouteSpec};
 use libnet::socket::{Family, Protocol, SockType, SocketId};
 use libnet::stats::DropCounters;
+use libnet::time::Instant;
 
 use crate::config::InetConfig;
 use crate::counters::InetCounters;
 use crate::datagram::Kind;
+use crate::multicast::listener::Reports;
+use crate::multicast::table::Groups;
 use crate::nd::control::takes_part;
 use crate::output::Account;
 use crate::shard::Shard;
-use crate::snapshot::{InterfaceEntry, NeighbourEntry, SocketEntry};
+use crate::snapshot::{GroupEntry, InterfaceEntry, NeighbourEntry, SocketEntry};
 use crate::sockets::Socket;
 use crate::steer::{COMMON, FlowSteer};
 use crate::tcp::{TcpCounters, TcpInfo};
@@ -157,6 +160,8 @@ impl Inet {
         self.engine.add_impaired_interface(Arc::clone(&iface), queues, control, &impair)?;
         *next += 1;
         self.wide.rebuild_view(self.engine.interfaces());
+        let reports = if iface.link.loopback { Reports::Kept } else { Reports::Sent };
+        self.with_groups(|groups, now| groups.add_iface(now, index, reports));
         for cidr in spec.addrs {
             self.give_address(&iface, cidr)?;
         }
@@ -237,6 +242,10 @@ impl Inet {
         self.reconfigure(index, |config| config.up = state == AdminState::Up)?;
         if !was_up && state == AdminState::Up {
             self.restart_nd(index);
+            self.with_groups(|groups, now| {
+                groups.restart(now, index, Family::Inet);
+                groups.restart(now, index, Family::Inet6);
+            });
         }
         Ok(())
     }
@@ -356,6 +365,20 @@ impl Inet {
         &self.control
     }
 
+    /// The groups, by interface and address; each interface is in those of all hosts.
+    pub fn groups(&self) -> Vec<GroupEntry> {
+        let now = self.engine.driver().now();
+        self.wide.with_groups(|groups| groups.snapshot(now))
+    }
+
+    /// Works on the groups; what came of it is said to the routers and told to the links.
+    fn with_groups(&self, call: impl FnOnce(&mut Groups, Instant)) {
+        self.engine.with_shard(COMMON as usize, |shard, now| {
+            shard.wide.with_groups(|groups| call(groups, now));
+            shard.expire_groups(now);
+        });
+    }
+
     pub(crate) fn wide(&self) -> &Arc<Wide> {
         &self.wide
     }
@@ -411,9 +434,9 @@ impl Inet {
         Ok(())
     }
 
-    /// Has an interface's link deliver the frames to the groups that we are of.
+    /// Joins and leaves the groups that go with an interface's addresses.
     pub(crate) fn hear_groups(&self, index: IfIndex) {
-        self.engine.with_shard(COMMON as usize, |shard, _| shard.hear_groups(index));
+        self.engine.with_shard(COMMON as usize, |shard, now| shard.hear_groups(now, index));
     }
 
     fn entry_of(&self, iface: &Interface) -> InterfaceEntry {

@@ -17,6 +17,7 @@ use crate::datagram::DatagramSocket;
 use crate::forward::queue::TransitQueue;
 use crate::ipv4::fragment::fragment;
 use crate::ipv6::fragment::fragment as fragment6;
+use crate::multicast::table::mac_of;
 use crate::neighbour::{Action, NextHop};
 use crate::path::{Path, Reach};
 use crate::shard::Shard;
@@ -89,6 +90,15 @@ impl Shard {
         mut packet: Packet,
         account: Account,
     ) {
+        if path.reach == Reach::Multicast && !path.iface.link.loopback {
+            if path.loops_back {
+                self.loop_back_to_members(now, path.iface.index, &packet);
+            }
+            // RFC 1112 §6.1: with a TTL of zero it stays on this host.
+            if !leaves_host(&mut packet) {
+                return;
+            }
+        }
         if packet.len() <= path.mtu as usize || packet.gso.is_some() {
             bump(&self.wide.counters.ip_out);
             return self.link_output(now, path, packet, account);
@@ -182,14 +192,8 @@ impl Shard {
                 self.loop_back(&packet, account);
                 self.ethernet_output(iface, MacAddr::BROADCAST, packet, account);
             }
-            (Reach::Multicast, IpAddr::V4(group)) => {
-                // RFC 1112 §6.4: the low 23 bits of the group.
-                let [_, b, c, d] = group.octets();
-                let to = MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d]);
-                self.ethernet_output(iface, to, packet, account);
-            }
-            (Reach::Multicast, IpAddr::V6(group)) => {
-                self.ethernet_output(iface, multicast_mac(group), packet, account);
+            (Reach::Multicast, group) => {
+                self.ethernet_output(iface, mac_of(group), packet, account);
             }
             _ => self.neighbour_output(now, path, packet, account),
         }
@@ -261,4 +265,13 @@ impl Shard {
 pub(crate) const fn multicast_mac(group: Ipv6Addr) -> MacAddr {
     let [.., a, b, c, d] = group.octets();
     MacAddr([0x33, 0x33, a, b, c, d])
+}
+
+/// Has a packet a TTL, or hop limit, that lets it go to others?
+fn leaves_host(packet: &mut Packet) -> bool {
+    let is_over = |at: usize, packet: &mut Packet| packet.pull(at + 1).is_some_and(|h| h[at] == 0);
+    match packet.pull(1).map(|first| first[0] >> 4) {
+        Some(6) => !is_over(7, packet),
+        _ => !is_over(8, packet),
+    }
 }

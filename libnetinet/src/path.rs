@@ -42,6 +42,8 @@ pub(crate) struct Path {
     pub(crate) reach: Reach,
     /// What IPv6 flow labels on it are made of.
     pub(crate) label_seed: LabelSeed,
+    /// Do members of the group on this host get what is sent to it?
+    pub(crate) loops_back: bool,
     /// The next hop, once something was sent to it.
     pub(crate) neighbour: Option<Arc<Neighbour>>,
     generation: u64,
@@ -125,6 +127,7 @@ impl Path {
                 (IpAddr::V6(src), IpAddr::V6(dst)) => wide.flow_labels.seed(src, dst),
                 _ => LabelSeed::NONE,
             },
+            loops_back: true,
             neighbour: None,
             generation,
             iface_generation: iface.generation,
@@ -153,6 +156,7 @@ impl Path {
             mtu: hop.mtu.unwrap_or(u32::MAX).min(iface.mtu),
             reach: hop.reach,
             label_seed: LabelSeed::NONE,
+            loops_back: false,
             neighbour: None,
             generation,
             iface_generation: iface.generation,
@@ -195,7 +199,8 @@ fn first_hop(wide: &Wide, view: &View, mut wanted: Wanted) -> Result<Hop, NoPath
         IpAddr::V6(_) if group => chosen.or_else(|| first_link(view)),
         _ => chosen,
     };
-    if group && let Some(iface) = chosen.filter(|&iface| iface != IfIndex::LOOPBACK) {
+    let is_fit = |iface: &IfIndex| *iface != IfIndex::LOOPBACK || dst.is_multicast();
+    if group && let Some(iface) = chosen.filter(is_fit) {
         let reach = if dst.is_multicast() { Reach::Multicast } else { Reach::Broadcast };
         return Ok(Hop { iface, dst, next_hop: dst, src: None, mtu: None, reach });
     }

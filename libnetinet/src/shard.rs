@@ -9,7 +9,7 @@ use std::task::Waker;
 use libnet::engine::{FilterChange, StackCore};
 use libnet::ethernet::{EtherType, EthernetHeader};
 use libnet::iface::IfIndex;
-use libnet::link::{Medium, RxFilter};
+use libnet::link::Medium;
 use libnet::packet::{Checksum, Packet};
 use libnet::stats::{DropReason, Dropped};
 use libnet::time::Instant;
@@ -33,7 +33,6 @@ pub struct Shard {
     pub(crate) wakes: Vec<Waker>,
     pub(crate) handoff: Vec<(IfIndex, Packet)>,
     /// What links are to deliver from now on.
-    pub(crate) filters: Vec<FilterChange>,
     /// Apart while it is called with the shard as the layer below it.
     pub(crate) tcp: Option<Box<tcp::Table>>,
     pub(crate) tcp_paths: Paths,
@@ -70,7 +69,6 @@ impl Shard {
             wakes: Vec::new(),
             handoff: Vec::new(),
             drop_notes: RefCell::new(None),
-            filters: Vec::new(),
             view: Arc::new(View::default()),
             view_generation: 0,
         }
@@ -110,17 +108,6 @@ impl Shard {
         reasons.extend(self.tcp().take_last_drop());
         let dropped = Dropped::new(on.iface.index, on.medium, &frame);
         self.wide.drops.show(&reasons, dropped);
-    }
-
-    /// Has an interface's link deliver the frames to the groups that we are of.
-    pub(crate) fn hear_groups(&mut self, index: IfIndex) {
-        let view = self.view();
-        let Some(on) = view.iface(index).filter(|on| on.medium == Medium::Ethernet) else {
-            return;
-        };
-        let mut filter = RxFilter::default();
-        filter.groups = view.station_groups(on);
-        self.filters.push(FilterChange { index, generation: self.view_generation, filter });
     }
 
     /// The view, made anew if the interface was configured behind our back.
@@ -248,6 +235,9 @@ impl StackCore for Shard {
         if due.reassembly {
             self.expire_fragments(now);
         }
+        if due.groups {
+            self.expire_groups(now);
+        }
     }
 
     fn poll_wakes(&mut self, out: &mut Vec<Waker>) {
@@ -260,6 +250,6 @@ impl StackCore for Shard {
     }
 
     fn poll_filters(&mut self, out: &mut Vec<FilterChange>) {
-        out.append(&mut self.filters);
+        self.wide.take_filter_changes(out);
     }
 }

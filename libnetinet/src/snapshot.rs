@@ -7,6 +7,7 @@ use libnet::iface::{IfIndex, IpCidr, RouterPreference};
 use libnet::link::{LinkInfo, LinkStats};
 use libnet::socket::{Protocol, SockType, SocketId};
 
+pub use crate::multicast::table::GroupEntry;
 pub use crate::neighbour::{NeighbourEntry, NeighbourState};
 
 /// An interface.

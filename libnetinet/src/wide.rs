@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use libnet::engine::FilterChange;
 use libnet::errno;
 use libnet::iface::{IfIndex, Interface};
 use libnet::route::{RouteTable, RouteTableConfig};
@@ -30,6 +31,7 @@ use crate::ip::path_mtu::PathMtus;
 use crate::ip::reassembly::Reassembly;
 use crate::ipv4::ident::Identifiers;
 use crate::ipv6::flow_label::FlowLabels;
+use crate::multicast::table::Groups;
 use crate::nd::Nd;
 use crate::neighbour::NeighbourTable;
 use crate::sockets::SocketTable;
@@ -73,6 +75,9 @@ pub(crate) struct Wide {
     reassembly: Timed<Reassembly>,
     claims: Timed<Claims>,
     nd: Timed<Nd>,
+    groups: Timed<Groups>,
+    /// A link is to be told of other groups.
+    groups_changed: AtomicBool,
     /// Rank: wide. Guards the budget for ICMP errors.
     error_limit: Mutex<ErrorLimit>,
     /// Rank: wide. Guards the budget for redirects.
@@ -149,6 +154,8 @@ impl Wide {
             reassembly: Timed::new(reassembly),
             claims: Timed::new(Claims::new(config.arp.announce)),
             nd: Timed::new(Nd::new(config.nd.clone(), nd_seed)),
+            groups: Timed::new(Groups::new(config.multicast.clone(), link_random.next_u64())),
+            groups_changed: AtomicBool::new(false),
             error_limit: Mutex::new(ErrorLimit::new(config.icmp.clone(), key())),
             redirect_limit: Mutex::new(ErrorLimit::new(redirect_budget(&config), key())),
             forwarding: [config.forwarding.ipv4, config.forwarding.ipv6].map(AtomicBool::new),
@@ -270,6 +277,30 @@ impl Wide {
         (nanos != u64::MAX).then(|| Instant::from_nanos(nanos))
     }
 
+    /// Works on the groups.
+    pub(crate) fn with_groups<R>(&self, call: impl FnOnce(&mut Groups) -> R) -> R {
+        let call = |groups: &mut Groups| (call(groups), groups.has_changes());
+        let (result, changed) = self.groups.with(Groups::next_deadline, call);
+        if changed {
+            self.groups_changed.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    /// Moves what links are to be told of groups to `out`.
+    pub(crate) fn take_filter_changes(&self, out: &mut Vec<FilterChange>) {
+        if self.groups_changed.load(Ordering::Relaxed)
+            && self.groups_changed.swap(false, Ordering::AcqRel)
+        {
+            lock(&self.groups.table).take_changes(out);
+        }
+    }
+
+    /// Is what `source` sends to a group wanted on an interface?
+    pub(crate) fn receives_group(&self, iface: IfIndex, group: IpAddr, source: IpAddr) -> bool {
+        lock(&self.groups.table).accepts(iface, group, source)
+    }
+
     /// May an ICMP error be sent to `dst` now?
     pub(crate) fn allow_error(&self, now: Instant, dst: IpAddr) -> bool {
         lock(&self.error_limit).allow(now, dst)
@@ -291,6 +322,7 @@ impl Wide {
             neighbours: self.neighbours.is_due(now),
             reassembly: self.reassembly.is_due(now),
             claims: self.claims.is_due(now),
+            groups: self.groups.is_due(now),
         }
     }
 
@@ -299,7 +331,8 @@ impl Wide {
         let load = |deadline: &AtomicU64| deadline.load(Ordering::Acquire);
         let nanos = load(&self.neighbours.deadline)
             .min(load(&self.reassembly.deadline))
-            .min(load(&self.claims.deadline));
+            .min(load(&self.claims.deadline))
+            .min(load(&self.groups.deadline));
         (nanos != u64::MAX).then(|| Instant::from_nanos(nanos))
     }
 
@@ -366,6 +399,7 @@ pub(crate) struct Due {
     pub(crate) neighbours: bool,
     pub(crate) reassembly: bool,
     pub(crate) claims: bool,
+    pub(crate) groups: bool,
 }
 
 /// A panic while a lock is held is a bug that tests find; until then the others go on.

@@ -35,6 +35,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ipv6", run: six::ipv6, seeds: six::ipv6_seeds },
     Target { name: "icmp6", run: six::icmp6, seeds: six::icmp6_seeds },
     Target { name: "nd", run: nd::run, seeds: nd::seeds },
+    Target { name: "igmp", run: groups::igmp, seeds: groups::igmp_seeds },
+    Target { name: "mld", run: groups::mld, seeds: groups::mld_seeds },
     Target { name: "udp", run: stack::udp, seeds: stack::udp_seeds },
     Target { name: "tcp", run: stack::tcp, seeds: stack::tcp_seeds },
     Target { name: "forward", run: forward::run, seeds: forward::seeds },
@@ -45,6 +47,7 @@ pub const TARGETS: &[Target] = &[
 mod bus;
 mod capture;
 mod forward;
+mod groups;
 mod nd;
 mod six;
 mod stack;

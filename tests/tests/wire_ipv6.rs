@@ -383,7 +383,9 @@ fn destinations_that_are_not_ours_are_dropped() {
         rig.say_ip6(&echo);
         assert!(rig.hear_icmp6().is_empty(), "{dst}");
     }
-    assert_eq!(rig.inet.drops().get(DropReason::IpNotOurs), 7);
+    let dropped = |reason| rig.inet.drops().get(reason);
+    assert_eq!(dropped(DropReason::IpNotOurs), 6);
+    assert_eq!(dropped(DropReason::GroupNotJoined), 1, "the group of somebody else's address");
 }
 
 #[test]

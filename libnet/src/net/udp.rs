@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::tcp::{ok, options, same, shared_calls, ttl_from};
 use super::{Socket, SocketLayer, each_addr};
-use crate::socket::{OptionKey, SockType, SocketOption};
+use crate::socket::{GroupInterface, MulticastGroup, OptionKey, SockType, SocketOption};
 
 /// A UDP socket. Clones share the socket, its mode and its time-outs.
 #[derive(Clone)]
@@ -129,6 +129,52 @@ impl UdpSocket {
         multicast_ttl_v4 set_multicast_ttl_v4 MulticastTtl: u32 = multicast_ttl_from, u32::from;
         /// Do multicast datagrams come back to this host's members (`IP_MULTICAST_LOOP`)?
         multicast_loop_v4 set_multicast_loop_v4 MulticastLoop: bool = ok, same;
+        /// Do multicast datagrams come back to this host's members (`IPV6_MULTICAST_LOOP`)?
+        multicast_loop_v6 set_multicast_loop_v6 MulticastLoop: bool = ok, same;
+    }
+
+    /// Receives what is sent to a group (`IP_ADD_MEMBERSHIP`), on the interface with the address
+    /// `interface`; the unspecified one means the interface that the routes lead there by. Leaves when
+    /// it is dropped.
+    ///
+    /// # Errors
+    /// `EINVAL` for what is no group, `ENODEV` for no such interface, `EADDRINUSE` if it is in the
+    /// group, `ENOBUFS` at the bound.
+    pub fn join_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
+        let interface = GroupInterface::from_address(*interface);
+        let group = MulticastGroup { group: (*group).into(), interface };
+        self.0.set_option(SocketOption::JoinGroup(group))
+    }
+
+    /// The same over IPv6 (`IPV6_JOIN_GROUP`), on the interface with the index `interface`; 0 means
+    /// any.
+    ///
+    /// # Errors
+    /// As [`join_multicast_v4`](Self::join_multicast_v4).
+    pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        let interface = GroupInterface::from_index(interface);
+        let group = MulticastGroup { group: (*group).into(), interface };
+        self.0.set_option(SocketOption::JoinGroup(group))
+    }
+
+    /// Ends [`join_multicast_v4`](Self::join_multicast_v4) (`IP_DROP_MEMBERSHIP`).
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` if it is not in the group, `EINVAL`, `ENODEV`.
+    pub fn leave_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
+        let interface = GroupInterface::from_address(*interface);
+        let group = MulticastGroup { group: (*group).into(), interface };
+        self.0.set_option(SocketOption::LeaveGroup(group))
+    }
+
+    /// Ends [`join_multicast_v6`](Self::join_multicast_v6) (`IPV6_LEAVE_GROUP`).
+    ///
+    /// # Errors
+    /// As [`leave_multicast_v4`](Self::leave_multicast_v4).
+    pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        let interface = GroupInterface::from_index(interface);
+        let group = MulticastGroup { group: (*group).into(), interface };
+        self.0.set_option(SocketOption::LeaveGroup(group))
     }
 }
 

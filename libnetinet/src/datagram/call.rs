@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use libnet::errno;
 use libnet::iface::IfIndex;
-use libnet::socket::{Family, SendControl, SendMsg, SocketOption};
+use libnet::socket::{Family, GroupInterface, SendControl, SendMsg, SocketOption};
 use libnet::time::Instant;
 
 use super::build::build;
@@ -135,6 +135,7 @@ impl Inet {
         state.closed = true;
         state.path = None;
         drop(state);
+        self.leave_all_groups(socket);
         match table_of(wide, socket.kind) {
             Some(table) => table.remove(&old),
             None => wide.raw.remove(socket),
@@ -147,6 +148,9 @@ impl Inet {
         socket: &Shared,
         option: SocketOption,
     ) -> io::Result<()> {
+        if let Some(done) = self.datagram_group_option(socket, &option) {
+            return done;
+        }
         let old = binding(socket, &socket.state());
         socket.set_option(self.wide(), option)?;
         let new = binding(socket, &socket.state());
@@ -362,8 +366,18 @@ fn find_path(
     // RFC 1122 §3.2.1.3: broadcast and group addresses are no source.
     let view = wide.view();
     let src = src.filter(|&src| !src.is_multicast() && !view.is_broadcast(src));
-    let iface = options.bound_to();
-    let path = Path::find(wide, now, Wanted { dst, src, iface }).map_err(|none| none.to_io())?;
+    let mut iface = options.bound_to();
+    let mut src = src;
+    if let Some((chosen, how)) = options.multicast_iface.filter(|_| dst.is_multicast()) {
+        iface = iface.or(Some(chosen));
+        if let GroupInterface::Address(addr) = how {
+            // ip(7): it is the source, too, of a socket that is bound to none.
+            src = src.or(Some(IpAddr::V4(addr)).filter(|addr| view.is_local(*addr)));
+        }
+    }
+    let wanted = Wanted { dst, src, iface };
+    let mut path = Path::find(wide, now, wanted).map_err(|none| none.to_io())?;
+    path.loops_back = options.multicast_loop;
     check_broadcast(&path, options)?;
     Ok(path)
 }

@@ -11,16 +11,17 @@ use bytes::Bytes;
 use libnet::errno;
 use libnet::iface::IfIndex;
 use libnet::packet::Packet;
-use libnet::socket::{Family, MtuDiscovery, Protocol, Received, RecvMsg, SocketId};
+use libnet::socket::{Family, GroupInterface, MtuDiscovery, Protocol, Received, RecvMsg, SocketId};
 use libnet::time::Instant;
 use libnet::wake::{Ready, WakeSet};
 
-use crate::address::View;
+use crate::address::{Cast, View};
 use crate::config::DatagramConfig;
 use crate::error::{Severity, SocketError};
 use crate::family::Families;
 use crate::icmp::error::IcmpError;
 use crate::ip::input::IpMeta;
+use crate::multicast::option::Membership;
 use crate::path::Path;
 use crate::wide::lock;
 
@@ -61,6 +62,8 @@ pub(crate) struct State {
     pub(crate) bound: bool,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) options: Options,
+    /// The groups that it is in.
+    pub(crate) memberships: Vec<Membership>,
     /// The pending error, `SO_ERROR`.
     pub(crate) error: Option<SocketError>,
     /// The way to where was last sent.
@@ -90,6 +93,9 @@ pub(crate) struct Options {
     pub(crate) dont_fragment: bool,
     pub(crate) receive_errors: bool,
     pub(crate) multicast_loop: bool,
+    pub(crate) multicast_all: bool,
+    /// What `IP_MULTICAST_IF` said, and which interface that is.
+    pub(crate) multicast_iface: Option<(IfIndex, GroupInterface)>,
     pub(crate) ttl: u8,
     pub(crate) multicast_ttl: u8,
     pub(crate) tos: u8,
@@ -164,6 +170,8 @@ impl DatagramSocket {
             asked_for: AskedFor::default(),
             receive_errors: false,
             multicast_loop: true,
+            multicast_all: true,
+            multicast_iface: None,
             ttl,
             multicast_ttl: 1,
             tos: 0,
@@ -181,6 +189,7 @@ impl DatagramSocket {
             bound: false,
             remote: None,
             options,
+            memberships: Vec::new(),
             error: None,
             path: None,
             read_closed: false,
@@ -247,6 +256,11 @@ impl DatagramSocket {
         drop(state);
         self.wakes.collect(Ready::READABLE, wakes);
         Delivery::Queued
+    }
+
+    /// Does the socket want what was sent to a group? RFC 3376 §3.1, RFC 3678: as its filter says.
+    pub(crate) fn takes(&self, meta: &IpMeta) -> bool {
+        meta.cast != Cast::Multicast || self.state().takes_group(meta.iface, meta.dst, meta.src)
     }
 
     /// Takes an ICMP error about a datagram of this socket.

@@ -1,9 +1,11 @@
 //! Options of datagram sockets.
 
 use std::io;
+use std::net::IpAddr;
 
 use libnet::errno;
-use libnet::socket::{Family, OptionKey, SocketOption};
+use libnet::iface::IfIndex;
+use libnet::socket::{Family, GroupInterface, OptionKey, SocketOption};
 
 use super::{DatagramSocket, Kind};
 use crate::wide::Wide;
@@ -18,6 +20,10 @@ impl DatagramSocket {
             SocketOption::BindToDevice(name) if !name.is_empty() => {
                 Some(wide.iface_by_name(name).ok_or_else(errno::no_device)?)
             }
+            _ => None,
+        };
+        let multicast_iface = match option {
+            SocketOption::MulticastInterface(how) => multicast_iface(wide, self.family, how)?,
             _ => None,
         };
         let mut state = self.state();
@@ -35,6 +41,8 @@ impl DatagramSocket {
             SocketOption::ReceiveTime(on) => options.asked_for.time = on,
             SocketOption::MulticastLoop(on) => options.multicast_loop = on,
             SocketOption::MulticastTtl(ttl) => options.multicast_ttl = ttl,
+            SocketOption::MulticastAll(on) => options.multicast_all = on,
+            SocketOption::MulticastInterface(_) => options.multicast_iface = multicast_iface,
             SocketOption::Tos(tos) => options.tos = tos,
             SocketOption::KeepAlive(on) => options.keepalive = on,
             SocketOption::Linger(time) => options.linger = time,
@@ -88,6 +96,11 @@ impl DatagramSocket {
             OptionKey::ReceiveTime => SocketOption::ReceiveTime(options.asked_for.time),
             OptionKey::MulticastLoop => SocketOption::MulticastLoop(options.multicast_loop),
             OptionKey::MulticastTtl => SocketOption::MulticastTtl(options.multicast_ttl),
+            OptionKey::MulticastAll => SocketOption::MulticastAll(options.multicast_all),
+            OptionKey::MulticastInterface => {
+                let how = options.multicast_iface.map(|(_, how)| how);
+                SocketOption::MulticastInterface(how.unwrap_or_default())
+            }
             OptionKey::Tos => SocketOption::Tos(options.tos),
             OptionKey::KeepAlive => SocketOption::KeepAlive(options.keepalive),
             OptionKey::Linger => SocketOption::Linger(options.linger),
@@ -123,6 +136,28 @@ impl DatagramSocket {
             _ => return Err(errno::no_such_option()),
         })
     }
+}
+
+/// The interface that is meant; `None`: whatever the routes say.
+///
+/// # Errors
+/// `ENODEV`, or for IPv4 `EADDRNOTAVAIL`, as Linux has it.
+fn multicast_iface(
+    wide: &Wide,
+    family: Family,
+    how: GroupInterface,
+) -> io::Result<Option<(IfIndex, GroupInterface)>> {
+    let view = wide.view();
+    let found = match how {
+        GroupInterface::Any => return Ok(None),
+        GroupInterface::Index(index) => view.iface(IfIndex(index)).map(|_| IfIndex(index)),
+        GroupInterface::Address(addr) => view.iface_of(IpAddr::V4(addr)),
+    };
+    let not_there = || match family {
+        Family::Inet6 => errno::no_device(),
+        _ => errno::addr_not_available(),
+    };
+    found.map(|iface| Some((iface, how))).ok_or_else(not_there)
 }
 
 /// The smallest receive buffer, as Linux has it.

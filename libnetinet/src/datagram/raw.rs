@@ -97,7 +97,7 @@ impl Shard {
                 && peer_matches(state.remote, meta.src)
                 && iface;
             drop(state);
-            if !takes {
+            if !takes || !socket.takes(meta) {
                 continue;
             }
             let from = SocketAddr::new(meta.src, 0);

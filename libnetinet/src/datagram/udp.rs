@@ -46,6 +46,7 @@ impl Shard {
     ) {
         let mut sockets = Vec::new();
         self.wide.udp.find_all(to, from, meta.iface, &mut sockets);
+        sockets.retain(|socket| socket.takes(meta));
         if sockets.is_empty() {
             return self.drop_packet(DropReason::UdpNoPort);
         }

@@ -43,6 +43,11 @@ pub(crate) struct IpMeta {
 }
 
 impl Shard {
+    /// Is a packet to a group from a source that somebody here wants?
+    pub(crate) fn is_wanted(&self, meta: &IpMeta) -> bool {
+        self.wide.receives_group(meta.iface, meta.dst, meta.src)
+    }
+
     /// Gives a whole datagram to its protocol.
     pub(crate) fn transport_input(&mut self, cause: &Cause<'_>, meta: IpMeta, packet: Packet) {
         let taken = self.raw_input(&meta, &packet);
@@ -50,6 +55,7 @@ impl Shard {
             Protocol::UDP => self.udp_input(cause, meta, packet),
             Protocol::TCP => self.tcp_input(cause.now, &meta, packet),
             Protocol::ICMP if meta.src.is_ipv4() => self.icmp_input(cause, meta, packet),
+            Protocol::IGMP if meta.src.is_ipv4() => self.igmp_input(cause, &meta, &packet),
             Protocol::ICMPV6 if meta.src.is_ipv6() => self.icmp6_input(cause, meta, packet),
             _ if taken => {}
             _ => {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use libnet::ethernet::EtherType;
 use libnet::packet::Packet;
-use libnet::socket::Family;
+use libnet::socket::{Family, Protocol};
 use libnet::stats::DropReason;
 
 use super::header::{HEADER_BYTES, Ipv4Header};
@@ -42,6 +42,9 @@ impl Shard {
             return self.drop_packet(DropReason::ReversePath);
         }
         let meta = meta_of(cause, &header, cast, link_cast);
+        if cast == Cast::Multicast && !self.is_wanted(&meta) {
+            return self.drop_packet(DropReason::GroupNotJoined);
+        }
         if header.header_bytes as usize > HEADER_BYTES
             && !self.options_pass(cause, &mut packet, &meta)
         {
@@ -55,6 +58,15 @@ impl Shard {
             return self.fragment_input(cause, &header, &packet, meta);
         }
         self.transport_input(cause, meta, packet);
+    }
+
+    /// Takes a packet of our own that was sent to a group, as one of its members.
+    pub(crate) fn ipv4_looped_back(&mut self, cause: &Cause<'_>, mut packet: Packet) {
+        let Ok(header) = Ipv4Header::parse(&mut packet) else { return };
+        let meta = meta_of(cause, &header, Cast::Multicast, LinkCast::Group);
+        if self.is_wanted(&meta) {
+            self.transport_input(cause, meta, packet);
+        }
     }
 
     /// Looks at the options; whether the packet may go on.
@@ -154,10 +166,16 @@ fn admit(cause: &Cause<'_>, header: &Ipv4Header, link_cast: LinkCast) -> Result<
     if link_cast == LinkCast::Group && cast == Cast::Unicast {
         return Err(DropReason::IpLinkBroadcast);
     }
-    if !may_send(cause, header.src, cast) {
+    if !may_send(cause, header.src, cast) && !is_igmp_of_nobody(header, cast) {
         return Err(DropReason::IpBadSource);
     }
     Ok(cast)
+}
+
+/// RFC 3376 §4.2.13, RFC 4541 §2.1.1: switches that ask about groups, and hosts that answer, may have
+/// no address.
+fn is_igmp_of_nobody(header: &Ipv4Header, cast: Cast) -> bool {
+    header.src.is_unspecified() && cast == Cast::Multicast && header.protocol == Protocol::IGMP
 }
 
 /// RFC 1122 §3.2.1.3: source addresses that no other host may use.

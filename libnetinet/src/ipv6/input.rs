@@ -50,11 +50,23 @@ impl Shard {
         };
         bump(&self.wide.counters.ip_in);
         let meta = meta_of(cause, &header, cast, link_cast);
+        if cast == Cast::Multicast && !self.is_wanted(&meta) {
+            return self.drop_packet(DropReason::GroupNotJoined);
+        }
         match header.next_header {
             Protocol::TCP | Protocol::UDP | Protocol::ICMPV6 => {
                 self.upper_input(cause, meta, packet);
             }
             _ => self.extended_input(cause, meta, packet, Fragments::Allowed),
+        }
+    }
+
+    /// Takes a packet of our own that was sent to a group, as one of its members.
+    pub(crate) fn ipv6_looped_back(&mut self, cause: &Cause<'_>, mut packet: Packet) {
+        let Ok(header) = Ipv6Header::parse(&mut packet) else { return };
+        let meta = meta_of(cause, &header, Cast::Multicast, LinkCast::Group);
+        if self.is_wanted(&meta) {
+            self.transport_input(cause, meta, packet);
         }
     }
 

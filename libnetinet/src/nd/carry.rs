@@ -71,7 +71,7 @@ impl Shard {
         }
         self.wide.refresh_view();
         for &index in changed {
-            self.hear_groups(index);
+            self.hear_groups(now, index);
         }
     }
 

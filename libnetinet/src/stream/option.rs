@@ -175,7 +175,13 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
         // As on Linux: RFC 3168 §5 gives these two bits to the protocol.
         SocketOption::Tos(tos) => conn.tos = tos & !ECN_BITS,
         // As on Linux: a stream has one peer.
-        SocketOption::MulticastTtl(_) => return Err(errno::invalid()),
+        SocketOption::MulticastTtl(_) | SocketOption::MulticastInterface(_) => {
+            return Err(errno::invalid());
+        }
+        // As on Linux: a stream is in no group.
+        SocketOption::JoinGroup(_) | SocketOption::LeaveGroup(_) => {
+            return Err(errno::protocol_error());
+        }
         SocketOption::BindToDevice(name) => {
             conn.sharing.iface = match name.as_str() {
                 "" => None,

@@ -5,6 +5,7 @@ mod basics;
 mod datagrams;
 mod garbage;
 mod inspect;
+mod multicast;
 mod neighbours;
 mod shards;
 mod six;

@@ -3,6 +3,7 @@
 use libnet::DropReason;
 
 mod forward;
+mod groups;
 mod ip;
 mod link;
 mod six;
@@ -53,6 +54,10 @@ fn provoke(reason: DropReason) -> u64 {
         R::IcmpUnmatched => transport::icmp_unmatched(),
         R::IcmpIgnored => transport::icmp_ignored(),
         R::IcmpRateLimited => transport::icmp_rate_limited(),
+        R::GroupNotJoined => groups::not_joined(),
+        R::IgmpMalformed => groups::igmp_malformed(),
+        R::IgmpChecksum => groups::igmp_checksum(),
+        R::MldMalformed => groups::mld_malformed(),
         R::UdpMalformed => transport::udp_malformed(),
         R::UdpChecksum => transport::udp_checksum(),
         R::UdpNoPort => transport::udp_no_port(),

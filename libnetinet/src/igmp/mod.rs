@@ -1,0 +1,5 @@
+//! The Internet Group Management Protocol: IPv4's words for what `multicast` decides.
+
+pub(crate) mod input;
+pub(crate) mod message;
+pub(crate) mod output;
