@@ -142,7 +142,7 @@ impl Builder {
         self
     }
 
-    /// Adds a route, as [`RouteSpec`](libnet::route::RouteSpec) is written: `10.2.0.0/16@10.0.0.1`,
+    /// Adds a route, as [`RouteSpec`] is written: `10.2.0.0/16@10.0.0.1`,
     /// once all interfaces are there. Text that is none is an error when the stack starts.
     pub fn route(mut self, route: impl Into<String>) -> Self {
         self.routes.push(route.into());

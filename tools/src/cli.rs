@@ -139,8 +139,8 @@ pub struct Interfaces {
     /// Attach an interface; may be given several times. KIND:PATH is shmif:FILE (a bus), tap:NAME or
     /// tun:NAME (a device of the host), or fd:NUMBER (a tap, or an end of a datagram socket pair, that
     /// a parent passed). Keys: addr=ADDRESS/BITS (several may be given; auto: IPv6 addresses of what
-    /// routers advertise), gw=ADDRESS (default route), route=NETWORK/BITS@GATEWAY[@METRIC] (several
-    /// may be given), ra or ra=PREFIX/BITS (advertise us as an IPv6 router; ra-mtu, ra-lifetime,
+    /// routers advertise), gw=ADDRESS (default route), route=NETWORK/BITS@GATEWAY, with @METRIC behind
+    /// it if need be (several may be given), ra or ra=PREFIX/BITS (advertise us as an IPv6 router; ra-mtu, ra-lifetime,
     /// ra-interval, ra-pref, ra-dns, ra-search), mtu=BYTES (default: the link's, 1500), mac=ADDRESS
     /// (default: made up); of shmif: name=TEXT
     /// (shown by `rumpnet ls`), create (make the bus if there is none); of tap and tun:

@@ -512,7 +512,7 @@ fn fetch_gets_files_from_nginx() {
     let nginx = Nginx::start(&place, &root);
     let interface = format!("{},create", place.interface(1));
     let relay = Process::start(&["forward", &interface, &format!("80=127.0.0.1:{}", nginx.port)]);
-    relay.wait_for("tcp 0.0.0.0:80 of the stack leads to 127.0.0.1:");
+    relay.wait_for("tcp [::]:80 of the stack leads to 127.0.0.1:");
     let file = place.path("file").display().to_string();
     let ended = fetch(&place, &["10.0.0.1/big", "-o", &file, "--sha256", &sum]);
     assert_eq!(ended.status, Some(0), "{ended:?}");
