@@ -12,9 +12,7 @@ use crate::cli::{Global, Node, Sockets};
 use crate::control::client;
 use crate::fail::{Failure, Outcome, Status};
 use crate::frames::{Watched, interface, source};
-use crate::host::{self, Create};
 use crate::inside::{Inside, name_of};
-use crate::signals::Interrupts;
 use crate::units::parse_seconds;
 
 /// `rumpnet arping`.
@@ -65,10 +63,7 @@ pub fn run(args: &ArpingArgs, global: &Global, argv: Vec<String>) -> Outcome {
     if args.sockets.is_of_node(&args.node)? {
         return client::run(args.node.node.as_deref(), argv);
     }
-    let (_recording, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "arping")?;
-    let interrupts =
-        Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
-    inside(args, global, &mut Inside::own(stack, "arping", interrupts))
+    Inside::alone(&args.sockets, "arping", |alone| inside(args, global, alone))
 }
 
 /// The same from a node.

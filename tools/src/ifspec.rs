@@ -39,60 +39,16 @@ impl IfKind {
     }
 
     /// The keys that it takes.
-    const fn keys(self) -> &'static [&'static str] {
-        match self {
-            IfKind::Shmif => &[
-                "addr",
-                "gw",
-                "route",
-                "mtu",
-                "mac",
-                "name",
-                "create",
-                "ra",
-                "ra-mtu",
-                "ra-lifetime",
-                "ra-interval",
-                "ra-pref",
-                "ra-dns",
-                "ra-search",
-            ],
-            IfKind::Tap => &[
-                "addr",
-                "gw",
-                "route",
-                "mtu",
-                "mac",
-                "host",
-                "offload",
-                "queues",
-                "ra",
-                "ra-mtu",
-                "ra-lifetime",
-                "ra-interval",
-                "ra-pref",
-                "ra-dns",
-                "ra-search",
-            ],
-            IfKind::Tun => &["addr", "gw", "route", "mtu", "host", "offload", "queues"],
-            IfKind::Fd => &[
-                "addr",
-                "gw",
-                "route",
-                "mtu",
-                "mac",
-                "offload",
-                "header",
-                "medium",
-                "ra",
-                "ra-mtu",
-                "ra-lifetime",
-                "ra-interval",
-                "ra-pref",
-                "ra-dns",
-                "ra-search",
-            ],
-        }
+    fn keys(self) -> Vec<&'static str> {
+        let own: &[&str] = match self {
+            IfKind::Shmif => &["mac", "name", "create"],
+            IfKind::Tap => &["mac", "host", "offload", "queues"],
+            IfKind::Tun => &["host", "offload", "queues"],
+            IfKind::Fd => &["mac", "offload", "header", "medium"],
+        };
+        // Nobody hears an advertisement on a tun device.
+        let router: &[&str] = if self == IfKind::Tun { &[] } else { ROUTER_KEYS };
+        [COMMON_KEYS, own, router].concat()
     }
 
     const fn example(self) -> &'static str {
@@ -167,6 +123,12 @@ pub struct IfSpec {
     /// What its frames meet.
     pub impair: ImpairSpec,
 }
+
+/// Keys of every kind.
+const COMMON_KEYS: &[&str] = &["addr", "gw", "route", "mtu"];
+/// What is advertised as an IPv6 router.
+const ROUTER_KEYS: &[&str] =
+    &["ra", "ra-mtu", "ra-lifetime", "ra-interval", "ra-pref", "ra-dns", "ra-search"];
 
 /// What is wrong with an interface's text, and what to write instead.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -495,7 +457,7 @@ fn key_hint(key: &str, kind: IfKind) -> String {
     }
     let (own, bad_links) = (kind.keys(), impair::KEYS.join(", "));
     let all = format!("there are {}; and for a bad link {bad_links}", own.join(", "));
-    format!("unknown key `{key}`: {}", nearest(key, &[own, &impair::KEYS].concat(), &all))
+    format!("unknown key `{key}`: {}", nearest(key, &[&own[..], &impair::KEYS].concat(), &all))
 }
 
 /// `did you mean …`, or what else to do if nothing is near.

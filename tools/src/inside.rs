@@ -12,8 +12,9 @@ use libnet::socket::Family;
 use rumpnet::{Inet, Stack};
 
 use crate::bsd::{self, Bsd};
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Sockets};
 use crate::fail::{Failure, Outcome, Status};
+use crate::host::{self, Create};
 use crate::output::Output;
 use crate::signals::Interrupts;
 
@@ -36,6 +37,21 @@ impl Inside {
     pub fn own(stack: Stack, name: &str, interrupts: Interrupts) -> Self {
         let (output, errors) = (Output::new(), Box::new(io::stderr()));
         Inside { stack, name: name.to_owned(), output, errors, interrupts }
+    }
+
+    /// Does a command's work with a stack of its own.
+    ///
+    /// # Errors
+    /// No interface that could be attached; as the work gives them.
+    pub fn alone(
+        sockets: &Sockets,
+        name: &str,
+        work: impl FnOnce(&mut Inside) -> Outcome,
+    ) -> Outcome {
+        let (_aftermath, stack) = host::start_sockets(sockets, Create::IfAsked, name)?;
+        let interrupts =
+            Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
+        work(&mut Inside::own(stack, name, interrupts))
     }
 
     /// The stack's Internet protocols.

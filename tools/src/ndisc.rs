@@ -9,11 +9,9 @@ use serde_json::json;
 
 use crate::cli::{Global, Node, Sockets};
 use crate::control::client;
-use crate::fail::{Failure, Outcome, Status};
+use crate::fail::{Outcome, Status};
 use crate::frames::{Watched, interface, source};
-use crate::host::{self, Create};
 use crate::inside::{Inside, name_of};
-use crate::signals::Interrupts;
 use crate::trace::transport_sum;
 use crate::units::parse_seconds;
 
@@ -59,10 +57,7 @@ pub fn run(args: &NdiscArgs, global: &Global, argv: Vec<String>) -> Outcome {
     if args.sockets.is_of_node(&args.node)? {
         return client::run(args.node.node.as_deref(), argv);
     }
-    let (_recording, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "ndisc")?;
-    let interrupts =
-        Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
-    inside(args, global, &mut Inside::own(stack, "ndisc", interrupts))
+    Inside::alone(&args.sockets, "ndisc", |alone| inside(args, global, alone))
 }
 
 /// How long to wait before looking whether the user has had enough.

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::cli::{Global, Node, Sockets};
 use crate::control::client;
 use crate::fail::{Failure, Outcome, Status};
-use crate::host::{self, Create, FamilyArgs};
+use crate::host::{self, FamilyArgs};
 use crate::inside::Inside;
 use crate::output::Output;
 use crate::signals::{Asked, Interrupts};
@@ -138,10 +138,7 @@ pub fn run(args: &PingArgs, global: &Global, argv: Vec<String>) -> Outcome {
 }
 
 fn own(args: &PingArgs, global: &Global) -> Outcome {
-    let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "ping")?;
-    let interrupts =
-        Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
-    ping(args, global, &mut Inside::own(stack, "ping", interrupts))
+    Inside::alone(&args.sockets, "ping", |alone| ping(args, global, alone))
 }
 
 /// The same from a node.

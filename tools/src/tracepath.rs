@@ -11,9 +11,8 @@ use serde_json::json;
 use crate::cli::{Global, Node, Sockets};
 use crate::control::client;
 use crate::fail::{Failure, Outcome as Ended, Status};
-use crate::host::{self, Create};
+use crate::host;
 use crate::inside::Inside;
-use crate::signals::Interrupts;
 use crate::trace::{Answer, Habits, Method, Outcome, Tracer};
 
 /// `rumpnet tracepath`.
@@ -60,10 +59,7 @@ pub fn run(args: &TracepathArgs, global: &Global, argv: Vec<String>) -> Ended {
     if args.sockets.is_of_node(&args.node)? {
         return client::run(args.node.node.as_deref(), argv);
     }
-    let (_recording, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "tracepath")?;
-    let interrupts =
-        Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
-    inside(args, global, &mut Inside::own(stack, "tracepath", interrupts))
+    Inside::alone(&args.sockets, "tracepath", |alone| inside(args, global, alone))
 }
 
 /// The same from a node.

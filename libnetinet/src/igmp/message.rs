@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use libnet::checksum::checksum;
 
-use crate::multicast::message::{Message, Querier, Query, Record, Version, float};
+use crate::multicast::message::{Message, Query, Record, Version, float, query_v3, report_v3};
 
 /// Bytes of every message of versions one and two, and of the head of a report of version three.
 pub(crate) const HEADER_BYTES: usize = 8;
-/// Bytes of a query of version three before its sources.
-const QUERY_BYTES: usize = 12;
 
 const QUERY: u8 = 0x11;
 const REPORT_V1: u8 = 0x12;
@@ -59,46 +57,12 @@ fn query(bytes: &[u8], code: u8, group: Ipv4Addr) -> Option<Query> {
             querier: None,
         });
     }
-    let rest = bytes.get(HEADER_BYTES..QUERY_BYTES)?;
-    let count = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
-    let listed = bytes.get(QUERY_BYTES..)?.as_chunks::<4>().0.get(..count)?;
-    // RFC 3376 §4.1.9: a general query has no sources.
-    if group.is_none() && count > 0 {
-        return None;
-    }
-    let querier = Querier {
-        robustness: rest[0] & 7,
-        interval: Duration::from_secs(u64::from(float(u32::from(rest[1]), 4))),
-    };
-    Some(Query {
-        version: Version::Three,
-        group,
-        sources: listed.iter().map(|octets| IpAddr::V4((*octets).into())).collect(),
-        max_response: tenths(float(u32::from(code), 4)),
-        querier: Some(querier),
-    })
+    query_v3::<4>(group, tenths(float(u32::from(code), 4)), &bytes[HEADER_BYTES..])
 }
 
 /// A report of version three.
-///
-/// ```text
-/// | 0x22    | 0       | checksum          | 0                 | number of records |
-/// | kind    | 0       | number of sources | group                                 |
-/// | source 1 …
-/// ```
 pub(crate) fn report(records: &[Record]) -> Vec<u8> {
-    let mut bytes = vec![REPORT_V3, 0, 0, 0, 0, 0];
-    bytes.extend_from_slice(&(records.len() as u16).to_be_bytes());
-    for record in records {
-        bytes.extend_from_slice(&[record.kind as u8, 0]);
-        bytes.extend_from_slice(&(record.sources.len() as u16).to_be_bytes());
-        for addr in std::iter::once(&record.group).chain(&record.sources) {
-            if let IpAddr::V4(addr) = addr {
-                bytes.extend_from_slice(&addr.octets());
-            }
-        }
-    }
-    sealed(bytes)
+    sealed(report_v3(REPORT_V3, records))
 }
 
 /// A report of an older version.
@@ -127,7 +91,7 @@ fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::multicast::message::RecordKind;
+    use crate::multicast::message::{Querier, RecordKind};
 
     const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 

@@ -3,14 +3,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::multicast::message::{Message, Querier, Query, Record, Version, float};
+use crate::multicast::message::{Message, Query, Record, Version, float, query_v3, report_v3};
 
 /// Bytes of every message of MLDv1.
 pub(crate) const V1_BYTES: usize = 24;
 /// Bytes of the head of a report of MLDv2.
 pub(crate) const REPORT_BYTES: usize = 8;
-/// Bytes of a query of MLDv2 before its sources.
-const QUERY_BYTES: usize = 28;
 
 /// ICMPv6 types.
 pub(crate) const QUERY: u8 = 130;
@@ -61,46 +59,12 @@ fn query(bytes: &[u8], code: u16, group: Ipv6Addr) -> Option<Query> {
             querier: None,
         });
     }
-    let rest = bytes.get(V1_BYTES..QUERY_BYTES)?;
-    let count = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
-    let listed = bytes.get(QUERY_BYTES..)?.as_chunks::<16>().0.get(..count)?;
-    // RFC 3810 §5.1.10: a general query has no sources.
-    if group.is_none() && count > 0 {
-        return None;
-    }
-    let querier = Querier {
-        robustness: rest[0] & 7,
-        interval: Duration::from_secs(u64::from(float(u32::from(rest[1]), 4))),
-    };
-    Some(Query {
-        version: Version::Three,
-        group,
-        sources: listed.iter().map(|octets| IpAddr::V6((*octets).into())).collect(),
-        max_response: millis(float(u32::from(code), 12)),
-        querier: Some(querier),
-    })
+    query_v3::<16>(group, millis(float(u32::from(code), 12)), &bytes[V1_BYTES..])
 }
 
 /// A report of MLDv2, its checksum zero.
-///
-/// ```text
-/// | 143     | 0       | checksum          | 0                 | number of records |
-/// | kind    | 0       | number of sources | group, 16 bytes …
-/// | source 1 …
-/// ```
 pub(crate) fn report(records: &[Record]) -> Vec<u8> {
-    let mut bytes = vec![REPORT_V2, 0, 0, 0, 0, 0];
-    bytes.extend_from_slice(&(records.len() as u16).to_be_bytes());
-    for record in records {
-        bytes.extend_from_slice(&[record.kind as u8, 0]);
-        bytes.extend_from_slice(&(record.sources.len() as u16).to_be_bytes());
-        for addr in std::iter::once(&record.group).chain(&record.sources) {
-            if let IpAddr::V6(addr) = addr {
-                bytes.extend_from_slice(&addr.octets());
-            }
-        }
-    }
-    bytes
+    report_v3(REPORT_V2, records)
 }
 
 /// A report of MLDv1, its checksum zero.
@@ -123,7 +87,7 @@ fn plain(ty: u8, group: Ipv6Addr) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::multicast::message::RecordKind;
+    use crate::multicast::message::{Querier, RecordKind};
 
     const GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 

@@ -135,6 +135,64 @@ pub(crate) fn split(records: Vec<Record>, room: usize, addr_bytes: usize) -> Vec
     messages
 }
 
+/// Reads what a query of version three has behind its group, its addresses being of `N` bytes.
+///
+/// ```text
+/// | ....S QRV | QQIC  | number of sources | source 1 …
+/// ```
+/// Source: RFC 3376 §4.1, RFC 3810 §5.1.
+pub(crate) fn query_v3<const N: usize>(
+    group: Option<IpAddr>,
+    max_response: Duration,
+    rest: &[u8],
+) -> Option<Query>
+where
+    IpAddr: From<[u8; N]>,
+{
+    let (&[flags, interval, high, low], listed) = rest.split_first_chunk()?;
+    let count = usize::from(u16::from_be_bytes([high, low]));
+    let sources = listed.as_chunks::<N>().0.get(..count)?;
+    // RFC 3376 §4.1.9, RFC 3810 §5.1.10: a general query has no sources.
+    if group.is_none() && count > 0 {
+        return None;
+    }
+    let querier = Querier {
+        robustness: flags & 7,
+        interval: Duration::from_secs(u64::from(float(u32::from(interval), 4))),
+    };
+    Some(Query {
+        version: Version::Three,
+        group,
+        sources: sources.iter().map(|octets| IpAddr::from(*octets)).collect(),
+        max_response,
+        querier: Some(querier),
+    })
+}
+
+/// Writes a report of version three, its checksum zero.
+///
+/// ```text
+/// | type    | 0       | checksum          | 0                 | number of records |
+/// | kind    | 0       | number of sources | group
+/// | source 1 …
+/// ```
+/// Source: RFC 3376 §4.2, RFC 3810 §5.2.
+pub(crate) fn report_v3(ty: u8, records: &[Record]) -> Vec<u8> {
+    let mut bytes = vec![ty, 0, 0, 0, 0, 0];
+    bytes.extend_from_slice(&(records.len() as u16).to_be_bytes());
+    for record in records {
+        bytes.extend_from_slice(&[record.kind as u8, 0]);
+        bytes.extend_from_slice(&(record.sources.len() as u16).to_be_bytes());
+        for addr in std::iter::once(&record.group).chain(&record.sources) {
+            match addr {
+                IpAddr::V4(addr) => bytes.extend_from_slice(&addr.octets()),
+                IpAddr::V6(addr) => bytes.extend_from_slice(&addr.octets()),
+            }
+        }
+    }
+    bytes
+}
+
 /// A code of `mantissa_bits` of mantissa and three of exponent, in which values below its highest
 /// bit stand for themselves.
 ///
