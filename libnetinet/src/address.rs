@@ -10,6 +10,7 @@ use libnet::link::Medium;
 use libnet::socket::Family;
 
 use crate::family::has_zone;
+use crate::nd::message::ALL_ROUTERS;
 use crate::select::{self, Candidate, PrivacyPreference};
 
 /// The interfaces and addresses of a stack at one moment. Made anew at every change.
@@ -269,4 +270,3 @@ pub(crate) const fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
 }
 
 const SOLICITED_NODE: u128 = 0xff02_0000_0000_0000_0000_0001_ff00_0000;
-const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);

@@ -1,7 +1,7 @@
 //! The way out: from an IP packet and its path to frames in an interface's queue.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use libnet::ethernet::{EtherType, EthernetHeader, MacAddr};
@@ -259,12 +259,6 @@ impl Shard {
         }
         &mut self.outs[slot]
     }
-}
-
-/// The address of the stations of an IPv6 group. Source: RFC 2464 §7.
-pub(crate) const fn multicast_mac(group: Ipv6Addr) -> MacAddr {
-    let [.., a, b, c, d] = group.octets();
-    MacAddr([0x33, 0x33, a, b, c, d])
 }
 
 /// Has a packet a TTL, or hop limit, that lets it go to others?

@@ -12,13 +12,11 @@ use crate::address::IfaceView;
 use crate::counters::bump;
 use crate::datagram::build::pseudo_header;
 use crate::multicast::message::{Say, split};
+use crate::nd::message::ALL_ROUTERS;
 use crate::shard::Shard;
 
 /// RFC 3810 §5.2.14: all MLDv2-capable routers.
 const V2_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
-/// RFC 2710 §5: all routers of the link.
-const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-
 /// IPv6 header and the hop-by-hop options.
 const HEADER_BYTES: usize = 40 + 8;
 
@@ -41,6 +39,7 @@ impl Shard {
                 self.mld_send(on, group, message::member(group));
             }
             Say::Leave { group: IpAddr::V6(group) } => {
+                // RFC 2710 §5: to all routers of the link.
                 self.mld_send(on, ALL_ROUTERS, message::done(group));
             }
             _ => {}

@@ -16,7 +16,8 @@ use super::{Nd, Outcome, Say};
 use crate::counters::bump;
 use crate::icmp6::checksum;
 use crate::ipv6::header::Ipv6Header;
-use crate::output::{Account, multicast_mac};
+use crate::multicast::table::mac_of;
+use crate::output::Account;
 use crate::shard::Shard;
 
 impl Shard {
@@ -51,7 +52,7 @@ impl Shard {
             self.change_routes();
         }
         for Say { iface, src, dst, message } in say {
-            self.nd_output(iface, src, dst, multicast_mac(dst), &message);
+            self.nd_output(iface, src, dst, mac_of(dst.into()), &message);
         }
     }
 

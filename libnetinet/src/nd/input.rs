@@ -17,8 +17,9 @@ use super::message::{
 use crate::address::IfaceView;
 use crate::counters::bump;
 use crate::ip::input::{Cause, IpMeta};
+use crate::multicast::table::mac_of;
 use crate::neighbour::Heard;
-use crate::output::{Account, multicast_mac};
+use crate::output::Account;
 use crate::path::{Path, Reach, Wanted};
 use crate::shard::Shard;
 
@@ -73,7 +74,7 @@ impl Shard {
         let source_mac = (!is_optimistic(on, src)).then_some(on.mac);
         let (dst, mac) = match to {
             Some(mac) => (target, mac),
-            None => (solicited_node(target), multicast_mac(solicited_node(target))),
+            None => (solicited_node(target), mac_of(solicited_node(target).into())),
         };
         let message = NeighbourSolicitation { target, source_mac, nonce: None };
         self.nd_output(iface, src, dst, mac, &Message::NeighbourSolicitation(message));
@@ -93,7 +94,7 @@ impl Shard {
                 });
             }
             if is_ours(on, target) {
-                self.nd_answer(cause, target, ALL_NODES, Some(multicast_mac(ALL_NODES)));
+                self.nd_answer(cause, target, ALL_NODES, Some(mac_of(ALL_NODES.into())));
             }
             return;
         }
@@ -108,7 +109,7 @@ impl Shard {
         if asked.source_mac.is_none() && is_optimistic(on, target) {
             // DEVIATES RFC 4861 §7.2.4: two who are both being checked tell no address of theirs
             // in a question, and would wait for each other's answer.
-            return self.nd_answer(cause, target, ALL_NODES, Some(multicast_mac(ALL_NODES)));
+            return self.nd_answer(cause, target, ALL_NODES, Some(mac_of(ALL_NODES.into())));
         }
         self.nd_answer(cause, target, src, asked.source_mac);
     }

@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_micros(250);
 /// So long a tick grows while callers are at the link nearly all the time: once they stop, it may
 /// be left for twice this long, and then for twice [`TICK`].
 const LONGEST_TICK: Duration = Duration::from_millis(4);
-/// Turns within one nap that say so.
+/// Turns within one nap that say that callers are at the link nearly all the time.
 const BUSY_TURNS: u64 = 2;
 /// To so many ticks a nap grows if callers come back soon after the driver took the link.
 const REGRETTED_TICKS: u32 = 4;
@@ -204,8 +204,10 @@ impl Lead {
         let is_held = passed == 0 && holder & WHO == ASLEEP;
         let next = match passed {
             _ if is_busy || is_held => (ticks * 2).min(longest_ticks()),
-            // Whether that was too early is seen when it is given back.
-            0 => ticks.min(REGRETTED_TICKS),
+            // The driver takes it; whether that was too early is seen when it is given back.
+            0 if holder == FREE => ticks.min(REGRETTED_TICKS),
+            // Somebody may be stuck: the lease is counted in ticks.
+            0 => 1,
             _ => ticks,
         };
         self.tick.store(next, Ordering::Relaxed);
