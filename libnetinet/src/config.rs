@@ -368,7 +368,7 @@ pub struct MulticastConfig {
     /// Groups of one socket at most.
     pub max_memberships: usize,
     /// Sources that one socket tells apart in one group at most, and that are remembered of one
-    /// query.
+    /// query. RFC 3376 §2 and RFC 3810 §3 want no less than 64.
     pub max_sources: usize,
     /// Groups of one interface at most, of each family, beside those of the stack itself.
     pub max_groups: usize,

@@ -114,6 +114,9 @@ impl Path {
         if src.is_loopback() && !iface.loopback {
             return Err(NoPath::BadSource);
         }
+        if hop.reach != Reach::Local && !may_leave_by(iface, src, wanted.dst) {
+            return Err(NoPath::BadSource);
+        }
         let learned = wide.path_mtus.get(now, wanted.dst);
         let mtu = hop.mtu.unwrap_or(u32::MAX).min(iface.mtu_for(wanted.dst));
         Ok(Path {
@@ -266,6 +269,16 @@ const MAX_DEAD_GATEWAYS: usize = 8;
 
 const fn is_forwarding(kind: RouteKind) -> bool {
     matches!(kind, RouteKind::Unicast | RouteKind::Broadcast)
+}
+
+/// RFC 6724 §4: an address of one link leaves by that link alone, and what is sent to a group from
+/// an address of the link that it goes to; a sender that chose another one is refused.
+///
+/// DEVIATES RFC 6724 §4: towards a link-local address any address of ours may be named, as Linux
+/// has it. An answer leaves from the address that was asked (RFC 4443 §2.2).
+fn may_leave_by(iface: &IfaceView, src: IpAddr, dst: IpAddr) -> bool {
+    let of_link = has_zone(src) || (dst.is_ipv6() && dst.is_multicast());
+    !of_link || src.is_unspecified() || iface.addrs.iter().any(|cidr| cidr.addr() == src)
 }
 
 fn source(view: &View, iface: &IfaceView, hop: &Hop) -> Result<IpAddr, NoPath> {

@@ -264,10 +264,8 @@ impl Ip {
         if self.protocol != ICMP {
             return None;
         }
-        assert!(self.data.len() >= 8, "an ICMP message has eight bytes");
         assert_eq!(checksum(&[&self.data]), 0, "the ICMP checksum");
-        let rest = self.data[4..8].try_into().expect("four bytes");
-        Some(Icmp { ty: self.data[0], code: self.data[1], rest, data: self.data[8..].to_vec() })
+        Some(Icmp::read(&self.data))
     }
 
     /// The UDP datagram in it.
@@ -275,12 +273,8 @@ impl Ip {
         if self.protocol != UDP {
             return None;
         }
-        assert!(self.data.len() >= 8, "a UDP header has eight bytes");
-        assert_eq!(usize::from(be16(&self.data, 4)), self.data.len(), "the UDP length");
-        assert_ne!(be16(&self.data, 6), 0, "RFC 1122 §4.1.3.4: checksums are on by default");
         assert_eq!(checksum(&[&self.pseudo_header(), &self.data]), 0, "the UDP checksum");
-        let (src, dst) = (be16(&self.data, 0), be16(&self.data, 2));
-        Some(Udp { src, dst, data: self.data[8..].to_vec() })
+        Some(Udp::read(&self.data))
     }
 
     /// The TCP segment in it.
@@ -300,12 +294,8 @@ impl Ip {
     /// The packet with a transport checksum filled in at `field`.
     #[must_use]
     pub fn summed(mut self, field: usize) -> Ip {
-        self.data[field..field + 2].fill(0);
-        let sum = match checksum(&[&self.pseudo_header(), &self.data]) {
-            0 if self.protocol == UDP => 0xffff,
-            sum => sum,
-        };
-        self.data[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+        let pseudo_header = self.pseudo_header();
+        fill_in_sum(&mut self.data, field, &pseudo_header, self.protocol);
         self
     }
 }
@@ -334,6 +324,13 @@ impl Icmp {
         bytes[2..4].copy_from_slice(&sum.to_be_bytes());
         bytes
     }
+
+    /// Reads a message, of either family.
+    fn read(bytes: &[u8]) -> Icmp {
+        assert!(bytes.len() >= 8, "a message has eight bytes");
+        let rest = bytes[4..8].try_into().expect("four bytes");
+        Icmp { ty: bytes[0], code: bytes[1], rest, data: bytes[8..].to_vec() }
+    }
 }
 
 impl Udp {
@@ -344,14 +341,36 @@ impl Udp {
 
     /// The datagram in a packet, the checksum in place.
     pub fn packet(&self, src: Ipv4Addr, dst: Ipv4Addr) -> Ip {
+        Ip::new(src, dst, UDP, self.bytes()).summed(6)
+    }
+
+    /// Its bytes, the checksum left at zero.
+    fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(self.src.to_be_bytes());
         bytes.extend(self.dst.to_be_bytes());
         bytes.extend((8 + self.data.len() as u16).to_be_bytes());
         bytes.extend([0, 0]);
         bytes.extend(&self.data);
-        Ip::new(src, dst, UDP, bytes).summed(6)
+        bytes
     }
+
+    fn read(bytes: &[u8]) -> Udp {
+        assert!(bytes.len() >= 8, "a UDP header has eight bytes");
+        assert_eq!(usize::from(be16(bytes, 4)), bytes.len(), "the UDP length");
+        assert_ne!(be16(bytes, 6), 0, "RFC 1122 §4.1.3.4, RFC 8200 §8.1: there is a checksum");
+        Udp { src: be16(bytes, 0), dst: be16(bytes, 2), data: bytes[8..].to_vec() }
+    }
+}
+
+/// Fills in the checksum of a transport.
+fn fill_in_sum(data: &mut [u8], field: usize, pseudo_header: &[u8], protocol: u8) {
+    data[field..field + 2].fill(0);
+    let sum = match checksum(&[pseudo_header, data]) {
+        0 if protocol == UDP => 0xffff,
+        sum => sum,
+    };
+    data[field..field + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// The Internet checksum over several pieces, all of even length but the last (RFC 1071).

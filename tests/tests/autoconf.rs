@@ -11,7 +11,7 @@ use libnet::impair::Impairments;
 use libnet::world::{LinkConfig, Segment, World};
 use libnet::{InterfaceSpec, MacAddr, Packet};
 use libnetinet::snapshot::{AddressEntry, AddressOrigin, AddressState, NeighbourState};
-use rumpnet::{InetConfig, Stack, TcpStream};
+use rumpnet::{Forwarding, InetConfig, Stack, TcpStream};
 use rumpnet_tests::wire::frame;
 use rumpnet_tests::wire::nd::{
     AUTONOMOUS, ON_LINK, OVERRIDE, SOLICITED, advertise, group_mac, prefix, router, solicit,
@@ -42,14 +42,16 @@ impl Lan {
     fn new(shards: usize, hosts: usize, config: &InetConfig) -> Lan {
         let world = World::new(11);
         let segment = world.segment(LinkConfig::default());
-        let start = |name: String, spec: InterfaceSpec| {
-            let builder = Stack::builder().interface(spec).config(config.clone()).shards(shards);
-            builder.start_in(&world.host(name)).unwrap()
+        let start = |spec: InterfaceSpec| {
+            Stack::builder().interface(spec).config(config.clone()).shards(shards)
         };
+        let host = |name| world.host(name);
         let spec = InterfaceSpec::new(segment.next_link()).addr("2001:db8:1::1/64");
-        let router = start("router".to_owned(), spec.advertise(says()));
+        let router = start(spec.advertise(says())).forwarding(Forwarding::On);
+        let router = router.start_in(&host("router".to_owned())).unwrap();
         let hosts = (0..hosts).map(|n| {
-            start(format!("host{n}"), InterfaceSpec::new(segment.next_link()).addr("auto"))
+            let builder = start(InterfaceSpec::new(segment.next_link()).addr("auto"));
+            builder.start_in(&host(format!("host{n}"))).unwrap()
         });
         let hosts = hosts.collect();
         Lan { world, segment, router, hosts }

@@ -560,3 +560,69 @@ fn a_full_queue_drops_and_counts_and_the_router_goes_on() {
     let forwarded = counters.ip_forwarded.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(forwarded, 2_000, "dropped behind the forwarder, as Linux counts it");
 }
+
+#[test]
+fn a_router_hears_broadcasts_and_its_groups() {
+    let rig = RouterRig::new();
+    let socket = rig.stack.udp_bind("0.0.0.0:2000").expect("a free port");
+    socket.set_nonblocking(true).expect("a socket");
+    let group = Ipv4Addr::new(239, 1, 2, 3);
+    let to_group = MacAddr([1, 0, 0x5e, 1, 2, 3]);
+    let says = |mac: MacAddr, dst: Ipv4Addr| {
+        let ip = Ip { dst, ..datagram(8) }.summed(6);
+        rig.say_frame(&frame(mac, STATIONS[0], IPV4, &ip.bytes()));
+        let heard = socket.recv_from(&mut [0; 100]).is_ok();
+        (heard, rig.passed().len())
+    };
+    assert_eq!(says(MacAddr::BROADCAST, Ipv4Addr::BROADCAST), (true, 0), "RFC 1812 §5.3.5.1");
+    assert_eq!(says(MacAddr::BROADCAST, Ipv4Addr::new(10, 0, 0, 255)), (true, 0), "of its link");
+    assert_eq!(says(to_group, group), (false, 0), "nobody here is in it");
+    socket.join_multicast_v4(&group, &ROUTER_LEFT).expect("there is room");
+    assert_eq!(says(to_group, group), (true, 0), "RFC 1812 §4.2.2.11");
+}
+
+#[test]
+fn what_looks_like_a_broadcast_of_a_far_network_is_passed_on() {
+    let rig = RouterRig::new();
+    rig.inet.add_route(Route::via(net("192.0.2.0/24"), RIGHT, THERE.into())).expect("it fits");
+    for last in [255, 0, 7] {
+        let ip = Ip { dst: Ipv4Addr::new(192, 0, 2, last), ..datagram(8) }.summed(6);
+        rig.say(&ip);
+        assert_eq!(rig.passed(), [one_hop(&ip)], "RFC 1812 §5.3.5.2: it may be a host of theirs");
+    }
+}
+
+#[test]
+fn parts_of_one_network_may_lie_on_either_side() {
+    let rig = RouterRig::new();
+    let via = |to: &str, iface, gateway: Ipv4Addr| Route::via(net(to), iface, gateway.into());
+    rig.inet.add_route(via("172.16.0.0/16", LEFT, HERE_TOO)).expect("it fits");
+    rig.inet.add_route(via("172.16.9.0/24", RIGHT, THERE)).expect("it fits");
+    for (third, passed) in [(8, 0), (9, 1)] {
+        rig.say(&Ip { dst: Ipv4Addr::new(172, 16, third, 1), ..datagram(8) }.summed(6));
+        assert_eq!(rig.passed().len(), passed, "RFC 1812 §4.2.3.4: 172.16.{third}.1");
+    }
+}
+
+#[test]
+fn unless_it_is_asked_for_every_source_is_believed() {
+    let rig = RouterRig::new();
+    rig.say(&Ip { src: Ipv4Addr::new(10, 0, 1, 9), ..datagram(8) }.summed(6));
+    assert_eq!(rig.passed().len(), 1, "RFC 1812 §5.3.8: off by default");
+}
+
+#[test]
+fn a_router_follows_no_redirects() {
+    let rig = RouterRig::new();
+    let (gateway, far) = (Ipv4Addr::new(10, 0, 0, 9), Ipv4Addr::new(192, 0, 2, 5));
+    let gateway_mac = MacAddr([2, 0, 0, 0, 0, 9]);
+    rig.inet.add_neighbour(LEFT, gateway.into(), gateway_mac).expect("it fits");
+    rig.inet.add_route(Route::via(net("192.0.2.0/24"), LEFT, gateway.into())).expect("it fits");
+    let ours = Udp::new(1, 2, b"of the router's own").packet(ROUTER_LEFT, far);
+    let redirect = Icmp::error(5, 1, HERE.octets(), &ours);
+    rig.say(&Ip::new(gateway, ROUTER_LEFT, ICMP, redirect.bytes()));
+    rig.say(&Ip { dst: far, ..datagram(8) }.summed(6));
+    let said = rig.left.hear();
+    let passed = said.iter().find(|frame| frame.ip().is_some_and(|ip| ip.dst == far));
+    assert_eq!(passed.map(|frame| frame.dst), Some(gateway_mac), "RFC 1812 §5.2.7.2");
+}

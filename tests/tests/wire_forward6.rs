@@ -11,7 +11,7 @@ use rumpnet_tests::router::{
     HERE6, LEFT, RIGHT, ROUTER_LEFT6, ROUTER_RIGHT6, ROUTERS, RouterRig, STATIONS, THERE6,
 };
 use rumpnet_tests::wire::six::{
-    DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, IPV6, Ip6, ROUTING, options,
+    DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, IPV6, Ip6, NO_NEXT_HEADER, ROUTING, options,
 };
 use rumpnet_tests::wire::{Icmp, Udp, frame};
 
@@ -326,4 +326,42 @@ fn errors_are_limited_and_not_sent_about_errors() {
     }
     let said = rig.errors6().len();
     assert!((1..10).contains(&said), "{said} errors");
+}
+
+#[test]
+fn what_follows_no_next_header_is_passed_on_unchanged() {
+    let rig = RouterRig::six();
+    for len in [0, 1, 7, 100] {
+        let ip = Ip6::new(HERE6, THERE6, NO_NEXT_HEADER, vec![0xa5; len]);
+        rig.say6(&ip);
+        assert_eq!(rig.passed6(), [one_hop(&ip)], "RFC 8200 §4.7");
+    }
+    assert_eq!(rig.errors6(), []);
+}
+
+/// Is a packet passed on to the left, and who is told of a better way?
+fn passed_back(rig: &RouterRig, ip: &Ip6) -> (bool, usize) {
+    rig.say6(ip);
+    let said = rig.left.hear_ip6();
+    let redirects = said.iter().filter(|ip| ip.icmp().is_some_and(|icmp| icmp.ty == 137)).count();
+    (said.contains(&one_hop(ip)), redirects)
+}
+
+#[test]
+fn a_gateway_that_is_not_known_by_its_link_local_address_is_not_told_of() {
+    let rig = detour();
+    let (global, far) = (addr("fd00:0:0:1::3"), "2001:db9::/32");
+    rig.inet.add_neighbour(LEFT, global.into(), STATIONS[0]).expect("it fits");
+    rig.inet.add_route(Route::via(net(far), LEFT, global.into())).expect("it fits");
+    assert_eq!(passed_back(&rig, &between(HERE6, addr("2001:db9::9"))), (true, 0), "RFC 4861 §8.2");
+    assert_eq!(passed_back(&rig, &between(HERE6, addr("2001:db8::9"))), (true, 1));
+    // Who is a neighbour itself is told of by its own address.
+    assert_eq!(passed_back(&rig, &between(HERE6, global)), (true, 1));
+}
+
+#[test]
+fn a_host_sends_no_redirects() {
+    let rig = detour();
+    rig.inet.set_forwarding(Family::Inet6, Forwarding::Off);
+    assert_eq!(passed_back(&rig, &between(HERE6, addr("2001:db8::9"))), (false, 0));
 }

@@ -8,7 +8,7 @@ use libnet::net::UdpSocket;
 use libnet::socket::{Family, Protocol, SockType, SocketOption};
 use libnet::{DropReason, MacAddr};
 use libnetinet::InetConfig;
-use rumpnet_tests::station::{FAR6, PEER, PEER_MAC, PEER6, Rig, US, US_MAC, US6, echo6_packet};
+use rumpnet_tests::station::{FAR6, PEER_MAC, PEER6, Rig, US_MAC, US6, echo6_packet};
 use rumpnet_tests::wire::six::{IPV6, Ip6};
 use rumpnet_tests::wire::tcp::{ACK, SYN};
 use rumpnet_tests::wire::{Icmp, TCP, Tcp, Udp, frame};
@@ -239,23 +239,18 @@ fn one_about_what_nobody_sent_changes_nothing() {
     assert_eq!(send(&rig, &socket, 1_400).bytes().len(), 1_448);
 }
 
-/// A segment from the station over IPv6.
-fn segment(tcp: &Tcp) -> Ip6 {
-    Ip6::summed(PEER6, US6, TCP, tcp.packet(PEER, US).data, 16)
-}
-
 #[test]
 fn a_connection_sends_again_at_once_what_was_too_big() {
     let rig = Rig::six();
     let listener = rig.stack.tcp_listen((US6, 80)).expect("a free port");
     let syn = Tcp { src: 4_321, dst: 80, seq: 99, flags: SYN, window: 65_535, ..Tcp::default() };
     let syn = Tcp { options: vec![2, 4, 5, 160], ..syn };
-    rig.say_ip6(&segment(&syn));
+    rig.say_ip6(&syn.packet6(PEER6, US6));
     let answer = rig.hear_ip6().iter().find_map(Ip6::tcp).expect("a SYN-ACK");
     assert!(answer.options.starts_with(&[2, 4, 0x05, 0xa0]), "1500 less 60: {answer:?}");
     let ack =
         Tcp { seq: 100, ack: answer.seq.wrapping_add(1), flags: ACK, options: Vec::new(), ..syn };
-    rig.say_ip6(&segment(&ack));
+    rig.say_ip6(&ack.packet6(PEER6, US6));
     let (mut stream, from) = listener.accept().expect("a connection");
     assert_eq!(from, SocketAddr::from((PEER6, 4_321)));
     std::io::Write::write_all(&mut stream, &[7; 2_880]).expect("it is taken");
@@ -323,4 +318,28 @@ fn a_stack_may_be_told_not_to_answer_echoes() {
     config.icmp.echo = false;
     let rig = Rig::six_with(config);
     assert!(!rig.answers6(&echo6_packet()));
+}
+
+#[test]
+fn unused_fields_are_sent_as_zero_and_not_looked_at() {
+    let rig = Rig::six();
+    rig.say_ip6(&to_nobody());
+    assert_eq!(rig.hear_icmp6()[0].rest, [0; 4], "RFC 4443 §3.1");
+    let (socket, packet) = sent(&rig, TO, 8);
+    let error = Icmp::error6(1, 4, 0xdead_beef, &packet);
+    say_error(&rig, &error);
+    let told = socket.recv(&mut [0; 8]).expect_err("an error waits");
+    assert_eq!(errno(&told), 111, "whatever the unused field holds");
+    // RFC 4443 §3.2: the code of a message that a packet was too big is ignored.
+    let (_socket, packet) = {
+        let socket = rig.stack.udp_bind((US6, 5_001)).expect("a free port");
+        socket.connect((FAR6, 7)).expect("there is a route");
+        let packet = send(&rig, &socket, 1_400);
+        say_error(&rig, &Icmp::error6(2, 7, 1_300, &packet));
+        (socket, packet)
+    };
+    assert_eq!(packet.bytes().len(), 1_448);
+    let next = rig.stack.udp_bind((US6, 5_002)).expect("a free port");
+    next.connect((FAR6, 7)).expect("there is a route");
+    assert!(send(&rig, &next, 1_400).bytes().len() <= 1_300, "in fragments");
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use libnet::iface::{Advertise, AdvertisedPrefix};
 use libnet::net::UdpSocket;
+use libnet::socket::Family;
 use libnet::{DropReason, MacAddr};
-use libnetinet::snapshot::{AddressOrigin, NeighbourState};
-use libnetinet::{AdminState, InetConfig};
+use libnetinet::snapshot::{AddressOrigin, AddressState, NeighbourEntry, NeighbourState};
+use libnetinet::{AdminState, Forwarding, InetConfig};
 use rumpnet_tests::station::{OTHER_MAC, PEER_MAC, Rig, US_MAC};
 use rumpnet_tests::wire::frame;
 use rumpnet_tests::wire::nd::{
@@ -16,6 +17,8 @@ use rumpnet_tests::wire::nd::{
     advertise, group_mac, message, mtu, prefix, redirect, router, source_mac, target_mac,
 };
 use rumpnet_tests::wire::six::{IPV6, Ip6};
+use rumpnet_tests::wire::tcp::{ACK, SYN};
+use rumpnet_tests::wire::{Icmp, Tcp};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(1);
@@ -23,6 +26,8 @@ const MOMENT: Duration = Duration::from_millis(1);
 const FIRST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfe);
 /// Another router's.
 const SECOND_ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfd);
+/// A host of the link.
+const HOST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
 /// Somewhere else.
 const FAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9);
 
@@ -64,6 +69,10 @@ fn addresses(rig: &Rig, origin: AddressOrigin) -> Vec<Ipv6Addr> {
         IpAddr::V4(_) => None,
     });
     six.collect()
+}
+
+fn neighbour(rig: &Rig, addr: Ipv6Addr) -> Option<NeighbourEntry> {
+    rig.inet.neighbours().into_iter().find(|entry| entry.addr == IpAddr::V6(addr))
 }
 
 /// A stack that a router gave an address.
@@ -198,8 +207,7 @@ fn a_router_that_does_not_answer_is_passed_over() {
     // Stale, asked about after five seconds, and given up after three questions.
     rig.run(9 * SECOND);
     rig.hear();
-    let first = rig.inet.neighbours().into_iter().find(|entry| entry.addr == IpAddr::V6(FIRST));
-    assert_eq!(first.map(|entry| entry.state), Some(NeighbourState::Failed));
+    assert_eq!(neighbour(&rig, FIRST).map(|entry| entry.state), Some(NeighbourState::Failed));
     assert_eq!(send(&rig, &socket, FAR)[0].0, OTHER_MAC, "RFC 4861 §6.3.6");
 }
 
@@ -244,8 +252,10 @@ fn a_redirect_from_the_first_hop_is_followed_and_no_other() {
     say(&rig, &better(FIRST));
     assert_eq!(send(&rig, &socket, FAR)[0].0, OTHER_MAC);
     assert_eq!(routes(&rig)[1], "2001:db8:9::9/128 via fe80::fd");
-    let second = rig.inet.neighbours().into_iter().find(|n| n.addr == IpAddr::V6(SECOND_ROUTER));
-    assert!(second.is_some_and(|entry| entry.router), "RFC 4861 §8.3: it is a router");
+    assert!(
+        neighbour(&rig, SECOND_ROUTER).is_some_and(|entry| entry.router),
+        "RFC 4861 §8.3: it is a router"
+    );
     // The destination itself may be on the link.
     say_from(&rig, OTHER_MAC, &redirect(SECOND_ROUTER, addr, FAR, FAR, &[target_mac(OTHER_MAC)]));
     let sent = send(&rig, &socket, FAR);
@@ -254,6 +264,62 @@ fn a_redirect_from_the_first_hop_is_followed_and_no_other() {
     rig.run(601 * SECOND);
     rig.hear();
     assert_eq!(routes(&rig).len(), 2, "it is forgotten");
+}
+
+#[test]
+fn the_target_of_a_redirect_is_stale_until_it_is_asked() {
+    let (rig, addr) = configured();
+    let leads = |n: u16, mac| {
+        let dst = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, n);
+        say(&rig, &redirect(FIRST, addr, SECOND_ROUTER, dst, &[target_mac(mac)]));
+        let entry = neighbour(&rig, SECOND_ROUTER).expect("an entry");
+        (entry.stale, entry.mac)
+    };
+    assert_eq!(leads(1, OTHER_MAC), (true, Some(OTHER_MAC)), "RFC 4861 §8.3");
+    let told = advertise(SECOND_ROUTER, addr, SECOND_ROUTER, SOLICITED | ROUTER, &[]);
+    say_from(&rig, OTHER_MAC, &told);
+    assert_eq!(leads(2, OTHER_MAC), (false, Some(OTHER_MAC)), "the same address changes nothing");
+    assert_eq!(leads(3, PEER_MAC), (true, Some(PEER_MAC)));
+}
+
+#[test]
+fn a_routers_entry_says_that_it_is_one_and_is_stale() {
+    let rig = looking();
+    rig.run(3 * SECOND);
+    let entry = || neighbour(&rig, FIRST).map(|entry| (entry.stale, entry.router, entry.mac));
+    say(&rig, &router(FIRST, 1_800, &[]));
+    assert_eq!(rig.inet.routers().len(), 1);
+    assert_eq!(entry(), None, "RFC 4861 §7.2: there is nothing to make an entry of");
+    say(&rig, &usual(1_800));
+    assert_eq!(entry(), Some((true, true, Some(PEER_MAC))), "RFC 4861 §6.3.4");
+    let local = addresses(&rig, AddressOrigin::LinkLocal)[0];
+    say(&rig, &advertise(FIRST, local, FIRST, SOLICITED, &[]));
+    assert_eq!(entry(), Some((false, false, Some(PEER_MAC))), "what it says of itself counts");
+    say(&rig, &router(FIRST, 1_800, &[]));
+    assert_eq!(entry(), Some((false, true, Some(PEER_MAC))), "nothing else is changed");
+    say_from(&rig, OTHER_MAC, &router(FIRST, 1_800, &[source_mac(OTHER_MAC)]));
+    assert_eq!(entry(), Some((true, true, Some(OTHER_MAC))));
+}
+
+#[test]
+fn a_deprecated_address_goes_on_being_ours() {
+    let rig = looking();
+    let brief = prefix("2001:db8:1::/64", ON_LINK | AUTONOMOUS, 86_400, 10);
+    say(&rig, &router(FIRST, 1_800, &[source_mac(PEER_MAC), brief]));
+    rig.run(20 * SECOND);
+    let entry = rig.inet.interfaces().swap_remove(1).addresses.into_iter();
+    let old = entry.filter(|entry| entry.state == AddressState::Deprecated).count();
+    assert_eq!(old, 1);
+    let addr = addresses(&rig, AddressOrigin::Autonomous)[0];
+    rig.hear();
+    say(&rig, &Icmp::echo6(7, 1, b"still there?").packet6(FAR, addr));
+    let said = rig.hear_ip6();
+    assert!(said.iter().any(|ip| (ip.src, ip.dst) == (addr, FAR)), "RFC 4862 §5.5.4: {said:?}");
+    let _listener = rig.stack.tcp_listen((Ipv6Addr::UNSPECIFIED, 80)).expect("a free port");
+    let syn = Tcp { src: 4_321, dst: 80, seq: 99, flags: SYN, window: 65_535, ..Tcp::default() };
+    say(&rig, &syn.packet6(FAR, addr));
+    let said = rig.hear_ip6().into_iter().find(|ip| ip.tcp().is_some()).expect("an answer");
+    assert_eq!((said.src, said.tcp().map(|tcp| tcp.has(SYN | ACK))), (addr, Some(true)));
 }
 
 #[test]
@@ -268,17 +334,31 @@ fn redirects_are_not_followed_where_that_is_turned_off() {
     assert_eq!(routes(&rig).len(), 2);
 }
 
-/// A stack that advertises a prefix.
+/// A router that advertises a prefix.
 fn advertising() -> Rig {
+    advertising_as(Forwarding::On)
+}
+
+fn advertising_as(forwarding: Forwarding) -> Rig {
+    let mut config = InetConfig::default();
+    config.forwarding.ipv6 = forwarding == Forwarding::On;
     let mut says = Advertise::default();
     says.prefixes.push(AdvertisedPrefix::new("2001:db8:1::/64".parse().expect("a prefix")));
     says.mtu = Some(1_400);
     says.dns_servers.push(FAR);
-    let rig = Rig::configured(InetConfig::default(), |interface| {
-        interface.addr("2001:db8:1::1/64").advertise(says)
-    });
+    let rig =
+        Rig::configured(config, |interface| interface.addr("2001:db8:1::1/64").advertise(says));
     rig.run(3 * SECOND);
     rig
+}
+
+/// The flags of what it answers when it is asked for.
+fn answered_with(rig: &Rig) -> u8 {
+    rig.hear();
+    let local = addresses(rig, AddressOrigin::LinkLocal)[0];
+    let body = [&[0; 4][..], &local.octets()].concat();
+    say(rig, &message(NS, HOST, local, &body, &[source_mac(PEER_MAC)]));
+    of_type(rig, NA)[0].flags()
 }
 
 #[test]
@@ -301,14 +381,14 @@ fn who_asks_for_routers_is_answered_and_known_as_a_host() {
     let rig = advertising();
     rig.run(60 * SECOND);
     rig.hear();
-    let host = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
-    say(&rig, &message(RS, host, ALL_ROUTERS, &[0; 4], &[source_mac(PEER_MAC)]));
+    say(&rig, &message(RS, HOST, ALL_ROUTERS, &[0; 4], &[source_mac(PEER_MAC)]));
     rig.run(SECOND / 2);
     assert_eq!(of_type(&rig, RA).len(), 1);
-    let entry = rig.inet.neighbours().into_iter().find(|entry| entry.addr == IpAddr::V6(host));
-    assert!(entry.is_some_and(|entry| !entry.router && entry.mac == Some(PEER_MAC)));
+    assert!(
+        neighbour(&rig, HOST).is_some_and(|entry| !entry.router && entry.mac == Some(PEER_MAC))
+    );
     for _ in 0..20 {
-        say(&rig, &message(RS, host, ALL_ROUTERS, &[0; 4], &[source_mac(PEER_MAC)]));
+        say(&rig, &message(RS, HOST, ALL_ROUTERS, &[0; 4], &[source_mac(PEER_MAC)]));
         rig.run(SECOND / 10);
     }
     assert_eq!(of_type(&rig, RA).len(), 0, "RFC 4861 §6.2.6: once in three seconds");
@@ -328,14 +408,41 @@ fn who_asks_for_routers_from_nobody_is_answered_and_not_entered() {
 
 #[test]
 fn a_router_says_that_it_is_one_when_it_is_asked_for() {
+    assert_eq!(answered_with(&advertising()) & (ROUTER | SOLICITED), ROUTER | SOLICITED);
+}
+
+#[test]
+fn who_does_not_forward_advertises_no_default_router() {
+    let rig = advertising_as(Forwarding::Off);
+    let said = of_type(&rig, RA);
+    assert_eq!(said[0].body[2..4], [0, 0], "RFC 4861 §6.2.5: a lifetime of zero");
+    assert!(said[0].option(3).is_some(), "its prefixes are those of the link all the same");
+    assert_eq!(answered_with(&rig) & ROUTER, 0);
+    for (forwarding, lifetime, flag) in
+        [(Forwarding::On, [7, 8], ROUTER), (Forwarding::Off, [0, 0], 0)]
+    {
+        rig.inet.set_forwarding(Family::Inet6, forwarding);
+        rig.run(4 * SECOND);
+        let said = of_type(&rig, RA);
+        assert_eq!(said[0].body[2..4], lifetime, "hosts hear of it soon: {forwarding:?}");
+        assert_eq!(answered_with(&rig) & ROUTER, flag);
+    }
+}
+
+#[test]
+fn who_asks_for_routers_by_another_station_has_moved_there() {
     let rig = advertising();
-    rig.hear();
-    let host = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
+    let asks =
+        |mac| say_from(&rig, mac, &message(RS, HOST, ALL_ROUTERS, &[0; 4], &[source_mac(mac)]));
+    let entry = || neighbour(&rig, HOST).expect("an entry");
+    asks(PEER_MAC);
+    assert_eq!((entry().stale, entry().mac), (true, Some(PEER_MAC)));
     let local = addresses(&rig, AddressOrigin::LinkLocal)[0];
-    let body = [&[0; 4][..], &local.octets()].concat();
-    say(&rig, &message(NS, host, local, &body, &[source_mac(PEER_MAC)]));
-    let said = of_type(&rig, NA);
-    assert_eq!(said[0].flags() & (ROUTER | SOLICITED), ROUTER | SOLICITED);
+    say(&rig, &advertise(HOST, local, HOST, SOLICITED, &[target_mac(PEER_MAC)]));
+    asks(PEER_MAC);
+    assert!(!entry().stale, "the same address changes nothing");
+    asks(OTHER_MAC);
+    assert_eq!((entry().stale, entry().mac), (true, Some(OTHER_MAC)), "RFC 4861 §6.2.6");
 }
 
 #[test]

@@ -140,9 +140,9 @@ pub struct Interfaces {
     /// tun:NAME (a device of the host), or fd:NUMBER (a tap, or an end of a datagram socket pair, that
     /// a parent passed). Keys: addr=ADDRESS/BITS (several may be given; auto: IPv6 addresses of what
     /// routers advertise), gw=ADDRESS (default route), route=NETWORK/BITS@GATEWAY, with @METRIC behind
-    /// it if need be (several may be given), ra or ra=PREFIX/BITS (advertise us as an IPv6 router; ra-mtu, ra-lifetime,
-    /// ra-interval, ra-pref, ra-dns, ra-search), mtu=BYTES (default: the link's, 1500), mac=ADDRESS
-    /// (default: made up); of shmif: name=TEXT
+    /// it if need be (several may be given), ra or ra=PREFIX/BITS (advertise us as an IPv6 router, a
+    /// default one with --forward only; ra-mtu, ra-lifetime, ra-interval, ra-pref, ra-dns, ra-search),
+    /// mtu=BYTES (default: the link's, 1500), mac=ADDRESS (default: made up); of shmif: name=TEXT
     /// (shown by `rumpnet ls`), create (make the bus if there is none); of tap and tun:
     /// host=ADDRESS/BITS (set up the host's side, MTU included), offload=off (cut and checksum every
     /// frame), queues=NUMBER; of fd: header=none, virtio or virtio12, medium=tap or tun, offload=off.

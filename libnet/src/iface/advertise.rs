@@ -95,7 +95,8 @@ pub struct Advertise {
     /// Routes through us.
     pub routes: Vec<AdvertisedRoute>,
     /// For how long we are a default router, 0 to 18 h in seconds; zero: we are none. By default
-    /// three times the interval.
+    /// three times the interval; less than the interval counts as the interval. An interface that
+    /// does not forward says zero (RFC 4861 §6.2.5).
     pub lifetime: Option<Duration>,
     /// How much we are to be preferred as a default router.
     pub preference: RouterPreference,
@@ -103,7 +104,7 @@ pub struct Advertise {
     pub hop_limit: u8,
     /// The MTU that hosts are to use, in bytes: at least 1280 and at most the link's.
     pub mtu: Option<u32>,
-    /// How long neighbours are reachable once confirmed; zero: hosts know themselves.
+    /// How long neighbours are reachable once confirmed, up to an hour; zero: hosts know themselves.
     pub reachable: Duration,
     /// The time between solicitations; zero: hosts know themselves.
     pub retransmit: Duration,

@@ -33,6 +33,7 @@ impl Inet {
         for iface in self.engine().interfaces() {
             // RFC 4291 §2.8: routers have groups of their own.
             self.hear_groups(iface.index);
+            self.speak_again(iface.index);
         }
     }
 
@@ -48,6 +49,7 @@ impl Inet {
     ) -> io::Result<()> {
         self.reconfigure(index, |config| set(config, family, forwarding == Forwarding::On))?;
         self.hear_groups(index);
+        self.speak_again(index);
         Ok(())
     }
 

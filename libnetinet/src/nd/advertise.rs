@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use libnet::ethernet::MacAddr;
-use libnet::iface::{Advertise, AdvertisedPrefix};
+use libnet::iface::{Advertise, AdvertisedPrefix, RouterPreference};
 use libnet::time::Instant;
 
 use super::message::RouterAdvertisement;
-use super::option::{Lifetime, PrefixInfo, RouteInfo, masked};
+use super::option::{Lifetime, PrefixInfo, RouteInfo};
 use super::solicit::part_of;
 
 /// The router advertisements of one interface.
@@ -33,6 +33,8 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(4);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1_800);
 /// RFC 8319 §4 lets it be any that the field holds.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(65_535);
+/// RFC 4861 §6.2.1: AdvReachableTime.
+const LONGEST_REACHABLE_TIME: Duration = Duration::from_secs(3_600);
 
 impl Advertiser {
     /// Speaks for the first time at once.
@@ -40,8 +42,10 @@ impl Advertiser {
         Advertiser { says, sent: 0, last: None, due: Some(now), asked: None }
     }
 
-    pub(crate) const fn says(&self) -> &Advertise {
-        &self.says
+    /// Speaks as if for the first time, as soon as it may (RFC 4861 §6.2.4, §6.2.6).
+    pub(crate) fn again(&mut self, now: Instant) {
+        let soonest = self.last.map_or(now, |last| last + MIN_DELAY_BETWEEN_RAS).max(now);
+        (self.sent, self.due, self.asked) = (0, Some(soonest), None);
     }
 
     /// Whether to speak now; sets when to speak next. RFC 4861 §6.2.4.
@@ -52,7 +56,7 @@ impl Advertiser {
         self.last = Some(now);
         self.asked = None;
         self.sent = self.sent.saturating_add(1);
-        let most = self.says.interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
+        let most = self.interval();
         // MinRtrAdvInterval: 0.33 × MaxRtrAdvInterval, but at least 3 s.
         let least = (most / 3).max(MIN_DELAY_BETWEEN_RAS).min(most);
         let mut wait = least + part_of(most - least, random);
@@ -90,16 +94,20 @@ impl Advertiser {
         link_mtu: u32,
     ) -> RouterAdvertisement {
         let says = &self.says;
-        let lifetime = says.lifetime.unwrap_or(says.interval * 3).min(LONGEST_LIFETIME);
+        // RFC 4861 §6.2.1: zero, or no shorter than until the next advertisement.
+        let lifetime = says.lifetime.unwrap_or(says.interval * 3);
+        let lifetime = if lifetime.is_zero() { lifetime } else { lifetime.max(self.interval()) };
+        let lifetime = lifetime.min(LONGEST_LIFETIME);
         let dns_lifetime = secs(says.interval * 3);
         let once = |wanted: bool| if wanted { 1 } else { 0 };
         RouterAdvertisement {
             hop_limit: says.hop_limit,
             managed: says.managed,
             other: says.other,
-            preference: says.preference,
+            // RFC 4191 §2.2: who is no default router is not preferred as one.
+            preference: if lifetime.is_zero() { RouterPreference::Medium } else { says.preference },
             lifetime_secs: secs(lifetime) as u16,
-            reachable: says.reachable,
+            reachable: says.reachable.min(LONGEST_REACHABLE_TIME),
             retransmit: says.retransmit,
             source_mac: Some(mac),
             mtu: says.mtu.filter(|mtu| (super::MIN_MTU..=link_mtu).contains(mtu)),
@@ -118,13 +126,25 @@ impl Advertiser {
     }
 
     /// The last message of a router that stops: RFC 4861 §6.2.5.
+    ///
+    /// DEVIATES RFC 4861 §6.2.6: it comes at once, even if the one before it was sent less than
+    /// three seconds ago. Whoever stops does not wait.
     pub(crate) fn farewell(
-        &self,
+        &mut self,
+        now: Instant,
         mac: MacAddr,
         ours: &[(Ipv6Addr, u8)],
         link_mtu: u32,
     ) -> RouterAdvertisement {
-        RouterAdvertisement { lifetime_secs: 0, ..self.message(mac, ours, link_mtu) }
+        self.last = Some(now);
+        let mut last = self.message(mac, ours, link_mtu);
+        last.make_host();
+        last
+    }
+
+    /// MaxRtrAdvInterval.
+    fn interval(&self) -> Duration {
+        self.says.interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
     }
 
     fn prefixes(&self, ours: &[(Ipv6Addr, u8)]) -> Vec<PrefixInfo> {
@@ -144,11 +164,10 @@ impl Advertiser {
 
     fn routes(&self) -> Vec<RouteInfo> {
         let routes = self.says.routes.iter().filter_map(|route| {
-            let IpAddr::V6(addr) = route.prefix.addr() else { return None };
-            let bits = route.prefix.prefix_bits();
+            let IpAddr::V6(prefix) = route.prefix.network().addr() else { return None };
             Some(RouteInfo {
-                prefix: masked(addr, bits),
-                bits,
+                prefix,
+                bits: route.prefix.prefix_bits(),
                 preference: route.preference,
                 lifetime: lifetime_of(route.lifetime),
             })
@@ -158,12 +177,11 @@ impl Advertiser {
 }
 
 fn info_of(prefix: &AdvertisedPrefix) -> Option<PrefixInfo> {
-    let IpAddr::V6(addr) = prefix.prefix.addr() else { return None };
-    let bits = prefix.prefix.prefix_bits();
+    let IpAddr::V6(network) = prefix.prefix.network().addr() else { return None };
     let valid = lifetime_of(prefix.valid);
     Some(PrefixInfo {
-        prefix: masked(addr, bits),
-        bits,
+        prefix: network,
+        bits: prefix.prefix.prefix_bits(),
         on_link: prefix.on_link,
         autonomous: prefix.autonomous,
         valid,
@@ -239,7 +257,34 @@ mod tests {
         assert_eq!((prefix.prefix, prefix.bits), (ip("2001:db8:5::"), 64));
         assert_eq!((prefix.valid, prefix.preferred), (Lifetime(60), Lifetime(60)));
         assert_eq!(advertiser.message(MAC, &[], 1_300).mtu, None, "more than the link carries");
-        assert_eq!(advertiser.farewell(MAC, &[], 1_500).lifetime_secs, 0);
+        let mut advertiser = advertiser;
+        assert_eq!(advertiser.farewell(Instant::ZERO, MAC, &[], 1_500).lifetime_secs, 0);
+    }
+
+    #[test]
+    fn what_no_router_may_say_is_said_as_far_as_it_may() {
+        let said = |lifetime: u64, reachable: u64| {
+            let mut says = Advertise::default();
+            says.lifetime = Some(Duration::from_secs(lifetime));
+            says.reachable = Duration::from_secs(reachable);
+            let message = Advertiser::start(Instant::ZERO, says).message(MAC, &[], 1_500);
+            (message.lifetime_secs, message.reachable.as_secs())
+        };
+        assert_eq!(said(0, 0), (0, 0));
+        assert_eq!(said(5, 3_600), (600, 3_600), "as long as until the next advertisement");
+        assert_eq!(said(100_000, 3_601), (65_535, 3_600));
+    }
+
+    #[test]
+    fn who_starts_again_waits_three_seconds_after_the_last_word() {
+        let mut advertiser = Advertiser::start(Instant::ZERO, Advertise::default());
+        assert!(advertiser.expire(Instant::ZERO, 0));
+        let at = Instant::from_millis(1_000);
+        advertiser.again(at);
+        assert_eq!(advertiser.next_deadline(), Some(Instant::from_millis(3_000)));
+        assert_eq!(advertiser.farewell(at, MAC, &[], 1_500).lifetime_secs, 0);
+        advertiser.again(at);
+        assert_eq!(spoken(&mut advertiser, 40, u64::MAX / 3), [4_000, 20_000, 36_000]);
     }
 
     #[test]

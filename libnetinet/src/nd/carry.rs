@@ -8,7 +8,7 @@ use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
 use libnet::packet::{Checksum, Packet};
 use libnet::route::RouteSelector;
-use libnet::socket::Protocol;
+use libnet::socket::{Family, Protocol};
 use libnet::time::Instant;
 
 use super::message::{HOP_LIMIT, Message};
@@ -51,9 +51,18 @@ impl Shard {
         if routes {
             self.change_routes();
         }
-        for Say { iface, src, dst, message } in say {
+        for Say { iface, src, dst, mut message } in say {
+            if let Message::RouterAdvertisement(said) = &mut message
+                && !self.is_router6(iface)
+            {
+                said.make_host();
+            }
             self.nd_output(iface, src, dst, mac_of(dst.into()), &message);
         }
+    }
+
+    fn is_router6(&mut self, iface: IfIndex) -> bool {
+        self.view().iface(iface).is_some_and(|on| on.is_router(Family::Inet6))
     }
 
     fn configure(&mut self, now: Instant, changed: &[IfIndex]) {

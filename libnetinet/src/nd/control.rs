@@ -28,7 +28,8 @@ impl Inet {
     }
 
     /// Speaks as an IPv6 router on an interface, or no more; the last word is that we are none
-    /// (RFC 4861 §6.2.5).
+    /// (RFC 4861 §6.2.5). While the interface does not forward IPv6, hosts are told of prefixes and
+    /// the like, but not of a default router.
     ///
     /// # Errors
     /// As [`autoconfigure`](Self::autoconfigure).
@@ -76,6 +77,11 @@ impl Inet {
                 nd.set_advertise(now, index, None, out);
             }
         });
+    }
+
+    /// An interface forwards from now on, or no more: hosts are to hear of it.
+    pub(crate) fn speak_again(&self, index: IfIndex) {
+        self.with_nd(|nd, now, out| nd.on(now, index, out, |link, ctx| link.speak_again(ctx)));
     }
 
     /// Gives an address to an Ethernet interface: it is checked before it is sure.

@@ -26,7 +26,7 @@ impl Identity {
         let mut counter = u32::from(dad_counter) << 8;
         loop {
             let mut hasher = SipHasher24::new_with_key(&self.secret);
-            hasher.write(&masked(prefix, 64).octets()[..8]);
+            hasher.write(&prefix.octets()[..8]);
             hasher.write(&self.mac.0);
             hasher.write(&counter.to_be_bytes());
             let ident = hasher.finish();

@@ -6,6 +6,7 @@ use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
 use libnet::link::Medium;
 use libnet::packet::Packet;
+use libnet::socket::Family;
 use libnet::stats::DropReason;
 use libnet::time::Instant;
 
@@ -125,7 +126,8 @@ impl Shard {
         let on = cause.on;
         let message = Message::NeighbourAdvertisement(NeighbourAdvertisement {
             target,
-            router: on.is_router6(),
+            // §6.2.5: who advertises and does not forward is none.
+            router: on.is_router(Family::Inet6),
             solicited: !dst.is_multicast(),
             // RFC 4429 §3.3: what is not sure to be ours overrides nothing.
             overrides: !is_optimistic(on, target),

@@ -23,6 +23,7 @@ use super::message::{
 use super::option::Nonce;
 use super::solicit::{MAX_DELAY, Solicit, part_of};
 use crate::config::{InterfaceIds, NdConfig};
+use crate::ipv6::header::HEADER_BYTES;
 use crate::neighbour::Times;
 use crate::snapshot::{AddressOrigin, AddressState};
 
@@ -162,12 +163,19 @@ impl Link {
     }
 
     /// Tells hosts that we are no router any more: RFC 4861 §6.2.5.
-    pub(crate) fn say_goodbye(&self, ctx: &mut Context<'_>) {
-        let Some((advertiser, src)) = self.advertiser.as_ref().zip(self.router_address()) else {
-            return;
-        };
-        let last = advertiser.farewell(self.identity.mac, &self.assigned(), self.link_mtu);
+    pub(crate) fn say_goodbye(&mut self, ctx: &mut Context<'_>) {
+        let (assigned, mac) = (self.assigned(), self.identity.mac);
+        let Some(src) = self.router_address() else { return };
+        let Some(advertiser) = &mut self.advertiser else { return };
+        let last = advertiser.farewell(ctx.now, mac, &assigned, self.link_mtu);
         self.say_as_router(ctx, src, last);
+    }
+
+    /// Says anew what it says as a router, which is something else from now on.
+    pub(crate) fn speak_again(&mut self, ctx: &mut Context<'_>) {
+        if let Some(advertiser) = &mut self.advertiser {
+            advertiser.again(ctx.now);
+        }
     }
 
     /// The interface carries packets of another size from now on; what a router allowed is to be
@@ -190,9 +198,7 @@ impl Link {
         if self.solicit.is_some() {
             self.solicit = Some(Solicit::start(ctx.now, ctx.random.next_u64()));
         }
-        if let Some(says) = self.advertiser.take().map(|advertiser| advertiser.says().clone()) {
-            self.advertiser = Some(Advertiser::start(ctx.now, says));
-        }
+        self.speak_again(ctx);
         ctx.touch(self.index);
     }
 
@@ -416,7 +422,14 @@ impl Link {
                 let ident = super::ident::random_ident(|| ctx.random.next_u64());
                 self.try_another(ctx, at, ident);
             }
-            AddressOrigin::Temporary => self.temporary_failed = true,
+            AddressOrigin::Temporary => {
+                // RFC 8981 §3.4: no more of them, which is to be heard of.
+                tracing::error!(
+                    iface = self.index.0,
+                    "others have all temporary addresses we tried"
+                );
+                self.temporary_failed = true;
+            }
             _ => {}
         }
     }
@@ -480,8 +493,11 @@ impl Link {
     }
 
     fn say_as_router(&self, ctx: &mut Context<'_>, src: Ipv6Addr, said: RouterAdvertisement) {
-        let message = Message::RouterAdvertisement(Box::new(said));
-        ctx.out.say.push(Say { iface: self.index, src, dst: ALL_NODES, message });
+        let most_bytes = (self.link_mtu as usize).saturating_sub(HEADER_BYTES);
+        for part in said.parts(most_bytes) {
+            let message = Message::RouterAdvertisement(Box::new(part));
+            ctx.out.say.push(Say { iface: self.index, src, dst: ALL_NODES, message });
+        }
     }
 
     /// A link-local address whose check has passed.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use libnet::ethernet::MacAddr;
 use libnet::iface::RouterPreference;
 
-use super::option::{self, NdOption, Nonce, PrefixInfo, RouteInfo};
+use super::option::{self, Lifetime, NdOption, Nonce, PrefixInfo, RouteInfo};
 use crate::icmp6::message::Icmp6Type;
 
 /// ICMPv6 types of neighbour discovery. Source: RFC 4861 §4.
@@ -225,6 +225,62 @@ impl RouterAdvertisement {
             option::write_dns_search(&mut out, *lifetime_secs, domains);
         }
         out
+    }
+
+    /// The same in messages of at most so many bytes each (RFC 4861 §6.2.3, §9): more than one if
+    /// there are too many options, each with a part of them.
+    pub(crate) fn parts(self, most_bytes: usize) -> Vec<Self> {
+        if self.to_bytes().len() <= most_bytes {
+            return vec![self];
+        }
+        let mut parts = vec![self.bare()];
+        let mut add = |option: &dyn Fn(&mut Self)| {
+            let with = |mut part: Self| {
+                option(&mut part);
+                Some(part).filter(|part| part.to_bytes().len() <= most_bytes)
+            };
+            match parts.last().cloned().and_then(with) {
+                Some(longer) => *parts.last_mut().expect("there is one") = longer,
+                None => parts.extend(with(self.bare())),
+            }
+        };
+        for prefix in &self.prefixes {
+            add(&|part| part.prefixes.push(*prefix));
+        }
+        for route in &self.routes {
+            add(&|part| part.routes.push(*route));
+        }
+        for (lifetime_secs, servers) in &self.dns_servers {
+            for server in servers {
+                add(&|part| part.dns_servers.push((*lifetime_secs, vec![*server])));
+            }
+        }
+        for (lifetime_secs, domains) in &self.dns_search {
+            for domain in domains {
+                add(&|part| part.dns_search.push((*lifetime_secs, vec![domain.clone()])));
+            }
+        }
+        parts
+    }
+
+    /// Without the options that there may be several of.
+    fn bare(&self) -> Self {
+        RouterAdvertisement {
+            prefixes: Vec::new(),
+            routes: Vec::new(),
+            dns_servers: Vec::new(),
+            dns_search: Vec::new(),
+            ..*self
+        }
+    }
+
+    /// RFC 4861 §6.2.5: who does not forward is no router, for whatever else it speaks.
+    pub(crate) fn make_host(&mut self) {
+        // RFC 4191 §2.2: who is no default router is not preferred as one.
+        (self.lifetime_secs, self.preference) = (0, RouterPreference::Medium);
+        for route in &mut self.routes {
+            route.lifetime = Lifetime(0);
+        }
     }
 }
 

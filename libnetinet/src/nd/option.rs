@@ -4,11 +4,11 @@
 //! What breaks the lengths makes the whole message unbelievable; an option that is unknown, or
 //! does not hold what its type should, is skipped (RFC 4861 §4.6: "silently ignore").
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use libnet::ethernet::MacAddr;
-use libnet::iface::RouterPreference;
+use libnet::iface::{IpCidr, RouterPreference};
 
 /// Types of options. Source: RFC 4861 §4.6, RFC 3971 §5.3.2, RFC 4191 §2.3, RFC 8106 §5.
 pub(crate) const SOURCE_LINK_ADDR: u8 = 1;
@@ -339,6 +339,8 @@ fn addr_at(option: &[u8], at: usize) -> Ipv6Addr {
 
 /// The address with the bits past its prefix zero.
 pub(crate) fn masked(addr: Ipv6Addr, bits: u8) -> Ipv6Addr {
-    let mask = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
-    Ipv6Addr::from_bits(addr.to_bits() & mask)
+    match IpCidr::new(addr.into(), bits).map(|cidr| cidr.network().addr()) {
+        Some(IpAddr::V6(network)) => network,
+        _ => addr,
+    }
 }

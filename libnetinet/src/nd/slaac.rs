@@ -13,6 +13,8 @@ use super::solicit::{MAX_DELAY, part_of};
 use crate::config::InterfaceIds;
 use crate::snapshot::AddressOrigin;
 
+const SECOND: Duration = Duration::from_secs(1);
+
 impl Link {
     /// RFC 4862 §5.5.3: a prefix that addresses may be made of.
     pub(super) fn take_prefix(&mut self, ctx: &mut Context<'_>, info: &PrefixInfo) {
@@ -60,10 +62,13 @@ impl Link {
             self.refused += 1;
             return;
         }
-        // RFC 8981 §3.8: DESYNC_FACTOR, up to 0.4 × TEMP_PREFERRED_LIFETIME, drawn for each.
-        let desync = part_of(config.preferred * 2 / 5, ctx.random.next_u64());
+        // RFC 8981 §3.8: preferred for less long than valid; less DESYNC_FACTOR, drawn for each, up
+        // to 0.4 × TEMP_PREFERRED_LIFETIME, and so that it need not be replaced at once.
+        let preferred = config.preferred.min(config.valid.saturating_sub(SECOND));
+        let longest = preferred.saturating_sub(REGEN_ADVANCE + SECOND);
+        let desync = part_of((preferred * 2 / 5).min(longest), ctx.random.next_u64());
         let most = Life {
-            preferred: Some(ctx.now + config.preferred.saturating_sub(desync)),
+            preferred: Some(ctx.now + preferred.saturating_sub(desync)),
             valid: Some(ctx.now + config.valid),
         };
         let life = life.within(most);

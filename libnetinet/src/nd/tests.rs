@@ -428,7 +428,7 @@ fn a_router_speaks_once_its_address_is_sure_and_says_goodbye() {
     assert!(!heard, "RFC 4861 §6.2.7: a router does not configure itself of another");
     sim.with(|nd, now, out| nd.set_advertise(now, ETH, None, out));
     let last = sim.advertisements().pop().unwrap();
-    assert_eq!((last.lifetime_secs, last.preference), (0, RouterPreference::High));
+    assert_eq!((last.lifetime_secs, last.preference), (0, RouterPreference::Medium));
     sim.run(HOUR);
     assert_eq!(sim.advertisements().len(), 5, "then it is quiet");
 }
@@ -446,4 +446,77 @@ fn an_interface_that_comes_up_again_checks_its_addresses_anew() {
         sim.said.iter().filter(|(_, say)| matches!(say.message, Message::NeighbourSolicitation(_)));
     assert_eq!(questions.count(), 2, "for the address and the link-local one");
     assert!(!sim.solicitations().is_empty());
+}
+
+#[test]
+fn advertisements_add_up() {
+    let mut sim = Sim::new(NdConfig::default());
+    let mut first = says(1_800, &[prefix("2001:db8:1::/64", DAY, DAY)]);
+    first.mtu = Some(1_400);
+    sim.hear(ROUTER, &first);
+    sim.hear(ip("fe80::2"), &says(600, &[prefix("2001:db8:2::/64", DAY, DAY)]));
+    // RFC 4861 §6.3.4, §9: what is not said any more, or not by another, stays.
+    sim.hear(ROUTER, &says(1_800, &[]));
+    assert_eq!(sim.addresses(AddressOrigin::Autonomous).len(), 2);
+    assert_eq!(
+        sim.shown_routes(),
+        ["2001:db8:1::/64", "2001:db8:2::/64", "::/0 via fe80::1", "::/0 via fe80::2", "fe80::/64"]
+    );
+    let (_, six) = sim.nd.config_of(sim.now, ETH);
+    assert_eq!(six.mtu, Some(1_400));
+    // What differs is as it was said last.
+    let mut second = says(600, &[]);
+    second.mtu = Some(1_300);
+    sim.hear(ip("fe80::2"), &second);
+    assert_eq!(sim.nd.config_of(sim.now, ETH).1.mtu, Some(1_300));
+}
+
+#[test]
+fn every_address_is_checked_also_one_with_a_known_identifier() {
+    let config = NdConfig { interface_ids: InterfaceIds::Hardware, ..NdConfig::default() };
+    let mut sim = Sim::new(config);
+    sim.run(5);
+    sim.hear(ROUTER, &says(1_800, &[prefix("2001:db8::/64", DAY, DAY)]));
+    sim.run(5);
+    let asked = sim.said.iter().filter_map(|(_, say)| match &say.message {
+        Message::NeighbourSolicitation(asked) => Some(asked.target),
+        _ => None,
+    });
+    let asked: Vec<Ipv6Addr> = asked.collect();
+    assert_eq!(asked, [ip("fe80::ff:fe00:1"), ip("2001:db8::ff:fe00:1")], "RFC 4862 §5.4");
+}
+
+#[test]
+fn addresses_that_stay_tell_nothing_of_the_hardware() {
+    let mut sim = Sim::new(NdConfig::default());
+    sim.hear(
+        ROUTER,
+        &says(1_800, &[prefix("2001:db8::/64", DAY, DAY), prefix("fd00::/64", DAY, DAY)]),
+    );
+    let all = sim.nd.addresses(sim.now, ETH).into_iter();
+    let idents = all.filter_map(|entry| match entry.cidr.addr() {
+        IpAddr::V6(addr) => Some(addr.to_bits() as u64),
+        IpAddr::V4(_) => None,
+    });
+    let idents: std::collections::BTreeSet<u64> = idents.collect();
+    assert_eq!(idents.len(), 3, "one of each scope, and no two alike");
+    assert!(!idents.contains(&0x0000_00ff_fe00_0001), "RFC 7217 §5: all of them");
+}
+
+#[test]
+fn temporary_lifetimes_that_make_no_sense_are_made_to() {
+    // RFC 8981 §3.8: preferred for less long than valid, and not to be replaced at once.
+    for (preferred, valid) in [(DAY, DAY), (2 * DAY, HOUR), (10, DAY), (7, DAY)] {
+        let seconds = |secs: u32| Duration::from_secs(secs.into());
+        let mut config = temporary();
+        (config.temporary.preferred, config.temporary.valid) = (seconds(preferred), seconds(valid));
+        for seed in 0..20 {
+            let mut sim = Sim::seeded(config.clone(), seed);
+            sim.hear(ROUTER, &says(1_800, &[prefix("2001:db8::/64", 9 * DAY, 9 * DAY)]));
+            let all = sim.addresses(AddressOrigin::Temporary);
+            let [entry] = &all[..] else { panic!("{preferred} s, {valid} s: {all:?}") };
+            assert!(entry.preferred_for < entry.valid_for, "{entry:?}");
+            assert!(entry.preferred_for > Some(seconds(5)), "REGEN_ADVANCE: {entry:?}");
+        }
+    }
 }

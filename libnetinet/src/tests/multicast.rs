@@ -446,3 +446,148 @@ fn groups_work_on_several_shards() {
     net.run_ms(5);
     assert_eq!((a.got(members[0]), b.got(members[1])), (b"x".to_vec(), b"x".to_vec()));
 }
+
+#[test]
+fn sixty_four_sources_fit_and_one_more_is_refused() {
+    let net = Net::new();
+    let a = net.node(1);
+    let six = MulticastGroup { group: "ff05::7".parse().unwrap(), interface: IF };
+    a.inet.add_address(IfIndex(2), "fd00::1/64".parse().unwrap()).unwrap();
+    net.run_ms(2_000);
+    for (socket, on) in [
+        (a.udp(), group()),
+        (a.inet.socket(Family::Inet6, SockType::Datagram, Protocol::DEFAULT).unwrap(), six),
+    ] {
+        let source = |n: u16| match on.group {
+            IpAddr::V4(_) => IpAddr::from([10, 0, 9, n as u8]),
+            IpAddr::V6(_) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 9, n).into(),
+        };
+        for n in 1..=64 {
+            a.inet.set_option(socket, SocketOption::JoinSource(on, source(n))).unwrap();
+        }
+        let more = a.inet.set_option(socket, SocketOption::JoinSource(on, source(65)));
+        assert_eq!(errno(more), 105, "{}", on.group);
+    }
+}
+
+#[test]
+fn a_solicited_node_group_is_left_with_the_last_address_of_it() {
+    let net = Net::new();
+    let a = net.node(1);
+    let shared: IpAddr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xffab, 0xcdef).into();
+    let is_in = || groups_of(&a, IfIndex(2)).contains(&shared);
+    for prefix in ["fd00:1", "fd00:2"] {
+        let cidr = format!("{prefix}::ab:cdef/64").parse().unwrap();
+        a.inet.add_address(IfIndex(2), cidr).unwrap();
+        assert!(is_in());
+    }
+    a.inet.remove_address(IfIndex(2), "fd00:1::ab:cdef".parse().unwrap()).unwrap();
+    assert!(is_in(), "RFC 4861 §7.2.1: the other one needs it");
+    a.inet.remove_address(IfIndex(2), "fd00:2::ab:cdef".parse().unwrap()).unwrap();
+    assert!(!is_in());
+}
+
+/// How many reports of [`GROUP`] there are after a query of version two, and another's report that
+/// is sent to this station and address.
+fn reports_after(other: Option<(MacAddr, Ipv4Addr)>) -> usize {
+    let net = Net::new();
+    let a = net.node(1);
+    let _member = member(&a, 7);
+    net.run_ms(5_000);
+    net.inject(igmp(&[0x11, 100, 0, 0, 0, 0, 0, 0], true));
+    net.frames();
+    if let Some((mac, dst)) = other {
+        let mut bytes = igmp(&[0x16, 0, 0, 0, 239, 1, 2, 3], true).to_bytes().to_vec();
+        bytes[..6].copy_from_slice(&mac.0);
+        bytes[30..34].copy_from_slice(&dst.octets());
+        bytes[24..26].fill(0);
+        let sum = libnet::checksum::checksum(&bytes[14..38]);
+        bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+        net.inject(libnet::Packet::from_payload(bytes.into()));
+    }
+    net.run_ms(12_000);
+    net.frames().into_iter().filter(|f| f[6..12] == mac(1).0).count()
+}
+
+#[test]
+fn the_report_of_another_counts_wherever_it_is_sent_to() {
+    assert_eq!(reports_after(None), 1);
+    assert_eq!(reports_after(Some((MacAddr([1, 0, 0x5e, 1, 2, 3]), GROUP))), 0);
+    assert_eq!(reports_after(Some((mac(1), ip(1)))), 0, "RFC 3376 §4.2.14");
+}
+
+const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 7);
+
+/// A node in [`GROUP6`] that has told so.
+fn member6(net: &Net) -> (Node, SocketId) {
+    let a = net.node(1);
+    a.inet.add_address(IfIndex(2), "fe80::1/64".parse().unwrap()).unwrap();
+    let socket = a.inet.socket(Family::Inet6, SockType::Datagram, Protocol::DEFAULT).unwrap();
+    let on = MulticastGroup { group: GROUP6.into(), interface: IF };
+    a.inet.set_option(socket, SocketOption::JoinGroup(on)).unwrap();
+    net.run_ms(5_000);
+    net.frames();
+    (a, socket)
+}
+
+/// A message of listener discovery from a router's address, in its IPv6 packet.
+fn mld(ty: u8, code: u16, rest: &[u8], dst: Ipv6Addr, hops: u8, alert: bool) -> libnet::Packet {
+    let src = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfe);
+    let mut message = vec![ty, 0, 0, 0];
+    message.extend(code.to_be_bytes());
+    message.extend([0, 0]);
+    message.extend(rest);
+    let unsummed = libnet::Packet::from_payload(message.clone().into());
+    let sum = crate::icmp6::checksum(src, dst, &unsummed, 0);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let options: &[u8] = if alert { &[58, 0, 5, 2, 0, 0, 1, 0] } else { &[] };
+    let mut bytes = vec![0x60, 0, 0, 0];
+    bytes.extend(((options.len() + message.len()) as u16).to_be_bytes());
+    bytes.extend([if alert { 0 } else { 58 }, hops]);
+    bytes.extend(src.octets());
+    bytes.extend(dst.octets());
+    bytes.extend(options);
+    bytes.extend(message);
+    libnet::Packet::from_payload(bytes.into())
+}
+
+/// Reports of ours, of either version, that name [`GROUP6`].
+fn reports6(net: &Net) -> usize {
+    let names_it = |f: &[u8]| {
+        f[6..12] == mac(1).0
+            && f[12..14] == [0x86, 0xdd]
+            && matches!(f[62], 131 | 143)
+            && f[62..].windows(16).any(|bytes| bytes == GROUP6.octets())
+    };
+    net.frames().iter().filter(|f| f.len() >= 78 && names_it(f)).count()
+}
+
+#[test]
+fn an_mld_report_of_another_counts_wherever_it_is_sent_to() {
+    let us = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+    for (other, expected) in [(None, 1), (Some(GROUP6), 0), (Some(us), 0)] {
+        let net = Net::new();
+        let (a, _socket) = member6(&net);
+        let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        net.inject_six(&a, mld(130, 10_000, &[0; 16], all, 1, true));
+        if let Some(dst) = other {
+            net.inject_six(&a, mld(131, 0, &GROUP6.octets(), dst, 1, true));
+        }
+        net.run_ms(12_000);
+        assert_eq!(reports6(&net), expected, "RFC 3810 §5.2.14: {other:?}");
+    }
+}
+
+#[test]
+fn queries_of_mld_that_may_have_crossed_a_router_are_dropped() {
+    let net = Net::new();
+    let (a, _socket) = member6(&net);
+    let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let general = [&[0; 16][..], &[2, 125, 0, 0]].concat();
+    for (hops, alert, answers) in [(2, true, 0), (255, true, 0), (1, false, 0), (1, true, 1)] {
+        net.inject_six(&a, mld(130, 100, &general, all, hops, alert));
+        net.run_ms(2_000);
+        assert_eq!(reports6(&net), answers, "RFC 3810 §6.2: {hops} hops, alert: {alert}");
+    }
+    assert_eq!(a.dropped(DropReason::MldMalformed), 3);
+}

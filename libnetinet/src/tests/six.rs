@@ -447,3 +447,41 @@ fn payload_is_left_as_it_is_by_a_packet_of_many_pieces() {
     net.run_ms(1);
     assert_eq!(b.got(server), data);
 }
+
+#[test]
+fn a_source_of_another_link_is_refused_where_the_link_matters() {
+    let world = World::new(4);
+    let [one, two] = [world.segment(LinkConfig::default()), world.segment(LinkConfig::default())];
+    let host = world.host("a");
+    let inet = Inet::new(InetConfig::default(), host.seed(), host.clone(), 1).unwrap();
+    for (segment, n) in [(&one, 1), (&two, 2)] {
+        let spec = InterfaceSpec::new(segment.next_link()).addr(&format!("fd00:0:0:{n}::1/64"));
+        inet.add_interface(spec.addr(&format!("fe80::{n}/64"))).unwrap();
+    }
+    let inet = std::sync::Arc::new(inet);
+    host.attach(inet.engine()).unwrap();
+    world.run_for(std::time::Duration::from_secs(5));
+    let socket = inet.socket(Family::Inet6, SockType::Datagram, Protocol::DEFAULT).unwrap();
+    let sends = |from: &str, to: &str, interface: u32| {
+        let to: Ipv6Addr = to.parse().unwrap();
+        let mut control = SendControl::to(Some(SocketAddrV6::new(to, 7, 0, interface).into()));
+        control.from = Some(from.parse().unwrap());
+        control.interface = Some(interface);
+        inet.send(socket, SendMsg::With(&[std::io::IoSlice::new(b"x")], control))
+    };
+    // RFC 6724 §4: whoever names a source that is no candidate made an error.
+    for (from, to) in [
+        ("fe80::1", "fe80::99"),
+        ("fe80::1", "ff02::99"),
+        ("fd00:0:0:1::1", "ff02::99"),
+        ("fd00:0:0:1::1", "ff05::99"),
+        ("fe80::1", "fd00:0:0:2::99"),
+    ] {
+        assert_eq!(errno(sends(from, to, 3)), 22, "{from} to {to} by the other link");
+        let own = if to.starts_with("fd00") { "fd00:0:0:1::99" } else { to };
+        assert!(sends(from, own, 2).is_ok(), "{from} to {own} by its own");
+    }
+    for to in ["fd00:0:0:2::99", "fe80::99"] {
+        assert!(sends("fd00:0:0:1::1", to, 3).is_ok(), "a global one may leave by any, to {to}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Icmp, TCP, Tcp, UDP, Udp, be16, be32, checksum};
+use super::{Icmp, TCP, Tcp, UDP, Udp, be16, be32, checksum, fill_in_sum};
 
 /// EtherType of IPv6.
 pub const IPV6: u16 = 0x86dd;
@@ -110,10 +110,7 @@ impl Ip6 {
     /// # Panics
     /// When it is malformed or its checksum is wrong.
     pub fn icmp(&self) -> Option<Icmp> {
-        let data = self.carries(ICMPV6)?;
-        assert!(data.len() >= 8, "an ICMPv6 message has eight bytes");
-        let rest = data[4..8].try_into().expect("four bytes");
-        Some(Icmp { ty: data[0], code: data[1], rest, data: data[8..].to_vec() })
+        self.carries(ICMPV6).map(Icmp::read)
     }
 
     /// The UDP datagram in it.
@@ -121,12 +118,7 @@ impl Ip6 {
     /// # Panics
     /// When it is malformed or its checksum is wrong.
     pub fn udp(&self) -> Option<Udp> {
-        let data = self.carries(UDP)?;
-        assert!(data.len() >= 8, "a UDP header has eight bytes");
-        assert_eq!(usize::from(be16(data, 4)), data.len(), "the UDP length");
-        assert_ne!(be16(data, 6), 0, "RFC 8200 §8.1: there is a checksum");
-        let (src, dst) = (be16(data, 0), be16(data, 2));
-        Some(Udp { src, dst, data: data[8..].to_vec() })
+        self.carries(UDP).map(Udp::read)
     }
 
     /// The TCP segment in it.
@@ -155,13 +147,8 @@ impl Ip6 {
         mut data: Vec<u8>,
         field: usize,
     ) -> Ip6 {
-        data[field..field + 2].fill(0);
-        let pseudo = pseudo_header(src, dst, protocol, data.len());
-        let sum = match checksum(&[&pseudo, &data]) {
-            0 if protocol == UDP => 0xffff,
-            sum => sum,
-        };
-        data[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+        let pseudo_header = pseudo_header(src, dst, protocol, data.len());
+        fill_in_sum(&mut data, field, &pseudo_header, protocol);
         Ip6::new(src, dst, protocol, data)
     }
 }
@@ -199,13 +186,17 @@ impl Icmp {
 impl Udp {
     /// The datagram in an IPv6 packet, the checksum in place.
     pub fn packet6(&self, src: Ipv6Addr, dst: Ipv6Addr) -> Ip6 {
-        let mut bytes = Vec::new();
-        bytes.extend(self.src.to_be_bytes());
-        bytes.extend(self.dst.to_be_bytes());
-        bytes.extend((8 + self.data.len() as u16).to_be_bytes());
-        bytes.extend([0, 0]);
-        bytes.extend(&self.data);
-        Ip6::summed(src, dst, UDP, bytes, 6)
+        Ip6::summed(src, dst, UDP, self.bytes(), 6)
+    }
+}
+
+impl Tcp {
+    /// The segment in an IPv6 packet, the checksum in place.
+    ///
+    /// # Panics
+    /// When the options are not a multiple of four bytes.
+    pub fn packet6(&self, src: Ipv6Addr, dst: Ipv6Addr) -> Ip6 {
+        Ip6::summed(src, dst, TCP, self.bytes(), 16)
     }
 }
 

@@ -61,6 +61,11 @@ impl Tcp {
     /// # Panics
     /// When the options are not a multiple of four bytes.
     pub fn packet(&self, src: Ipv4Addr, dst: Ipv4Addr) -> Ip {
+        Ip::new(src, dst, TCP, self.bytes()).summed(16)
+    }
+
+    /// Its bytes, the checksum left at zero.
+    pub(super) fn bytes(&self) -> Vec<u8> {
         assert!(self.options.len().is_multiple_of(4), "options are padded");
         let mut bytes = Vec::new();
         bytes.extend(self.src.to_be_bytes());
@@ -73,7 +78,7 @@ impl Tcp {
         bytes.extend(self.urgent.to_be_bytes());
         bytes.extend(&self.options);
         bytes.extend(&self.data);
-        Ip::new(src, dst, TCP, bytes).summed(16)
+        bytes
     }
 
     /// Reads a segment.

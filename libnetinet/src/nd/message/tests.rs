@@ -1,5 +1,4 @@
 use super::*;
-use crate::nd::option::Lifetime;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 
@@ -206,4 +205,118 @@ fn options_that_do_not_hold_what_their_type_should_are_skipped() {
     assert_eq!(with(&[25, 2, 0, 0, 0, 0, 0, 9]), nothing, "half a server");
     assert_eq!(with(&[31, 2, 0, 0, 0, 0, 0, 9, 9, b'a']), nothing, "a label past its end");
     assert_eq!(with(&[31, 2, 0, 0, 0, 0, 0, 9, 1, 7]), nothing, "a name with a bell");
+}
+
+/// All messages, of neighbours and of routers, with every bit set that RFC 4861 §4 reserves.
+fn with_reserved_bits() -> Vec<(Message, Vec<u8>)> {
+    let set = |message: Message, fields: &[(usize, u8)]| {
+        let mut bytes = message.to_bytes();
+        for &(at, mask) in fields {
+            assert_eq!(bytes[at] & mask, 0, "sent as zero: octet {at} of {message:?}");
+            bytes[at] |= mask;
+        }
+        (message, bytes)
+    };
+    let word = |at: usize| (at..at + 4).map(|at| (at, 0xff)).collect::<Vec<_>>();
+    let solicits = Message::RouterSolicitation(RouterSolicitation { source_mac: Some(MAC) });
+    // Behind the fixed part: a link-layer address (8), an MTU (8), a prefix (32).
+    let mut router = vec![(5, 0x07), (16 + 8 + 2, 0xff), (16 + 8 + 3, 0xff), (32 + 3, 0x3f)];
+    router.extend(word(32 + 12));
+    vec![
+        set(solicits, &word(4)),
+        set(router_advertisement(), &router),
+        set(solicitation(), &word(4)),
+        set(advertisement(true), &[(4, 0x1f), (5, 0xff), (6, 0xff), (7, 0xff)]),
+        set(redirect(), &word(4)),
+    ]
+}
+
+#[test]
+fn reserved_fields_are_sent_as_zero_and_not_looked_at() {
+    for (message, bytes) in with_reserved_bits() {
+        let parsed = Message::parse(envelope("fe80::1", ip("fe80::2")), &bytes);
+        assert_eq!(parsed, Ok(message));
+    }
+}
+
+#[test]
+fn a_prefix_s_bits_past_its_length_are_not_looked_at() {
+    let mut bytes = router_advertisement().to_bytes();
+    bytes[32 + 16 + 8..32 + 32].fill(0xff);
+    let parsed = Message::parse(envelope("fe80::1", ip("fe80::2")), &bytes);
+    assert_eq!(parsed, Ok(router_advertisement()));
+}
+
+#[test]
+fn options_of_other_messages_are_skipped() {
+    let mut foreign = Vec::new();
+    option::write_mtu(&mut foreign, 1_300);
+    let Message::RouterAdvertisement(said) = router_advertisement() else { panic!("it is one") };
+    said.prefixes[0].write(&mut foreign);
+    // RFC 4861 §4.6.3: a redirected header.
+    foreign.extend([4, 2, 0, 0, 0, 0, 0, 0, 0x60, 0, 0, 0, 0, 0, 59, 64]);
+    for message in all() {
+        let mut bytes = message.to_bytes();
+        let other = match message {
+            Message::NeighbourAdvertisement(_) | Message::Redirect(_) => option::SOURCE_LINK_ADDR,
+            _ => option::TARGET_LINK_ADDR,
+        };
+        option::write_mac(&mut bytes, other, Some(MacAddr([2, 0, 0, 0, 0, 0x77])));
+        if !matches!(message, Message::RouterAdvertisement(_)) {
+            bytes.extend(&foreign);
+        }
+        let parsed = Message::parse(envelope("fe80::1", ip("fe80::2")), &bytes);
+        assert_eq!(parsed, Ok(message));
+    }
+}
+
+#[test]
+fn options_are_taken_in_any_order() {
+    let bytes = router_advertisement().to_bytes();
+    let mut options = Vec::new();
+    let mut rest = &bytes[16..];
+    while !rest.is_empty() {
+        let (option, after) = rest.split_at(usize::from(rest[1]) * 8);
+        options.push(option);
+        rest = after;
+    }
+    let kinds = options.len();
+    for turn in 1..kinds {
+        options.rotate_left(1);
+        let turned = [&bytes[..16], &options.concat()].concat();
+        let parsed = Message::parse(envelope("fe80::1", ip("fe80::2")), &turned);
+        let Ok(Message::RouterAdvertisement(mut parsed)) = parsed else { panic!("{parsed:?}") };
+        // Several routes stay in their own order.
+        parsed.routes.sort_by_key(|route| route.bits);
+        assert_eq!(Message::RouterAdvertisement(parsed), router_advertisement(), "{turn}");
+    }
+}
+
+#[test]
+fn too_many_options_go_in_several_messages_that_fit() {
+    let Message::RouterAdvertisement(said) = router_advertisement() else { panic!("it is one") };
+    assert_eq!(said.clone().parts(1_460), [(*said).clone()], "what fits is not cut");
+    let mut long = *said;
+    long.prefixes = (0..70).map(|_| long.prefixes[0]).collect();
+    long.dns_servers = vec![(600, (1..=127u16).map(|n| Ipv6Addr::from_bits(n.into())).collect())];
+    long.dns_search =
+        vec![(60, (0..8).map(|n| format!("{}.test", "abcdefgh".repeat(n + 1))).collect())];
+    let parts = long.clone().parts(1_240);
+    assert!(parts.len() > 3);
+    for part in &parts {
+        assert!(part.to_bytes().len() <= 1_240, "{} bytes", part.to_bytes().len());
+        let fixed = |of: &RouterAdvertisement| (of.lifetime_secs, of.source_mac, of.mtu);
+        assert_eq!(fixed(part), fixed(&long));
+    }
+    let all = |of: &[RouterAdvertisement]| {
+        let servers = of.iter().flat_map(|part| &part.dns_servers).flat_map(|(_, all)| all);
+        let domains = of.iter().flat_map(|part| &part.dns_search).flat_map(|(_, all)| all);
+        (
+            of.iter().map(|part| part.prefixes.len()).sum::<usize>(),
+            of.iter().flat_map(|part| part.routes.clone()).collect::<Vec<_>>(),
+            servers.copied().collect::<Vec<_>>(),
+            domains.cloned().collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(all(&parts), all(&[long]), "nothing is lost");
 }
