@@ -15,7 +15,7 @@ use crate::inet::Inet;
 use crate::neighbour::NeighbourTable;
 use crate::output::Account;
 use crate::path::{Path, Reach, Wanted};
-use crate::snapshot::{PathEntry, PathKind};
+use crate::snapshot::{FragmentsHeld, PathEntry, PathKind};
 use crate::sockets::Socket;
 use crate::wide::lock;
 
@@ -37,6 +37,11 @@ impl Inet {
     /// Tells subscribers of links that failed or came back while nobody used them.
     pub fn check_links(&self) {
         self.wide().current_view();
+    }
+
+    /// What waits for fragments.
+    pub fn fragments_held(&self) -> FragmentsHeld {
+        self.wide().with_reassembly(|all| all.held())
     }
 
     /// The way that a packet to `dst` takes now, from `src` and out of `iface` where those are

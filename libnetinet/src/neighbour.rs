@@ -339,9 +339,12 @@ impl NeighbourTable {
     ) -> Option<Arc<Neighbour>> {
         let NextHop { iface, addr, .. } = hop;
         let key = (iface, addr);
-        // RFC 6583 §6.1: whoever scans a network through us leaves room for our own neighbours.
+        // RFC 6583 §6.1: whoever scans a network through us leaves room for our own neighbours, also
+        // when it comes to those again that did not answer.
         let crowded = hop.for_others && self.unresolved >= self.config.max_entries.div_ceil(2);
-        if (crowded && !self.entries.contains_key(&key)) || !self.make_entry(key) {
+        let is_refused =
+            crowded && (!self.entries.contains_key(&key) || self.is_failed(iface, addr));
+        if is_refused || !self.make_entry(key) {
             self.drops.count_packet(
                 DropReason::NeighbourTableFull,
                 Dropped::new(iface, Medium::Ip, &packet),

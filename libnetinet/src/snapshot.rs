@@ -10,6 +10,16 @@ use libnet::socket::{Protocol, SockType, SocketId};
 pub use crate::multicast::table::GroupEntry;
 pub use crate::neighbour::{NeighbourEntry, NeighbourState};
 
+/// Datagrams of both families that wait for fragments. Source: RFC 791 §3.2, RFC 8200 §4.5.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct FragmentsHeld {
+    /// How many, up to `IpConfig::reassembly_datagrams`.
+    pub datagrams: usize,
+    /// Their memory in bytes, book-keeping included, up to `IpConfig::reassembly_bytes`.
+    pub bytes: usize,
+}
+
 /// An interface.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

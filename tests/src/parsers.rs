@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "capture", run: capture::run, seeds: capture::seeds },
     Target { name: "bus", run: bus::run, seeds: bus::seeds },
     Target { name: "offload", run: offload, seeds: offloads },
+    Target { name: "vnet", run: vnet::run, seeds: vnet::seeds },
     Target { name: "arp", run: stack::arp, seeds: stack::arp_seeds },
     Target { name: "ipv4", run: stack::ipv4, seeds: stack::ipv4_seeds },
     Target { name: "icmp", run: stack::icmp, seeds: stack::icmp_seeds },
@@ -51,6 +52,7 @@ mod groups;
 mod nd;
 mod six;
 mod stack;
+mod vnet;
 
 /// Runs the target of that name.
 ///

@@ -1,15 +1,17 @@
-//! Floods through a router do not starve its own connections, in virtual time.
+//! Floods through a router, of either family, do not starve its own connections, in virtual time.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libnet::impair::Impairments;
-use libnet::world::{LinkConfig, Segment, World};
+use libnet::world::{LinkConfig, Segment, World, WorldLink};
 use libnet::{DropReason, InterfaceSpec, MacAddr, Packet};
+use libnetinet::snapshot::NeighbourState;
 use rumpnet::{Forwarding, InetConfig, Stack};
+use rumpnet_tests::wire::six::{IPV6, Ip6};
 use rumpnet_tests::wire::{IPV4, Ip, Udp, frame};
 
 const FLOODER: MacAddr = MacAddr([2, 0, 0, 9, 9, 9]);
@@ -48,6 +50,15 @@ struct Scene {
     host: Stack,
 }
 
+fn interface(link: WorldLink, addr: &str, six: &str) -> InterfaceSpec {
+    InterfaceSpec::new(link).addr(addr).addr(six)
+}
+
+/// fd00:0:0:net::host
+fn six(net: u16, host: u64) -> Ipv6Addr {
+    Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(net) << 64 | u128::from(host))
+}
+
 fn scene() -> Scene {
     let world = World::new(3);
     let rate = |bits| LinkConfig::default().impairments(Impairments::none().rate(bits));
@@ -59,22 +70,46 @@ fn scene() -> Scene {
     let router = Stack::builder()
         .config(config.clone())
         .forwarding(Forwarding::On)
-        .interface(InterfaceSpec::new(flooder.link(ROUTER)).addr("10.0.0.1/24"))
-        .interface(InterfaceSpec::new(slow.next_link()).addr("10.0.1.1/24"))
-        .interface(InterfaceSpec::new(link.next_link()).addr("10.0.2.1/16"))
+        .interface(interface(flooder.link(ROUTER), "10.0.0.1/24", "fd00::1/64"))
+        .interface(interface(slow.next_link(), "10.0.1.1/24", "fd00:0:0:1::1/64"))
+        .interface(interface(link.next_link(), "10.0.2.1/16", "fd00:0:0:2::1/64"))
         .start_in(&world.host("router"))
         .expect("it starts");
     let host = Stack::builder()
         .config(config)
-        .interface(InterfaceSpec::new(link.next_link()).addr("10.0.2.2/16"))
+        .interface(interface(link.next_link(), "10.0.2.2/16", "fd00:0:0:2::2/64"))
         .start_in(&world.host("host"))
         .expect("it starts");
     let inet = router.inet().expect("a stack of its own");
-    for (iface, addr) in [(3, [10, 0, 1, 9]), (4, [10, 0, 2, 9])] {
-        let addr = Ipv4Addr::from(addr);
-        inet.add_neighbour(libnet::IfIndex(iface), addr.into(), STATION).expect("it fits");
+    for (iface, n) in [(3, 1), (4, 2)] {
+        for addr in [IpAddr::from([10, 0, n, 9]), six(n.into(), 9).into()] {
+            inet.add_neighbour(libnet::IfIndex(iface), addr, STATION).expect("it fits");
+        }
     }
     Scene { world, flooder, router, host }
+}
+
+/// Which addresses a flood has, and the connection beside it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Family {
+    Four,
+    Six,
+}
+
+const BOTH: [Family; 2] = [Family::Four, Family::Six];
+
+fn flood_frame6(flood: Flood, number: u32) -> Option<Vec<u8>> {
+    let to = match flood {
+        Flood::Nothing => return None,
+        Flood::OtherLink => six(1, 9),
+        Flood::SameLink | Flood::UsedUp => six(2, 9),
+        // All of a network of 64 bits, in large steps.
+        Flood::Scan => six(2, u64::from(number) << 32 | 0xbad),
+    };
+    let hops = if flood == Flood::UsedUp { 1 } else { 64 };
+    let source = six(0, u64::from(0x10 + number % 200));
+    let ip = Ip6 { hops, ..Udp::new(1, 2, &[0; 1_000]).packet6(source, to) };
+    Some(frame(ROUTER, FLOODER, IPV6, &ip.bytes()))
 }
 
 fn flood_frame(flood: Flood, number: u32) -> Option<Vec<u8>> {
@@ -92,9 +127,15 @@ fn flood_frame(flood: Flood, number: u32) -> Option<Vec<u8>> {
 }
 
 /// Bytes that a connection of the router delivers to the host beside a flood.
-fn goodput(scene: &Scene, flood: Flood, pace: Pace) -> u64 {
+fn goodput(scene: &Scene, family: Family, flood: Flood, pace: Pace) -> u64 {
     let Scene { world, flooder, router, host } = scene;
-    let listener = host.tcp_listen("10.0.2.2:9").expect("a free port");
+    let to = match family {
+        Family::Four => SocketAddr::from(([10, 0, 2, 2], 9)),
+        Family::Six => SocketAddr::from((six(2, 2), 9)),
+    };
+    // Until the addresses of IPv6 are sure.
+    world.run_for(Duration::from_secs(3));
+    let listener = host.tcp_listen(to).expect("a free port");
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
     let _reader = world.spawn("reader", move || {
@@ -106,7 +147,6 @@ fn goodput(scene: &Scene, flood: Flood, pace: Pace) -> u64 {
     });
     let (router, clock) = (router.clone(), world.handle());
     let _writer = world.spawn("writer", move || {
-        let to: SocketAddr = "10.0.2.2:9".parse().expect("an address");
         let mut stream = router.tcp_connect(to).expect("it connects");
         let (chunk, pause) = match pace {
             Pace::Greedy => (1 << 16, Duration::ZERO),
@@ -124,7 +164,11 @@ fn goodput(scene: &Scene, flood: Flood, pace: Pace) -> u64 {
         while world.now() < end {
             for _ in 0..50 {
                 number += 1;
-                if let Some(bytes) = flood_frame(flood, number) {
+                let bytes = match family {
+                    Family::Four => flood_frame(flood, number),
+                    Family::Six => flood_frame6(flood, number),
+                };
+                if let Some(bytes) = bytes {
                     flooder.send_raw(Packet::from_payload(bytes.into()));
                 }
             }
@@ -138,43 +182,68 @@ fn goodput(scene: &Scene, flood: Flood, pace: Pace) -> u64 {
 }
 
 /// What is left of a connection's goodput beside a flood, in per cent.
-fn left(flood: Flood, pace: Pace) -> u64 {
-    let alone = goodput(&scene(), Flood::Nothing, pace);
+fn left(family: Family, flood: Flood, pace: Pace) -> u64 {
+    let alone = goodput(&scene(), family, Flood::Nothing, pace);
     assert!(alone > 1 << 19, "{alone} bytes alone");
-    goodput(&scene(), flood, pace) * 100 / alone
+    goodput(&scene(), family, flood, pace) * 100 / alone
 }
 
 #[test]
 fn a_flood_to_another_link_takes_nothing_from_a_connection() {
-    let left = left(Flood::OtherLink, Pace::Greedy);
-    assert!(left >= 80, "{left} %");
+    for family in BOTH {
+        let left = left(family, Flood::OtherLink, Pace::Greedy);
+        assert!(left >= 80, "{family:?}: {left} %");
+    }
 }
 
 #[test]
 fn a_flood_to_the_same_link_leaves_a_connection_its_half() {
-    let greedy = left(Flood::SameLink, Pace::Greedy);
-    assert!((40..=60).contains(&greedy), "{greedy} %");
-    // 6.4 of 20 Mbit/s: within its share.
-    let steady = left(Flood::SameLink, Pace::Steady(8_000));
-    assert!(steady >= 80, "{steady} %");
+    for family in BOTH {
+        let greedy = left(family, Flood::SameLink, Pace::Greedy);
+        assert!((40..=60).contains(&greedy), "{family:?}: {greedy} %");
+        // 6.4 of 20 Mbit/s: within its share.
+        let steady = left(family, Flood::SameLink, Pace::Steady(8_000));
+        assert!(steady >= 80, "{family:?}: {steady} %");
+    }
 }
 
 #[test]
 fn a_flood_that_has_no_hops_to_go_takes_nothing_from_a_connection() {
-    let left = left(Flood::UsedUp, Pace::Greedy);
-    assert!(left >= 80, "{left} %");
+    for family in BOTH {
+        let left = left(family, Flood::UsedUp, Pace::Greedy);
+        assert!(left >= 80, "{family:?}: {left} %");
+    }
 }
 
 #[test]
 fn a_flood_to_neighbours_that_are_not_there_takes_nothing_from_a_connection() {
-    let left = left(Flood::Scan, Pace::Greedy);
-    assert!(left >= 80, "{left} %");
+    for family in BOTH {
+        let left = left(family, Flood::Scan, Pace::Greedy);
+        assert!(left >= 80, "{family:?}: {left} %");
+    }
+}
+
+#[test]
+fn a_scan_leaves_half_of_the_neighbours_table_to_the_routers_own() {
+    for family in BOTH {
+        let scene = scene();
+        goodput(&scene, family, Flood::Scan, Pace::Steady(1_000));
+        let inet = scene.router.inet().expect("a stack of its own");
+        let bound = InetConfig::default().arp.max_entries;
+        let all = inet.neighbours();
+        let (link, asked) = (libnet::IfIndex(4), NeighbourState::Incomplete);
+        let unresolved = all.iter().filter(|entry| (entry.iface, entry.state) == (link, asked));
+        let unresolved = unresolved.count();
+        assert!(all.len() <= bound, "{family:?}: {} neighbours", all.len());
+        assert!((100..=bound / 2).contains(&unresolved), "{family:?}: {unresolved} are asked for");
+        assert!(inet.drops().get(DropReason::NeighbourTableFull) > 1_000, "{family:?}");
+    }
 }
 
 #[test]
 fn a_flood_stays_within_the_queue_that_was_configured() {
     let scene = scene();
-    goodput(&scene, Flood::OtherLink, Pace::Steady(1_000));
+    goodput(&scene, Family::Four, Flood::OtherLink, Pace::Steady(1_000));
     let inet = scene.router.inet().expect("a stack of its own");
     let dropped = inet.drops().get(DropReason::ForwardQueueFull);
     assert!(dropped > 50_000, "{dropped} of 200,000");

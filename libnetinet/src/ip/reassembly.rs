@@ -14,6 +14,7 @@ use crate::config::{IpConfig, Ipv6Config};
 use crate::hash::{HashMap, Key};
 use crate::ipv4::header::MAX_PACKET_BYTES;
 use crate::ipv6::header::{FRAGMENT_BYTES, HEADER_BYTES};
+use crate::snapshot::FragmentsHeld;
 
 /// What makes fragments belong together. Source: RFC 791 §3.2, RFC 8200 §4.5.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -114,7 +115,7 @@ impl Reassembly {
         evicted: &mut u64,
     ) -> Result<Option<(Bytes, Vec<Bytes>)>, Refused> {
         check_extent(&key, &fragment)?;
-        let cost = fragment.data.len() + PIECE_OVERHEAD;
+        let cost = self.cost_of(&key, &fragment);
         self.make_room(cost + DATAGRAM_OVERHEAD, &key, evicted)?;
         let partial = self.open(now, iface, key);
         if partial.poisoned {
@@ -153,8 +154,23 @@ impl Reassembly {
 
     /// Memory in use, in bytes.
     #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
+    pub(crate) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What is in it.
+    pub(crate) fn held(&self) -> FragmentsHeld {
+        FragmentsHeld { datagrams: self.datagrams.len(), bytes: self.bytes }
+    }
+
+    /// Memory that a fragment takes at most, in bytes: its data, in as many pieces as there are gaps
+    /// for, and the headers of the first one.
+    fn cost_of(&self, key: &DatagramKey, fragment: &Fragment) -> usize {
+        let end = fragment.offset + fragment.data.len();
+        let within = |partial: &Partial| partial.count_within(fragment.offset, end);
+        let gaps = self.datagrams.get(key).map_or(0, within) + 1;
+        let header = if fragment.offset == 0 { fragment.header.len() } else { 0 };
+        fragment.data.len() + header + gaps * PIECE_OVERHEAD
     }
 
     fn open(&mut self, now: Instant, iface: IfIndex, key: DatagramKey) -> &mut Partial {
@@ -245,12 +261,19 @@ impl Partial {
             return Err(DropReason::FragmentOverlap);
         }
         if fragment.offset == 0 && self.header.is_none() {
-            self.header = Some(fragment.header.clone());
+            self.header = Some(Bytes::copy_from_slice(&fragment.header));
+            self.bytes += fragment.header.len();
         }
         if overlap == Overlap::Never && self.overlaps(fragment.offset, &fragment.data) {
             return Err(DropReason::FragmentOverlap);
         }
         self.fill(fragment.offset, fragment.data)
+    }
+
+    /// Pieces that lie between two places.
+    fn count_within(&self, offset: usize, end: usize) -> usize {
+        let from = self.pieces.partition_point(|(start, piece)| start + piece.len() <= offset);
+        self.pieces[from..].iter().take_while(|(start, _)| *start < end).count()
     }
 
     /// Are bytes of it there already, other than by the same fragment?
@@ -284,7 +307,9 @@ impl Partial {
                 }
                 next => {
                     let stop = next.map_or(end, |(start, _)| start.min(end));
-                    self.pieces.insert(index, (at, data.slice(at - offset..stop - offset)));
+                    // A copy: what we hold is what we count, and not the whole frame that it came in.
+                    let piece = Bytes::copy_from_slice(&data[at - offset..stop - offset]);
+                    self.pieces.insert(index, (at, piece));
                     self.bytes += stop - at + PIECE_OVERHEAD;
                     self.have += stop - at;
                     at = stop;

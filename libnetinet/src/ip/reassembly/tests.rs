@@ -84,7 +84,7 @@ proptest! {
         let mut all = reassembly(config);
         for (ident, at, units, more) in fragments {
             let _ = insert(&mut all, Instant::ZERO, ident, fragment(at * 8, &vec![0; units * 8], more));
-            prop_assert!(all.bytes() <= 16_384);
+            prop_assert!(all.bytes() <= 16_384, "{} bytes", all.bytes());
             prop_assert!(all.datagrams.len() <= 8);
             let accounted: usize = all.datagrams.values().map(|partial| partial.bytes).sum();
             prop_assert_eq!(accounted, all.bytes());
@@ -123,4 +123,42 @@ fn what_waits_too_long_goes_with_its_first_fragment() {
     assert_eq!(expired.len(), 2);
     assert_eq!(expired.iter().filter(|e| e.first.is_some()).count(), 1);
     assert_eq!((all.bytes(), all.next_deadline()), (0, None));
+}
+
+#[test]
+fn no_frame_is_kept_for_the_few_bytes_that_it_brought() {
+    let mut all = reassembly(IpConfig::default());
+    let frame = Bytes::from(vec![0x60; 65_536]);
+    let first = Fragment {
+        offset: 0,
+        data: frame.slice(2_000..2_008),
+        more: true,
+        header: frame.slice(..2_000),
+    };
+    let later = Fragment {
+        offset: 8,
+        data: frame.slice(2_000..2_008),
+        more: true,
+        header: frame.slice(..2_000),
+    };
+    insert(&mut all, Instant::ZERO, 1, first).unwrap();
+    insert(&mut all, Instant::ZERO, 1, later).unwrap();
+    assert!(frame.is_unique(), "it can go");
+    assert_eq!(
+        all.bytes(),
+        DATAGRAM_OVERHEAD + 2_000 + 2 * (8 + PIECE_OVERHEAD),
+        "and all that is kept is counted"
+    );
+}
+
+#[test]
+fn a_fragment_that_fills_many_gaps_stays_within_the_bound() {
+    let config = IpConfig { reassembly_bytes: 24_576, ..IpConfig::default() };
+    let mut all = reassembly(config);
+    for n in 0..100 {
+        insert(&mut all, Instant::ZERO, 1, fragment(16 * n, &[0; 8], true)).unwrap();
+    }
+    let result = insert(&mut all, Instant::ZERO, 1, fragment(0, &[0; 1_600], true));
+    assert_eq!(result, Err(DropReason::FragmentMemory));
+    assert!(all.bytes() <= 24_576, "{} bytes", all.bytes());
 }
