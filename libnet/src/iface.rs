@@ -149,6 +149,8 @@ pub struct InterfaceSpec {
     pub addrs: Vec<IpCidr>,
     /// Makes IPv6 addresses of what routers advertise (RFC 4862).
     pub autoconf: bool,
+    /// Chooses a link-local IPv4 address (RFC 3927).
+    pub link_local: bool,
     /// Tells hosts that we are a router, and of these prefixes (RFC 4861 §6.2).
     pub advertise: Option<Advertise>,
     /// Gateways of default routes.
@@ -171,6 +173,7 @@ impl InterfaceSpec {
             name: None,
             addrs: Vec::new(),
             autoconf: false,
+            link_local: false,
             advertise: None,
             gateways: Vec::new(),
             routes: Vec::new(),
@@ -181,15 +184,14 @@ impl InterfaceSpec {
     }
 
     /// Adds an address as `ADDRESS/BITS`; `auto`: those that IPv6 routers advertise the prefixes
-    /// of. Text that is neither is an error when the stack starts.
+    /// of; `link-local`: one of IPv4 that nobody on the link has. Text that is none of these is an
+    /// error when the stack starts.
     pub fn addr(mut self, cidr: &str) -> Self {
-        if cidr == "auto" {
-            self.autoconf = true;
-            return self;
-        }
-        match cidr.parse() {
-            Ok(cidr) => self.addrs.push(cidr),
-            Err(error) => self.fail(&error),
+        match (cidr, cidr.parse()) {
+            ("auto", _) => self.autoconf = true,
+            ("link-local", _) => self.link_local = true,
+            (_, Ok(cidr)) => self.addrs.push(cidr),
+            (_, Err(error)) => self.fail(&error),
         }
         self
     }
@@ -248,6 +250,7 @@ impl fmt::Debug for InterfaceSpec {
             .field("name", &self.name)
             .field("addrs", &self.addrs)
             .field("autoconf", &self.autoconf)
+            .field("link_local", &self.link_local)
             .field("advertise", &self.advertise)
             .field("gateways", &self.gateways)
             .field("routes", &self.routes)

@@ -287,6 +287,10 @@ pub enum SocketOption {
     MtuDiscovery(MtuDiscovery),
     /// `IPV6_DONTFRAG`: what does not fit the path is refused with `EMSGSIZE`, not fragmented.
     DontFragment(bool),
+    /// `IPV6_CHECKSUM` of raw sockets: the checksum stands so many bytes behind the headers of IPv6,
+    /// an even number, and is made when sending and checked when receiving (RFC 3542 §3.1);
+    /// `None`: it is the caller's. That of ICMPv6 is always made, and cannot be set.
+    Checksum(Option<u16>),
     /// `IP_MTU`, `IPV6_MTU`: what is known of the path to the peer, in bytes. To be read alone.
     PathMtu(u32),
     /// `SO_OOBINLINE`: urgent data stay in line.
@@ -333,6 +337,7 @@ pub enum OptionKey {
     ReceiveErrors,
     V6Only,
     MtuDiscovery,
+    Checksum,
     DontFragment,
     PathMtu,
     UrgentInline,

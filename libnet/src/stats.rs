@@ -121,6 +121,8 @@ drop_reasons! {
     UdpMalformed = "udp_malformed",
     /// The UDP checksum is wrong.
     UdpChecksum = "udp_checksum",
+    /// The checksum that a raw socket asked to have checked is wrong.
+    RawChecksum = "raw_checksum",
     /// No socket on that UDP port.
     UdpNoPort = "udp_no_port",
     /// A datagram socket's receive buffer was full.

@@ -9,7 +9,7 @@ use libnet::iface::{IfIndex, Interface, IpCidr, SixConfig};
 use libnet::link::Medium;
 use libnet::socket::Family;
 
-use crate::family::has_zone;
+use crate::family::{has_zone, is_link_local4};
 use crate::nd::message::ALL_ROUTERS;
 use crate::select::{self, Candidate, PrivacyPreference};
 
@@ -137,6 +137,23 @@ impl View {
         addr.is_loopback() || self.locals.binary_search_by_key(&addr, |&(addr, _)| addr).is_ok()
     }
 
+    /// Is what comes by an interface from or to it of ours? A link-local address is its link's
+    /// alone: on another it may be a neighbour's (RFC 4007 §4).
+    pub(crate) fn is_local_on(&self, on: &IfaceView, addr: IpAddr) -> bool {
+        match has_zone(addr) && !on.loopback {
+            true => on.addrs.iter().any(|cidr| cidr.addr() == addr),
+            false => self.is_local(addr),
+        }
+    }
+
+    /// The interface that a packet to `dst` counts as received by. As on Linux, what we send to a
+    /// link-local address of ours comes back by the link that it is of.
+    pub(crate) fn arrival(&self, on: &IfaceView, dst: Ipv6Addr) -> IfIndex {
+        let own = || self.iface_of(dst.into()).filter(|_| dst.is_unicast_link_local());
+        let index = on.iface.index;
+        if on.loopback { own().unwrap_or(index) } else { index }
+    }
+
     /// May a socket that keeps to `zone` be bound to it: the wildcard address, or one of ours?
     pub(crate) fn may_bind(&self, addr: IpAddr, zone: Option<IfIndex>) -> bool {
         if has_zone(addr) {
@@ -186,7 +203,27 @@ impl View {
         (dst.is_broadcast() || directed).then_some(Cast::Broadcast)
     }
 
-    /// The same for IPv6. A link-local address is of its link alone (RFC 4007 §4).
+    /// The interface by which to reach all IPv4 hosts of the link straight, `wanted` or any: one
+    /// that has no address that routers know (RFC 3927 §2.6.2), or any with one where the
+    /// destination itself is link-local.
+    pub(crate) fn arps_for_all(
+        &self,
+        wanted: Option<IfIndex>,
+        dst: Ipv4Addr,
+    ) -> Option<&IfaceView> {
+        let fits = |iface: &&IfaceView| {
+            let mut addrs = iface.addrs.iter().filter(|cidr| cidr.addr().is_ipv4()).peekable();
+            iface.usable
+                && iface.medium == Medium::Ethernet
+                && !iface.loopback
+                && wanted.is_none_or(|wanted| wanted == iface.iface.index)
+                && addrs.peek().is_some()
+                && (dst.is_link_local() || addrs.all(|cidr| is_link_local4(cidr.addr())))
+        };
+        self.ifaces().find(fits)
+    }
+
+    /// What a destination means, for IPv6. A link-local address is of its link alone (RFC 4007 §4).
     pub(crate) fn cast_of6(&self, iface: &IfaceView, dst: Ipv6Addr) -> Option<Cast> {
         if dst.is_multicast() {
             return match dst.octets()[1] & 0x0f {
@@ -227,12 +264,13 @@ impl View {
         groups
     }
 
-    /// The address to send from on an interface towards a neighbour (RFC 1122 §3.3.4.3).
+    /// The address to send from on an interface towards a neighbour (RFC 1122 §3.3.4.3): a
+    /// routable one if there is one (RFC 3927 §1.9), one of the neighbour's network before others.
     pub(crate) fn source_for(&self, iface: &IfaceView, next_hop: IpAddr) -> Option<IpAddr> {
-        let same = iface.addrs.iter().find(|cidr| cidr.contains(next_hop));
         let family = Family::of(&next_hop);
-        let any = || iface.addrs.iter().find(|cidr| Family::of(&cidr.addr()) == family);
-        same.or_else(any).map(IpCidr::addr)
+        let all = iface.addrs.iter().filter(|cidr| Family::of(&cidr.addr()) == family);
+        let best = all.min_by_key(|cidr| (is_link_local4(cidr.addr()), !cidr.contains(next_hop)));
+        best.map(IpCidr::addr)
     }
 
     /// The IPv6 address to send from by an interface (RFC 6724 §5). Addresses of other interfaces
@@ -256,9 +294,11 @@ impl View {
         all.find(|candidate| IpAddr::V6(candidate.addr) == addr)
     }
 
-    /// Any address of ours in the family, those that others can reach first.
+    /// Any address of ours in the family, those that others can reach first; none that means
+    /// somebody else on another link (RFC 3927 §2.6.2).
     pub(crate) fn any_source(&self, family: Family) -> Option<IpAddr> {
-        let of_family = || self.locals.iter().filter(|(addr, _)| Family::of(addr) == family);
+        let fits = |addr: &IpAddr| Family::of(addr) == family && !is_link_local4(*addr);
+        let of_family = || self.locals.iter().filter(|(addr, _)| fits(addr));
         let reachable = of_family().find(|(addr, _)| !addr.is_loopback());
         reachable.or_else(|| of_family().next()).map(|&(addr, _)| addr)
     }

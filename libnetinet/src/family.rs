@@ -105,6 +105,35 @@ impl Families {
     }
 }
 
+/// The link that an address is of: link-local ones mean another host on each (RFC 4007 §4).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Zone(u32);
+
+impl Zone {
+    /// Of no one link.
+    pub const NONE: Zone = Zone(0);
+
+    /// That of two ends whose packets pass `iface`; none unless one of them is link-local.
+    pub const fn of(local: IpAddr, remote: IpAddr, iface: IfIndex) -> Zone {
+        if has_zone(local) || has_zone(remote) { Zone(iface.0) } else { Zone::NONE }
+    }
+
+    /// The interface of the link.
+    pub const fn iface(self) -> Option<IfIndex> {
+        if self.0 == 0 { None } else { Some(IfIndex(self.0)) }
+    }
+
+    /// Its number; 0 for none.
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// What [`bits`](Self::bits) gave.
+    pub(crate) const fn from_bits(bits: u32) -> Zone {
+        Zone(bits)
+    }
+}
+
 /// Is it of one link, so that it means nothing without an interface (RFC 4007 §4)?
 pub(crate) const fn has_zone(ip: IpAddr) -> bool {
     match ip {
@@ -114,6 +143,11 @@ pub(crate) const fn has_zone(ip: IpAddr) -> bool {
                 || (ip.is_multicast() && matches!(ip.octets()[1] & 0xf, 1 | 2))
         }
     }
+}
+
+/// Is it one of 169.254/16, which means a host of one link alone (RFC 3927)?
+pub(crate) const fn is_link_local4(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if ip.is_link_local())
 }
 
 /// Are both ends of one family? A socket bound to an address of one cannot send to the other.

@@ -28,6 +28,7 @@ use crate::shard::Shard;
 use crate::snapshot::{GroupEntry, InterfaceEntry, NeighbourEntry, SocketEntry};
 use crate::sockets::Socket;
 use crate::steer::{COMMON, FlowSteer};
+use crate::stream::ownerless_entry;
 use crate::tcp::{TcpCounters, TcpInfo};
 use crate::wide::{Wide, lock};
 
@@ -168,6 +169,9 @@ impl Inet {
         if spec.autoconf {
             self.autoconfigure(index)?;
         }
+        if spec.link_local {
+            self.seek_link_local(index)?;
+        }
         if spec.advertise.is_some() {
             self.advertise(index, spec.advertise)?;
         }
@@ -204,26 +208,10 @@ impl Inet {
         let config = iface.config();
         let cidr = config.addrs.iter().copied().find(|cidr| cidr.addr() == addr);
         let cidr = cidr.ok_or_else(errno::addr_not_available)?;
-        iface.reconfigure(|config| config.addrs.retain(|other| *other != cidr));
-        self.wide.with_routes(|routes| {
-            for route in connected_routes(index, cidr) {
-                let selector = RouteSelector { iface: Some(route.iface), ..RouteSelector::ANY };
-                routes.remove(&route.dst, selector);
-            }
-        });
-        // Another address may still want the network that just went.
-        let rest = iface.config();
-        self.wide.with_routes(|routes| {
-            for cidr in &rest.addrs {
-                for route in connected_routes(index, *cidr) {
-                    let _ = routes.insert(route);
-                }
-            }
-        });
         if let IpAddr::V4(addr) = addr {
             self.wide.with_claims(|claims| claims.remove(index, addr));
         }
-        self.wide.rebuild_view(self.engine.interfaces());
+        self.wide.withdraw(iface, cidr);
         self.hear_groups(index);
         Ok(())
     }
@@ -238,10 +226,12 @@ impl Inet {
         let was_up = iface.config().up;
         if was_up && state == AdminState::Down {
             self.pause_nd(index);
+            self.pause_link_local(index);
         }
         self.reconfigure(index, |config| config.up = state == AdminState::Up)?;
         if !was_up && state == AdminState::Up {
             self.restart_nd(index);
+            self.resume_link_local(index);
             self.with_groups(|groups, now| {
                 groups.restart(now, index, Family::Inet);
                 groups.restart(now, index, Family::Inet6);
@@ -348,6 +338,14 @@ impl Inet {
         self.wide.sockets.all().iter().filter_map(|socket| self.socket_entry(socket)).collect()
     }
 
+    /// The connections that no socket holds: those that were closed and are not over yet, those in
+    /// TIME-WAIT among them, and those that nobody has accepted yet.
+    pub fn ownerless(&self) -> Vec<SocketEntry> {
+        let shards = 0..self.engine.shard_count();
+        let of = |shard| self.engine.with_shard(shard, |core, now| core.tcp().ownerless(now));
+        shards.flat_map(of).map(ownerless_entry).collect()
+    }
+
     /// What is known of a connection (`TCP_INFO`); `None` for any other socket.
     pub fn tcp_info(&self, id: SocketId) -> Option<TcpInfo> {
         let Ok(Socket::Stream(socket)) = self.wide.sockets.get(id) else { return None };
@@ -417,14 +415,7 @@ impl Inet {
         if let (IpAddr::V6(addr), true) = (cidr.addr(), takes_part(iface)) {
             return self.give_six(iface, addr, cidr.prefix_bits());
         }
-        iface.reconfigure(|config| config.addrs.push(cidr));
-        self.wide.with_routes(|routes| {
-            for route in connected_routes(iface.index, cidr) {
-                // The same network on another address is there already.
-                let _ = routes.insert(route);
-            }
-        });
-        self.wide.rebuild_view(self.engine.interfaces());
+        self.wide.assign(iface, cidr);
         self.hear_groups(iface.index);
         if let (IpAddr::V4(addr), Medium::Ethernet) = (cidr.addr(), iface.link.medium) {
             let now = self.engine.driver().now();
@@ -482,7 +473,7 @@ impl Inet {
                     Kind::Raw(protocol) => (SockType::Raw, protocol),
                 };
                 Some(SocketEntry {
-                    id: socket.id()?,
+                    id: Some(socket.id()?),
                     ty,
                     protocol,
                     state: "",
@@ -492,6 +483,7 @@ impl Inet {
                     send_bytes: 0,
                     overflows: state.overflows,
                     backlog: 0,
+                    timer: None,
                 })
             }
         }
@@ -535,24 +527,6 @@ fn check_address(cidr: IpCidr) -> io::Result<()> {
             IpAddr::V6(v6) => v6.to_ipv4_mapped().is_some(),
         };
     if wrong { Err(errno::invalid()) } else { Ok(()) }
-}
-
-/// The routes that come with an address.
-fn connected_routes(index: IfIndex, cidr: IpCidr) -> Vec<Route> {
-    let addr = cidr.addr();
-    let host = IpCidr::host(addr);
-    let mut routes = vec![Route::connected(host, IfIndex::LOOPBACK).with_kind(RouteKind::Local)];
-    if index == IfIndex::LOOPBACK {
-        // RFC 1122 §3.2.1.3(g): the whole network is the host itself.
-        routes.push(Route::connected(cidr.network(), index).with_kind(RouteKind::Local));
-    } else if host != cidr {
-        routes.push(Route::connected(cidr.network(), index).with_source(addr));
-    }
-    if let Some(broadcast) = cidr.broadcast() {
-        let to_all = Route::connected(IpCidr::host(IpAddr::V4(broadcast)), index);
-        routes.push(to_all.with_kind(RouteKind::Broadcast).with_source(addr));
-    }
-    routes
 }
 
 /// Is a gateway a neighbour of who has these addresses? A link-local one always is.

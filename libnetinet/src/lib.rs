@@ -10,6 +10,7 @@ pub mod tcp;
 
 mod address;
 mod arp;
+mod assign;
 mod datagram;
 mod domain;
 mod error;

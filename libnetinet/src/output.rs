@@ -172,6 +172,9 @@ impl Shard {
     /// Sends an ARP packet.
     pub(crate) fn arp_output(&mut self, iface: IfIndex, arp: ArpPacket, to: MacAddr) {
         bump(&self.wide.counters.arp_out);
+        // RFC 3927 §2.5: what is said from a link-local address all hear, so that whoever uses it
+        // too is noticed, even after two links were joined.
+        let to = if arp.sender.is_link_local() { MacAddr::BROADCAST } else { to };
         self.enqueue(iface, arp.to_frame(to), Account::Reply);
     }
 

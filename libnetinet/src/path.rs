@@ -12,7 +12,7 @@ use libnet::socket::Family;
 use libnet::time::Instant;
 
 use crate::address::{IfaceView, View};
-use crate::family::has_zone;
+use crate::family::{has_zone, is_link_local4};
 use crate::ipv6::flow_label::LabelSeed;
 use crate::neighbour::Neighbour;
 use crate::wide::Wide;
@@ -40,6 +40,8 @@ pub(crate) struct Path {
     /// The largest IP packet, in bytes.
     pub(crate) mtu: u32,
     pub(crate) reach: Reach,
+    /// The hop limit that a router of the link asks for (RFC 4861 §6.3.4).
+    pub(crate) hop_limit: Option<u8>,
     /// What IPv6 flow labels on it are made of.
     pub(crate) label_seed: LabelSeed,
     /// Do members of the group on this host get what is sent to it?
@@ -104,7 +106,10 @@ impl Path {
         {
             return Err(NoPath::BadSource);
         }
-        let hop = first_hop(wide, &view, wanted)?;
+        let hop = match first_hop(wide, &view, wanted) {
+            Err(NoPath::NetUnreachable) => arp_for_all(&view, wanted)?,
+            hop => hop?,
+        };
         let iface = view.iface(hop.iface).ok_or(NoPath::NetUnreachable)?;
         let src = match wanted.src.or(hop.src) {
             Some(src) => src,
@@ -122,10 +127,16 @@ impl Path {
         Ok(Path {
             src,
             dst: wanted.dst,
-            next_hop: hop.next_hop,
+            // RFC 3927 §2.6.2: nothing link-local is given to a router to pass on.
+            next_hop: if is_link_local4(src) || is_link_local4(wanted.dst) {
+                wanted.dst
+            } else {
+                hop.next_hop
+            },
             iface: Arc::clone(&iface.iface),
             mtu: learned.map_or(mtu, |(learned, _)| learned.min(mtu)),
             reach: hop.reach,
+            hop_limit: iface.six.hop_limit.filter(|_| wanted.dst.is_ipv6()),
             label_seed: match (src, wanted.dst) {
                 (IpAddr::V6(src), IpAddr::V6(dst)) => wide.flow_labels.seed(src, dst),
                 _ => LabelSeed::NONE,
@@ -158,6 +169,7 @@ impl Path {
             iface: Arc::clone(&iface.iface),
             mtu: hop.mtu.unwrap_or(u32::MAX).min(iface.mtu),
             reach: hop.reach,
+            hop_limit: None,
             label_seed: LabelSeed::NONE,
             loops_back: false,
             neighbour: None,
@@ -190,6 +202,10 @@ fn first_hop(wide: &Wide, view: &View, mut wanted: Wanted) -> Result<Hop, NoPath
         // RFC 4007 §6: a link-local address is reached by the link of the one it is sent from.
         let link = || wanted.src.filter(|src| has_zone(*src)).and_then(|src| view.iface_of(src));
         wanted.iface = wanted.iface.or_else(link);
+    }
+    if let Some(src) = wanted.src.filter(|src| is_link_local4(*src)) {
+        // RFC 3927 §2.6.2: nor does one of IPv4 leave its own link.
+        wanted.iface = wanted.iface.or_else(|| view.iface_of(src));
     }
     if let IpAddr::V4(v4) = dst
         && v4.octets()[0] == 0
@@ -229,6 +245,20 @@ fn first_hop(wide: &Wide, view: &View, mut wanted: Wanted) -> Result<Hop, NoPath
     Ok(Hop { iface, dst, next_hop, src, mtu: route.mtu, reach })
 }
 
+/// RFC 3927 §2.6.2: who has no address but link-local ones looks for everybody on its link.
+fn arp_for_all(view: &View, wanted: Wanted) -> Result<Hop, NoPath> {
+    let IpAddr::V4(to) = wanted.dst else { return Err(NoPath::NetUnreachable) };
+    let chosen = wanted.src.filter(|src| is_link_local4(*src)).and_then(|src| view.iface_of(src));
+    let iface = view.arps_for_all(wanted.iface.or(chosen), to).ok_or(NoPath::NetUnreachable)?;
+    let reach = match to {
+        _ if to.is_multicast() => Reach::Multicast,
+        Ipv4Addr::BROADCAST => Reach::Broadcast,
+        _ => Reach::Unicast,
+    };
+    let (iface, dst) = (iface.iface.index, wanted.dst);
+    Ok(Hop { iface, dst, next_hop: dst, src: None, mtu: None, reach })
+}
+
 /// As on Linux, a group of IPv6 is reached by the first interface that has such an address.
 fn first_link(view: &View) -> Option<IfIndex> {
     let has_six = |iface: &&IfaceView| iface.addrs.iter().any(|cidr| cidr.addr().is_ipv6());
@@ -240,10 +270,16 @@ fn first_link(view: &View) -> Option<IfIndex> {
 ///
 /// RFC 1122 §3.3.1.4, §3.3.1.5: when a gateway fails, another is chosen.
 fn best_route(wide: &Wide, view: &View, wanted: Wanted) -> Option<Route> {
+    // RFC 4007 §4: our link-local address on one link may be a neighbour's on another.
+    let on = wanted.iface.and_then(|iface| view.iface(iface));
+    let ours = !has_zone(wanted.dst) || on.is_none_or(|on| view.is_local_on(on, wanted.dst));
     let usable = |route: &Route| {
         let bound = wanted.iface.is_none_or(|iface| iface == route.iface);
         let up = view.iface(route.iface).is_some_and(|iface| iface.usable);
-        route.kind == RouteKind::Local || (bound && up) || !is_forwarding(route.kind)
+        match route.kind {
+            RouteKind::Local => ours,
+            kind => (bound && up) || !is_forwarding(kind),
+        }
     };
     let best = |dead: &[(IfIndex, IpAddr)]| {
         let alive =

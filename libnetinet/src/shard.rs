@@ -215,8 +215,8 @@ impl StackCore for Shard {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let nd = self.wide.nd_deadline().filter(|_| self.index as u64 == COMMON);
-        let all = [self.wide.next_deadline(), self.tcp().next_deadline(), nd];
+        let common = self.wide.common_deadline().filter(|_| self.index as u64 == COMMON);
+        let all = [self.wide.next_deadline(), self.tcp().next_deadline(), common];
         all.into_iter().flatten().min()
     }
 
@@ -226,10 +226,11 @@ impl StackCore for Shard {
         if due.neighbours {
             self.expire_neighbours(now);
         }
-        if due.claims {
+        let is_common = self.index as u64 == COMMON;
+        if is_common && due.claims {
             self.expire_claims(now);
         }
-        if self.index as u64 == COMMON && self.wide.nd_deadline().is_some_and(|at| at <= now) {
+        if is_common && due.nd {
             self.expire_nd(now);
         }
         if due.reassembly {

@@ -6,9 +6,11 @@ use std::time::Duration;
 use libnet::iface::{IfIndex, IpCidr, RouterPreference};
 use libnet::link::{LinkInfo, LinkStats};
 use libnet::socket::{Protocol, SockType, SocketId};
+use libnet::time::Instant;
 
 pub use crate::multicast::table::GroupEntry;
 pub use crate::neighbour::{NeighbourEntry, NeighbourState};
+use crate::tcp::TimerKind;
 
 /// Datagrams of both families that wait for fragments. Source: RFC 791 §3.2, RFC 8200 §4.5.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,7 +113,7 @@ impl AddressState {
 pub enum AddressOrigin {
     /// Configuration.
     Static,
-    /// Made for the link alone (RFC 4862 §5.3).
+    /// Made for the link alone (RFC 4862 §5.3, RFC 3927).
     LinkLocal,
     /// Made of a prefix that a router advertises (RFC 4862 §5.5).
     Autonomous,
@@ -149,8 +151,8 @@ pub struct DnsEntry<T> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SocketEntry {
-    /// Its number.
-    pub id: SocketId,
+    /// Its number; `None` for a connection that no socket holds.
+    pub id: Option<SocketId>,
     /// Its type.
     pub ty: SockType,
     /// Its protocol.
@@ -169,6 +171,8 @@ pub struct SocketEntry {
     pub overflows: u64,
     /// Of a listener: connections that may wait to be accepted.
     pub backlog: u32,
+    /// Of a connection: what happens next unless the peer does something, and when.
+    pub timer: Option<(TimerKind, Instant)>,
 }
 
 /// What kind of receiver a path leads to.

@@ -271,9 +271,10 @@ impl Wide {
         self.nd.with(Nd::next_deadline, call)
     }
 
-    /// When neighbour discovery has something to do, on the common shard.
-    pub(crate) fn nd_deadline(&self) -> Option<Instant> {
-        let nanos = self.nd.deadline.load(Ordering::Acquire);
+    /// When neighbour discovery or our claims have something to do, on the common shard.
+    pub(crate) fn common_deadline(&self) -> Option<Instant> {
+        let load = |deadline: &AtomicU64| deadline.load(Ordering::Acquire);
+        let nanos = load(&self.nd.deadline).min(load(&self.claims.deadline));
         (nanos != u64::MAX).then(|| Instant::from_nanos(nanos))
     }
 
@@ -322,6 +323,7 @@ impl Wide {
             neighbours: self.neighbours.is_due(now),
             reassembly: self.reassembly.is_due(now),
             claims: self.claims.is_due(now),
+            nd: self.nd.is_due(now),
             groups: self.groups.is_due(now),
         }
     }
@@ -331,7 +333,6 @@ impl Wide {
         let load = |deadline: &AtomicU64| deadline.load(Ordering::Acquire);
         let nanos = load(&self.neighbours.deadline)
             .min(load(&self.reassembly.deadline))
-            .min(load(&self.claims.deadline))
             .min(load(&self.groups.deadline));
         (nanos != u64::MAX).then(|| Instant::from_nanos(nanos))
     }
@@ -398,7 +399,10 @@ fn redirect_budget(config: &InetConfig) -> IcmpConfig {
 pub(crate) struct Due {
     pub(crate) neighbours: bool,
     pub(crate) reassembly: bool,
+    /// For the common shard.
     pub(crate) claims: bool,
+    /// For the common shard.
+    pub(crate) nd: bool,
     pub(crate) groups: bool,
 }
 

@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use libnet::iface::{Advertise, AdvertisedPrefix};
 use libnet::net::UdpSocket;
-use libnet::socket::Family;
+use libnet::socket::{Family, OptionKey, Protocol, SockType, SocketOption};
 use libnet::{DropReason, MacAddr};
 use libnetinet::snapshot::{AddressOrigin, AddressState, NeighbourEntry, NeighbourState};
 use libnetinet::{AdminState, Forwarding, InetConfig};
 use rumpnet_tests::station::{OTHER_MAC, PEER_MAC, Rig, US_MAC};
-use rumpnet_tests::wire::frame;
 use rumpnet_tests::wire::nd::{
     ALL_NODES, ALL_ROUTERS, AUTONOMOUS, Heard, NA, NS, ON_LINK, RA, ROUTER, RS, SOLICITED,
     advertise, group_mac, message, mtu, prefix, redirect, router, source_mac, target_mac,
 };
 use rumpnet_tests::wire::six::{IPV6, Ip6};
 use rumpnet_tests::wire::tcp::{ACK, SYN};
-use rumpnet_tests::wire::{Icmp, Tcp};
+use rumpnet_tests::wire::{Icmp, Tcp, frame};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(1);
@@ -488,4 +487,36 @@ fn a_router_takes_nothing_from_the_advertisements_of_others() {
     rig.inet.set_forwarding(libnet::Family::Inet6, libnetinet::Forwarding::Off);
     say(&rig, &usual(1_800));
     assert!(rig.inet.routes().iter().any(|route| route.gateway == Some(FIRST.into())));
+}
+
+#[test]
+fn the_hop_limit_that_a_router_asks_for_is_used_by_whoever_set_none() {
+    let (rig, addr) = configured();
+    let (usual, own) = (socket(&rig), rig.stack.udp_bind((Ipv6Addr::UNSPECIFIED, 5_001)));
+    let own = own.expect("a free port");
+    own.socket().set_option(SocketOption::Ttl(9)).expect("a hop limit");
+    let hops = |socket: &UdpSocket| send(&rig, socket, FAR)[0].1.hops;
+    assert_eq!((hops(&usual), hops(&own)), (64, 9));
+    say(&rig, &asking_for_hops(77));
+    assert_eq!((hops(&usual), hops(&own)), (77, 9), "of what follows, at once");
+    assert_eq!(usual.socket().option(OptionKey::Ttl).ok(), Some(SocketOption::Ttl(77)));
+    let stream = rig.stack.socket(Family::Inet6, SockType::Stream, Protocol::DEFAULT);
+    let stream = stream.expect("a socket");
+    stream.set_nonblocking(true);
+    assert!(stream.connect((FAR, 80).into()).is_err(), "it is on its way");
+    rig.run(MOMENT);
+    let syn = rig.hear_ip6().into_iter().find(|ip| ip.tcp().is_some()).expect("a SYN");
+    assert_eq!(syn.hops, 77);
+    say(&rig, &Icmp { ty: 128, code: 0, rest: [0, 1, 0, 1], data: vec![1] }.packet6(FAR, addr));
+    let reply = rig.hear_ip6().into_iter().find(|ip| ip.icmp().is_some()).expect("a reply");
+    assert_eq!(reply.hops, 77);
+    say(&rig, &asking_for_hops(0));
+    assert_eq!(hops(&usual), 77, "RFC 4861 §4.2: zero says nothing");
+}
+
+/// The router's advertisement with a hop limit.
+fn asking_for_hops(hops: u8) -> Ip6 {
+    let lifetime = 1_800u16.to_be_bytes();
+    let body = [hops, 0, lifetime[0], lifetime[1], 0, 0, 0, 0, 0, 0, 0, 0];
+    message(RA, FIRST, ALL_NODES, &body, &[source_mac(PEER_MAC)])
 }

@@ -96,6 +96,8 @@ pub struct IfSpec {
     pub addrs: Vec<IpCidr>,
     /// `addr=auto`: IPv6 addresses of what routers advertise.
     pub autoconf: bool,
+    /// `addr=link-local`: an IPv4 address that nobody on the link has.
+    pub link_local: bool,
     /// `ra`: what is advertised as an IPv6 router.
     pub advertise: Option<Advertise>,
     /// Gateways of default routes.
@@ -258,6 +260,7 @@ impl IfSpec {
             path: path.into(),
             addrs: Vec::new(),
             autoconf: false,
+            link_local: false,
             advertise: None,
             gateways: Vec::new(),
             routes: Vec::new(),
@@ -295,10 +298,11 @@ impl IfSpec {
         self.check_key(key)?;
         let bad = || IfSpecError::BadValue { key: key.to_owned(), value: value.to_owned() };
         match key {
-            "addr" if value == "auto" && self.kind == IfKind::Tun => {
+            "addr" if matches!(value, "auto" | "link-local") && self.kind == IfKind::Tun => {
                 return Err(IfSpecError::NoNeighbours);
             }
             "addr" if value == "auto" => self.autoconf = true,
+            "addr" if value == "link-local" => self.link_local = true,
             "addr" => self.addrs.push(host_addr(value.parse().map_err(|_| bad())?)?),
             "gw" => self.gateways.push(value.parse().map_err(|_| bad())?),
             "route" => self.routes.push(route(value).ok_or_else(bad)?),
@@ -408,7 +412,7 @@ fn host_addr(addr: IpCidr) -> Result<IpCidr, IfSpecError> {
 
 fn example(key: &str) -> &'static str {
     match key {
-        "addr" => "ADDRESS/BITS, as in addr=10.0.0.1/24, or addr=auto",
+        "addr" => "ADDRESS/BITS, as in addr=10.0.0.1/24, addr=auto or addr=link-local",
         "ra" => "PREFIX/BITS, as in ra=fd00:1::/64, or `ra` alone for the interface's own networks",
         "ra-mtu" => "BYTES, 1280 to 65535, as in ra-mtu=1400",
         "ra-lifetime" => "SECONDS as a default router, 0 to 65535, as in ra-lifetime=1800",

@@ -4,6 +4,7 @@
 pub(crate) mod capture;
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Parser as _;
@@ -85,6 +86,22 @@ pub fn name_of(inet: &Inet, index: IfIndex) -> String {
 /// An interface's number by its name.
 pub fn index_of(inet: &Inet, name: &str) -> Option<IfIndex> {
     inet.engine().interfaces().find(|iface| iface.name == name).map(|iface| iface.index)
+}
+
+/// The name of the link that a socket's address is of.
+pub fn zone_name(inet: &Inet, addr: SocketAddr) -> Option<String> {
+    match addr {
+        SocketAddr::V6(six) if six.scope_id() > 0 => Some(name_of(inet, IfIndex(six.scope_id()))),
+        _ => None,
+    }
+}
+
+/// A socket's address with the name of its link: `[fe80::1%shmif0]:80`.
+pub fn endpoint(inet: &Inet, addr: SocketAddr) -> String {
+    match zone_name(inet, addr) {
+        Some(zone) => format!("[{}%{zone}]:{}", addr.ip(), addr.port()),
+        None => addr.to_string(),
+    }
 }
 
 /// Families whose entries a tool shows.

@@ -18,6 +18,7 @@ pub fn interface(spec: &IfSpec, create: Create, name: &str) -> Result<InterfaceS
     let mut interface = InterfaceSpec::new(link(spec, create, name)?);
     interface.addrs.clone_from(&spec.addrs);
     interface.autoconf = spec.autoconf;
+    interface.link_local = spec.link_local;
     interface.advertise.clone_from(&spec.advertise);
     interface.gateways.clone_from(&spec.gateways);
     interface.routes.clone_from(&spec.routes);

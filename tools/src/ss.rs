@@ -4,6 +4,8 @@ mod filter;
 mod row;
 mod summary;
 
+use std::net::SocketAddr;
+
 use clap::Args;
 use libnet::socket::{Family, Protocol, SockType};
 use rumpnet::Inet;
@@ -105,11 +107,12 @@ pub fn inside(args: &SsArgs, global: &Global, inside: &mut Inside) -> Outcome {
     };
     let filter = Filter::parse(&args.filter, default, &inet)
         .map_err(|text| Failure::verbatim(format!("Error: {text}"), Status(255)))?;
+    let all = inet.sockets().into_iter().chain(inet.ownerless());
     let mut sockets: Vec<SocketEntry> =
-        inet.sockets().into_iter().filter(|socket| is_shown(args, &filter, socket)).collect();
-    sockets.sort_by_key(|socket| (netid(socket), socket.id.index));
+        all.filter(|socket| is_shown(args, &filter, socket)).collect();
+    sockets.sort_by_key(|socket| (netid(socket), place(socket)));
     if args.kill {
-        sockets.retain(|socket| inet.abort(socket.id));
+        sockets.retain(|socket| socket.id.is_some_and(|id| inet.abort(id)));
     }
     if json {
         let pid = std::process::id();
@@ -139,6 +142,14 @@ fn is_shown(args: &SsArgs, filter: &Filter, socket: &SocketEntry) -> bool {
     (kind || !kinds) && of_family && filter.matches(socket)
 }
 
+/// Sockets by their numbers, then connections without one by their ends.
+fn place(socket: &SocketEntry) -> (u32, Option<(SocketAddr, Option<SocketAddr>)>) {
+    match socket.id {
+        Some(id) => (id.index, None),
+        None => (u32::MAX, Some((socket.local, socket.remote))),
+    }
+}
+
 /// The first column.
 fn netid(socket: &SocketEntry) -> &'static str {
     match socket.ty {
@@ -162,8 +173,8 @@ fn state_of(socket: &SocketEntry) -> State {
 fn buffer_bytes(inet: &Inet, socket: &SocketEntry, key: libnet::socket::OptionKey) -> u32 {
     use libnet::Domain as _;
     use libnet::socket::SocketOption::{ReceiveBufferBytes, SendBufferBytes};
-    match inet.get_option(socket.id, key) {
-        Ok(ReceiveBufferBytes(bytes) | SendBufferBytes(bytes)) => bytes,
+    match socket.id.map(|id| inet.get_option(id, key)) {
+        Some(Ok(ReceiveBufferBytes(bytes) | SendBufferBytes(bytes))) => bytes,
         _ => 0,
     }
 }

@@ -8,7 +8,8 @@ use libnet::packet::Packet;
 use libnet::stats::DropReason;
 use libnet::time::Instant;
 
-use super::claim::Say;
+use super::claim::{Say, Verdict};
+use super::link_local::cidr_of;
 use super::packet::{ARP_BYTES, ArpPacket, Operation};
 use crate::address::IfaceView;
 use crate::counters::bump;
@@ -30,6 +31,7 @@ impl Shard {
             return;
         }
         let (on, now) = (cause.on, cause.now);
+        self.wide.with_claims(|claims| claims.hear(now, on.iface.index, &arp));
         if has_addr(on, arp.sender) {
             return self.arp_conflict(now, on, arp.sender);
         }
@@ -63,20 +65,38 @@ impl Shard {
         self.arp_output(iface, request, to.unwrap_or(MacAddr::BROADCAST));
     }
 
-    /// Probes and announces our addresses, as is due.
+    /// Probes, takes and announces our addresses, as is due. On the common shard only, so that
+    /// everything happens in one order.
     pub(crate) fn expire_claims(&mut self, now: Instant) {
         let random = self.wide.random_u64();
         let mut said = Vec::new();
         self.wide.with_claims(|claims| claims.expire(now, random, &mut said));
-        let view = self.view();
         for (iface, addr, say) in said {
-            let Some(on) = view.iface(iface).filter(|on| on.usable) else { continue };
+            let view = self.view();
+            let Some(on) = view.iface(iface) else { continue };
             let arp = match say {
+                Say::Take => {
+                    self.take_link_local(now, on, addr);
+                    continue;
+                }
+                Say::Announce if !has_addr(on, addr) => continue,
                 Say::Probe => ArpPacket::probe(on.mac, addr),
                 Say::Announce => ArpPacket::announcement(on.mac, addr),
             };
-            self.arp_output(iface, arp, MacAddr::BROADCAST);
+            if on.usable {
+                self.arp_output(iface, arp, MacAddr::BROADCAST);
+            }
         }
+    }
+
+    /// Nobody has the link-local address that was probed: it is the interface's from now on.
+    fn take_link_local(&mut self, now: Instant, on: &IfaceView, addr: Ipv4Addr) {
+        let index = on.iface.index;
+        if self.view().is_local(addr.into()) {
+            return self.wide.with_claims(|claims| claims.refuse(now, index, addr));
+        }
+        tracing::debug!(iface = %on.iface.name, %addr, "a link-local address is ours");
+        self.wide.assign(&on.iface, cidr_of(addr));
     }
 
     fn arp_learn(&mut self, now: Instant, iface: IfIndex, arp: &ArpPacket, for_us: bool) {
@@ -98,9 +118,13 @@ impl Shard {
         bump(&self.wide.counters.address_conflicts);
         let iface = on.iface.index;
         tracing::debug!(iface = %on.iface.name, %addr, "another station uses our address");
-        if self.wide.with_claims(|claims| claims.conflict(now, iface, addr)) {
-            let announcement = ArpPacket::announcement(on.mac, addr);
-            self.arp_output(iface, announcement, MacAddr::BROADCAST);
+        match self.wide.with_claims(|claims| claims.conflict(now, iface, addr)) {
+            Verdict::Keep => {}
+            Verdict::Defend => {
+                let announcement = ArpPacket::announcement(on.mac, addr);
+                self.arp_output(iface, announcement, MacAddr::BROADCAST);
+            }
+            Verdict::GiveUp => self.wide.withdraw(&on.iface, cidr_of(addr)),
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn build(
             IpAddr::V6(_) => header6_included(path, &data),
         },
         Kind::Raw(protocol) => {
-            let packet = raw(protocol, path, data)?;
+            let packet = raw(protocol, options, path, data)?;
             finish(wide, options, protocol, path, packet)
         }
         Kind::Ping => {
@@ -114,17 +114,19 @@ fn echo(ident: u16, path: &Path, data: &Bytes) -> io::Result<Packet> {
     Ok(packet)
 }
 
-/// What a raw socket was given. Source: RFC 3542 §3.1: the checksum of ICMPv6 is ours to make.
-fn raw(protocol: Protocol, path: &Path, data: Bytes) -> io::Result<Packet> {
+/// What a raw socket was given. Source: RFC 3542 §3.1: the checksum of ICMPv6 is ours to make, and
+/// that of another protocol if the socket says where it stands.
+fn raw(protocol: Protocol, options: &Options, path: &Path, data: Bytes) -> io::Result<Packet> {
     let mut packet = Packet::from_payload(data);
-    if let (Protocol::ICMPV6, IpAddr::V6(src), IpAddr::V6(dst)) = (protocol, path.src, path.dst) {
-        if packet.len() < ICMP_BYTES / 2 {
-            return Err(errno::invalid());
-        }
-        packet.write_at(2, &[0; 2]);
-        let sum = icmp6::checksum(src, dst, &packet, 0);
-        packet.write_at(2, &sum.to_be_bytes());
+    let Some(at) = options.checksum_at.filter(|_| path.dst.is_ipv6()) else { return Ok(packet) };
+    let at = usize::from(at);
+    if packet.len() < at + 2 {
+        return Err(errno::invalid());
     }
+    packet.write_at(at, &[0; 2]);
+    let mut sum = pseudo_header(path.src, path.dst, protocol, packet.len());
+    sum.add_u16(packet.sum_from(0).folded());
+    packet.write_at(at, &sum.finish().to_be_bytes());
     Ok(packet)
 }
 
@@ -144,7 +146,11 @@ fn finish(
     if packet.len() > max_payload(path.dst) || (whole && !fits) {
         return Err(errno::message_too_long());
     }
-    let hops = if path.reach == Reach::Multicast { options.multicast_ttl } else { options.ttl };
+    let usual = if path.dst.is_ipv4() { wide.config.ip.ttl } else { wide.config.ipv6.hop_limit };
+    let hops = match path.reach {
+        Reach::Multicast => options.multicast_ttl,
+        _ => options.ttl.or(path.hop_limit).unwrap_or(usual),
+    };
     if matches!(packet.checksum, Checksum::Unverified) {
         packet.checksum = Checksum::Trusted;
     }

@@ -266,7 +266,7 @@ impl Inet {
         }
         let mut options = options.clone();
         options.tos = control.tos.unwrap_or(options.tos);
-        options.ttl = control.ttl.unwrap_or(options.ttl);
+        options.ttl = control.ttl.or(options.ttl);
         options.multicast_ttl = control.ttl.unwrap_or(options.multicast_ttl);
         if let Some(index) = control.interface {
             let index = IfIndex(index);

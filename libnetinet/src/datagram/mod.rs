@@ -50,6 +50,8 @@ pub(crate) struct DatagramSocket {
     pub(crate) family: Family,
     pub(crate) wakes: WakeSet,
     id: OnceLock<SocketId>,
+    /// TTL or hop limit where neither a program nor a router says otherwise.
+    usual_ttl: u8,
     /// Rank: leaf. Guards everything that changes.
     state: Mutex<State>,
 }
@@ -89,6 +91,8 @@ pub(crate) struct Options {
     pub(crate) broadcast: bool,
     pub(crate) header_included: bool,
     pub(crate) mtu_discovery: MtuDiscovery,
+    /// `IPV6_CHECKSUM` of a raw socket: where the checksum stands.
+    pub(crate) checksum_at: Option<u16>,
     /// Of IPv6: what does not fit is refused.
     pub(crate) dont_fragment: bool,
     pub(crate) receive_errors: bool,
@@ -96,7 +100,8 @@ pub(crate) struct Options {
     pub(crate) multicast_all: bool,
     /// What `IP_MULTICAST_IF` said, and which interface that is.
     pub(crate) multicast_iface: Option<(IfIndex, GroupInterface)>,
-    pub(crate) ttl: u8,
+    /// TTL or hop limit, where one was set.
+    pub(crate) ttl: Option<u8>,
     pub(crate) multicast_ttl: u8,
     pub(crate) tos: u8,
     pub(crate) receive_bytes: u32,
@@ -145,6 +150,9 @@ pub(crate) struct Datagram {
     pub(crate) rx_at: Instant,
 }
 
+/// Where the checksum of an ICMPv6 message stands, for which it is always on (RFC 3542 §3.1).
+const ICMP_CHECKSUM_AT: u16 = 2;
+
 /// Memory for a datagram beside its data, so that empty ones are not free.
 const OVERHEAD_BYTES: usize = 256;
 
@@ -159,20 +167,22 @@ pub(crate) enum Delivery {
 
 impl DatagramSocket {
     /// A socket that is bound to nothing.
-    pub(crate) fn new(kind: Kind, family: Family, ttl: u8, config: &DatagramConfig) -> Self {
+    pub(crate) fn new(kind: Kind, family: Family, usual_ttl: u8, config: &DatagramConfig) -> Self {
+        let icmp6 = kind == Kind::Raw(Protocol::ICMPV6) && family == Family::Inet6;
         let options = Options {
             reuse_addr: false,
             reuse_port: false,
             broadcast: false,
             header_included: kind == Kind::Raw(raw::IPPROTO_RAW),
             mtu_discovery: MtuDiscovery::IfItFits,
+            checksum_at: icmp6.then_some(ICMP_CHECKSUM_AT),
             dont_fragment: false,
             asked_for: AskedFor::default(),
             receive_errors: false,
             multicast_loop: true,
             multicast_all: true,
             multicast_iface: None,
-            ttl,
+            ttl: None,
             multicast_ttl: 1,
             tos: 0,
             receive_bytes: config.receive_buffer_bytes,
@@ -205,6 +215,7 @@ impl DatagramSocket {
             family,
             wakes: WakeSet::new(),
             id: OnceLock::new(),
+            usual_ttl,
             state: Mutex::new(state),
         }
     }

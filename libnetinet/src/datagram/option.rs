@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use libnet::errno;
 use libnet::iface::IfIndex;
-use libnet::socket::{Family, GroupInterface, OptionKey, SocketOption};
+use libnet::socket::{Family, GroupInterface, OptionKey, Protocol, SocketOption};
 
 use super::{DatagramSocket, Kind};
 use crate::wide::Wide;
@@ -48,7 +48,7 @@ impl DatagramSocket {
             SocketOption::Linger(time) => options.linger = time,
             // RFC 1122 §3.2.1.7: a TTL of zero MUST NOT be sent.
             SocketOption::Ttl(0) => return Err(errno::invalid()),
-            SocketOption::Ttl(ttl) => options.ttl = ttl,
+            SocketOption::Ttl(ttl) => options.ttl = Some(ttl),
             SocketOption::ReceiveBufferBytes(bytes) => {
                 let most = wide.config.datagram.max_receive_buffer_bytes;
                 options.receive_bytes = bytes.clamp(MIN_BUFFER_BYTES, most);
@@ -59,6 +59,14 @@ impl DatagramSocket {
             }
             SocketOption::DontFragment(on) if self.family == Family::Inet6 => {
                 options.dont_fragment = on;
+            }
+            SocketOption::Checksum(at) if self.is_raw6() => {
+                // RFC 3542 §3.1: an even offset, and never another one than ICMPv6 has.
+                let icmp = self.kind == Kind::Raw(Protocol::ICMPV6);
+                if icmp || at.is_some_and(|at| at % 2 != 0) {
+                    return Err(errno::invalid());
+                }
+                options.checksum_at = at;
             }
             // As on Linux: not once it is bound.
             SocketOption::V6Only(_) if self.family == Family::Inet6 && is_bound => {
@@ -73,6 +81,10 @@ impl DatagramSocket {
         }
         state.path = None;
         Ok(())
+    }
+
+    fn is_raw6(&self) -> bool {
+        matches!(self.kind, Kind::Raw(_)) && self.family == Family::Inet6
     }
 
     /// Reads an option.
@@ -104,7 +116,10 @@ impl DatagramSocket {
             OptionKey::Tos => SocketOption::Tos(options.tos),
             OptionKey::KeepAlive => SocketOption::KeepAlive(options.keepalive),
             OptionKey::Linger => SocketOption::Linger(options.linger),
-            OptionKey::Ttl => SocketOption::Ttl(options.ttl),
+            OptionKey::Ttl => {
+                let learned = state.path.as_ref().and_then(|path| path.hop_limit);
+                SocketOption::Ttl(options.ttl.or(learned).unwrap_or(self.usual_ttl))
+            }
             OptionKey::ReceiveBufferBytes => {
                 SocketOption::ReceiveBufferBytes(options.receive_bytes)
             }
@@ -115,6 +130,7 @@ impl DatagramSocket {
             OptionKey::DontFragment if self.family == Family::Inet6 => {
                 SocketOption::DontFragment(options.dont_fragment)
             }
+            OptionKey::Checksum if self.is_raw6() => SocketOption::Checksum(options.checksum_at),
             OptionKey::V6Only if self.family == Family::Inet6 => {
                 SocketOption::V6Only(options.v6_only)
             }

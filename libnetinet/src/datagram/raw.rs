@@ -1,5 +1,6 @@
 //! Raw sockets: a copy of every packet of their protocol, with its header if that is IPv4's.
 
+use std::cell::LazyCell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,6 +10,7 @@ use libnet::packet::{Checksum, Packet};
 use libnet::socket::{Family, Protocol};
 use libnet::stats::DropReason;
 
+use super::build::pseudo_header;
 use super::{Datagram, Delivery, Kind, Shared, data_of, peer_matches};
 use crate::icmp::error::IcmpError;
 use crate::ip::input::IpMeta;
@@ -75,6 +77,13 @@ impl RawTable {
     }
 }
 
+/// The sum of an IP packet's data and pseudo header; 0 if the checksum in it is right.
+fn sum_of(meta: &IpMeta, data: &[u8]) -> u16 {
+    let mut sum = pseudo_header(meta.src, meta.dst, meta.protocol, data.len());
+    sum.add(data);
+    sum.finish()
+}
+
 impl Shard {
     /// Gives copies of a whole datagram to the raw sockets of its protocol; whether there are any.
     pub(crate) fn raw_input(&mut self, meta: &IpMeta, packet: &Packet) -> bool {
@@ -89,6 +98,7 @@ impl Shard {
         // RFC 3542 §3: of IPv6, what follows its headers.
         let skip = if meta.src.is_ipv6() { meta.header_bytes } else { 0 };
         let data = data_of(&seen, skip);
+        let is_sound = LazyCell::new(|| seen.gso.is_some() || sum_of(meta, &data) == 0);
         for socket in sockets {
             let state = socket.state();
             let local = state.local.ip();
@@ -96,8 +106,16 @@ impl Shard {
             let takes = (local.is_unspecified() || local == meta.dst)
                 && peer_matches(state.remote, meta.src)
                 && iface;
+            let checksum_at = state.options.checksum_at.filter(|_| meta.src.is_ipv6());
             drop(state);
             if !takes || !socket.takes(meta) {
+                continue;
+            }
+            // RFC 3542 §3.1: discarded if it is wrong.
+            if checksum_at.is_some_and(|at| !*is_sound || data.len() < usize::from(at) + 2) {
+                if meta.protocol != Protocol::ICMPV6 {
+                    self.drop_packet(DropReason::RawChecksum);
+                }
                 continue;
             }
             let from = SocketAddr::new(meta.src, 0);

@@ -8,6 +8,7 @@ use libnet::iface::IfIndex;
 use libnet::packet::Packet;
 
 use super::Shared;
+use crate::family::has_zone;
 use crate::hash::{HashMap, Key};
 use crate::icmp::error::IcmpError;
 
@@ -158,11 +159,14 @@ impl PortTable {
         _quoted: &Packet,
     ) -> bool {
         let inner = self.read();
-        let connected = inner.find_connected(local, remote, IfIndex(0));
+        // A link-local peer is its link's; which one that is does not show in what we tell ourselves.
+        let of_link = has_zone(remote.ip()) && error.iface != IfIndex::LOOPBACK;
+        let on = if of_link { error.iface } else { IfIndex(0) };
+        let connected = inner.find_connected(local, remote, on);
         let found = connected.or_else(|| {
             // A ping socket's peer has no port; neither tells them apart.
             let at_any_port = inner.open.get(&local.port())?;
-            let fits = |b: &&Binding| b.score(local.ip(), IfIndex(0)).is_some();
+            let fits = |b: &&Binding| b.score(local.ip(), on).is_some();
             at_any_port.iter().rfind(fits).map(|b| Arc::clone(&b.socket))
         });
         drop(inner);

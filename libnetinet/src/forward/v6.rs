@@ -151,7 +151,7 @@ fn may_cross(cause: &Cause<'_>, header: &Ipv6Header, link_cast: LinkCast) -> Res
     }
     // RFC 4291 §2.5.2, §2.5.3, §2.7: no sources; §2.5.5.2: never sent.
     let wrong = src.is_unspecified() || src.is_multicast() || src.is_loopback() || is_mapped(src);
-    if wrong || cause.view.is_local(IpAddr::V6(src)) {
+    if wrong || cause.view.is_local_on(cause.on, IpAddr::V6(src)) {
         return Err((DropReason::IpBadSource, None));
     }
     if dst.is_unspecified() || dst.is_loopback() || is_mapped(dst) || dst.is_unicast_link_local() {

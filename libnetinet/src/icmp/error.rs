@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use libnet::iface::IfIndex;
 use libnet::packet::Packet;
 use libnet::socket::Protocol;
 use libnet::stats::DropReason;
@@ -27,6 +28,8 @@ pub(crate) struct IcmpError {
     pub(crate) segment: Option<IcmpErrorKind>,
     /// The packet was too long for a link of this MTU; 0: of one that is not told.
     pub(crate) too_big: Option<u32>,
+    /// The interface that it came by, or that the packet was to leave by.
+    pub(crate) iface: IfIndex,
     /// What we sent: our end and the other.
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,

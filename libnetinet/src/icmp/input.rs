@@ -96,6 +96,7 @@ impl Shard {
             meaning: meaning_of(header),
             segment: segment_of(header),
             too_big: is_too_big(header).then(|| u32::from(header.next_hop_mtu())),
+            iface: cause.on.iface.index,
             src: IpAddr::V4(quoted.src),
             dst: IpAddr::V4(quoted.dst),
             protocol: quoted.protocol,

@@ -96,7 +96,7 @@ impl Shard {
         let known = quoted.front.len().min(8);
         ports[..known].copy_from_slice(&quoted.front[..known]);
         // What we did not send is nothing to us.
-        if !cause.view.is_local(IpAddr::V6(quoted.header.src)) {
+        if !cause.view.is_local_on(cause.on, IpAddr::V6(quoted.header.src)) {
             return self.drop_packet(DropReason::IcmpUnmatched);
         }
         // RFC 8201 §4: one that reports less than every link carries must be discarded.
@@ -108,6 +108,7 @@ impl Shard {
             meaning: meaning_of(header),
             segment: segment_of(header),
             too_big: too_big.then(|| header.number()),
+            iface: cause.on.iface.index,
             src: IpAddr::V6(quoted.header.src),
             dst: IpAddr::V6(quoted.header.dst),
             protocol: quoted.protocol,

@@ -71,7 +71,7 @@ impl Shard {
         message.write_at(2, &sum.to_be_bytes());
         message.checksum = Checksum::Trusted;
         let mut header = Ipv6Header::new(src, to.dst, Protocol::ICMPV6);
-        header.hop_limit = self.wide.config.ipv6.hop_limit;
+        header.hop_limit = path.hop_limit.unwrap_or(self.wide.config.ipv6.hop_limit);
         header.traffic_class = to.traffic_class;
         header.flow_label = path.label_seed.label([0; 4]);
         header.prepend_to(&mut message);
@@ -90,7 +90,8 @@ impl Shard {
     ) {
         // Errors to ourselves cost nobody anything.
         let view = self.view();
-        let to_us = view.is_local(dst.into());
+        let on = view.iface(iface);
+        let to_us = on.is_some_and(|on| view.is_local_on(on, dst.into()));
         // RFC 4443 §2.4(f).
         if !to_us && !self.wide.allow_error(now, dst.into()) {
             return self.drop_packet(DropReason::IcmpRateLimited);

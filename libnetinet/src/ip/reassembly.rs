@@ -11,6 +11,7 @@ use libnet::stats::DropReason;
 use libnet::time::Instant;
 
 use crate::config::{IpConfig, Ipv6Config};
+use crate::family::Zone;
 use crate::hash::{HashMap, Key};
 use crate::ipv4::header::MAX_PACKET_BYTES;
 use crate::ipv6::header::{FRAGMENT_BYTES, HEADER_BYTES};
@@ -21,6 +22,8 @@ use crate::snapshot::FragmentsHeld;
 pub(crate) struct DatagramKey {
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,
+    /// The link that they are of.
+    pub(crate) zone: Zone,
     /// Zero in IPv6, whose fragments may name different ones.
     pub(crate) protocol: u8,
     pub(crate) ident: u32,

@@ -11,6 +11,7 @@ use super::header::{HEADER_BYTES, Ipv4Header};
 use super::options::{self, Verdict};
 use crate::address::Cast;
 use crate::counters::bump;
+use crate::family::Zone;
 use crate::icmp::output::Complaint;
 use crate::ip::input::{Cause, IpMeta, check_offload};
 use crate::ip::reassembly::{DatagramKey, Fragment};
@@ -115,6 +116,7 @@ impl Shard {
         let key = DatagramKey {
             src: meta.src,
             dst: meta.dst,
+            zone: Zone::NONE,
             protocol: meta.protocol.0,
             ident: u32::from(header.ident),
         };

@@ -12,6 +12,7 @@ use super::fragment::{FragmentHeader, headers_of_whole};
 use super::header::{FRAGMENT_BYTES, HEADER_BYTES, Ipv6Header, PAYLOAD_LENGTH_AT};
 use crate::address::Cast;
 use crate::counters::bump;
+use crate::family::Zone;
 use crate::icmp6::message::{Complaint, ParameterProblem};
 use crate::ip::input::{Cause, IpMeta, check_offload};
 use crate::ip::reassembly::{DatagramKey, Fragment};
@@ -129,7 +130,9 @@ impl Shard {
             more: header.more,
             header: all.slice(..end),
         };
-        let key = DatagramKey { src: meta.src, dst: meta.dst, protocol: 0, ident: header.ident };
+        let zone = Zone::of(meta.dst, meta.src, meta.iface);
+        let (src, dst, ident) = (meta.src, meta.dst, header.ident);
+        let key = DatagramKey { src, dst, zone, protocol: 0, ident };
         if let Err(refused) = self.check_fragment(&key, chain, &fragment, &all) {
             return self.refuse(cause, &meta, packet, refused);
         }
@@ -206,7 +209,7 @@ pub(crate) fn meta_of(
         header_bytes: HEADER_BYTES,
         cast,
         link_cast,
-        iface: cause.on.iface.index,
+        iface: cause.view.arrival(cause.on, header.dst),
         was_fragmented: false,
     }
 }
@@ -242,7 +245,7 @@ fn may_send(cause: &Cause<'_>, header: &Ipv6Header, cast: Cast) -> bool {
     !src.is_multicast()
         && !src.is_loopback()
         && !is_mapped(src)
-        && (claims || !cause.view.is_local(IpAddr::V6(src)))
+        && (claims || !cause.view.is_local_on(cause.on, IpAddr::V6(src)))
 }
 
 /// `::ffff:0:0/96` stands for IPv4 in programs and is never sent (RFC 4291 §2.5.5.2).

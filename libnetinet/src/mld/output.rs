@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use bytes::Bytes;
-use libnet::iface::IfIndex;
+use libnet::iface::{IfIndex, IpCidr};
 use libnet::packet::{Checksum, Packet};
 use libnet::socket::Protocol;
 
@@ -48,7 +48,7 @@ impl Shard {
 
     fn mld_send(&mut self, on: &IfaceView, dst: Ipv6Addr, mut message: Vec<u8>) {
         // RFC 3810 §5.2.13: a link-local address, or none while it is not known to be ours alone.
-        let src = link_local(on).unwrap_or(Ipv6Addr::UNSPECIFIED);
+        let src = link_local(&on.addrs).unwrap_or(Ipv6Addr::UNSPECIFIED);
         let mut sum = pseudo_header(src.into(), dst.into(), Protocol::ICMPV6, message.len());
         sum.add(&message);
         let sum = sum.finish();
@@ -69,12 +69,10 @@ impl Shard {
     }
 }
 
-/// Our link-local address on an interface, if it is in use.
-fn link_local(on: &IfaceView) -> Option<Ipv6Addr> {
-    let addrs = on.addrs.iter().map(|cidr| cidr.addr());
-    let mut link_local = addrs.filter_map(|addr| match addr {
-        IpAddr::V6(addr) if addr.segments()[0] & 0xffc0 == 0xfe80 => Some(addr),
+/// The link-local one of an interface's addresses, if it is in use.
+pub(crate) fn link_local(addrs: &[IpCidr]) -> Option<Ipv6Addr> {
+    addrs.iter().find_map(|cidr| match cidr.addr() {
+        IpAddr::V6(addr) if addr.is_unicast_link_local() => Some(addr),
         _ => None,
-    });
-    link_local.next()
+    })
 }

@@ -16,6 +16,7 @@ use super::{Nd, Outcome, Say};
 use crate::counters::bump;
 use crate::icmp6::checksum;
 use crate::ipv6::header::Ipv6Header;
+use crate::mld::output::link_local;
 use crate::multicast::table::mac_of;
 use crate::output::Account;
 use crate::shard::Shard;
@@ -70,9 +71,15 @@ impl Shard {
             return;
         }
         let view = self.view();
+        let mut told_by_nobody = Vec::new();
         for &index in changed {
             let Some(on) = view.iface(index) else { continue };
             let (addrs, six) = self.wide.with_nd(|nd| nd.config_of(now, index));
+            if link_local(&on.addrs).is_none() && link_local(&addrs).is_some() {
+                // RFC 3590 §4: what was reported from nobody's address is reported again, from one
+                // that routers and switches believe.
+                told_by_nobody.push(index);
+            }
             on.iface.reconfigure(|config| {
                 config.addrs.retain(|cidr| cidr.addr().is_ipv4());
                 config.addrs.extend(addrs);
@@ -80,6 +87,9 @@ impl Shard {
             });
         }
         self.wide.refresh_view();
+        for index in told_by_nobody {
+            self.wide.with_groups(|groups| groups.restart(now, index, Family::Inet6));
+        }
         for &index in changed {
             self.hear_groups(now, index);
         }

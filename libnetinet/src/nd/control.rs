@@ -145,6 +145,7 @@ impl Inet {
             looped: 0,
         });
         let mut all: Vec<AddressEntry> = plain.collect();
+        self.tell_link_local(iface.index, &mut all);
         all.extend(six);
         all
     }

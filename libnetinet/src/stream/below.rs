@@ -11,8 +11,9 @@ use libnet::stats::DropReason;
 use libnet::time::Instant;
 use libnet::wake::Ready;
 
-use super::{NOBODY, socket_of};
+use super::socket_of;
 use crate::address::Cast;
+use crate::family::has_zone;
 use crate::icmp::error::IcmpError;
 use crate::ip::input::IpMeta;
 use crate::ipv4::header::{self, Ipv4Header};
@@ -21,7 +22,7 @@ use crate::neighbour::Neighbour;
 use crate::output::Account;
 use crate::path::{NoPath, Path, Reach, Wanted};
 use crate::shard::Shard;
-use crate::tcp::{self, Event, FourTuple, OutMeta, PathError, PathInfo, SeqNumber};
+use crate::tcp::{self, Event, FourTuple, NOBODY, OutMeta, PathError, PathInfo, SeqNumber, Zone};
 use crate::wide::Wide;
 
 /// The ways of recent segments, found by a few bits of the destination: no hash, no lock.
@@ -73,18 +74,26 @@ impl Shard {
     pub(crate) fn tcp_error(&mut self, now: Instant, error: &IcmpError, ports: [u8; 8]) -> bool {
         let Some(kind) = error.segment else { return true };
         let [a, b, c, d, e, f, g, h] = ports;
-        let error = tcp::IcmpError {
+        let error_of = |iface| tcp::IcmpError {
             kind,
             tuple: FourTuple {
                 local: error.src,
                 remote: error.dst,
                 local_port: u16::from_be_bytes([a, b]),
                 remote_port: u16::from_be_bytes([c, d]),
+                zone: Zone::of(error.src, error.dst, iface),
             },
             seq: SeqNumber::new(u32::from_be_bytes([e, f, g, h])),
             ip_bytes: error.packet_bytes,
         };
-        self.tcp_mut().on_icmp(now, &error)
+        if error.iface != IfIndex::LOOPBACK || !has_zone(error.dst) {
+            return self.tcp_mut().on_icmp(now, &error_of(error.iface));
+        }
+        // Ours, about a neighbour that did not answer: which link it is of does not show in it.
+        let view = self.view();
+        let links = view.ifaces().filter(|on| on.addrs.iter().any(|of| of.addr() == error.src));
+        let mut links = links.map(|on| on.iface.index);
+        links.any(|iface| self.tcp_mut().on_icmp(now, &error_of(iface)))
     }
 
     /// Puts up to `budget` segments for an interface behind what waits for it.
@@ -181,24 +190,25 @@ impl tcp::Path for Below<'_> {
         Ok(())
     }
 
-    fn positive_advice(&mut self, now: Instant, dst: IpAddr) {
-        if let Some(neighbour) = self.next_hop(dst) {
+    fn positive_advice(&mut self, now: Instant, iface: IfIndex, dst: IpAddr) {
+        if let Some(neighbour) = self.next_hop(iface, dst) {
             neighbour.confirm(now);
         }
     }
 
-    fn negative_advice(&mut self, dst: IpAddr) {
+    fn negative_advice(&mut self, iface: IfIndex, dst: IpAddr) {
         // RFC 1122 §3.3.1.4: whether the next hop is still there is asked again.
-        if let Some(neighbour) = self.next_hop(dst) {
+        if let Some(neighbour) = self.next_hop(iface, dst) {
             neighbour.suspect();
         }
     }
 }
 
 impl Below<'_> {
-    /// Whom packets to `dst` were handed last.
-    fn next_hop(&mut self, dst: IpAddr) -> Option<Arc<Neighbour>> {
-        let path = self.shard.tcp_paths.slot(dst).as_ref().filter(|path| path.dst == dst)?;
+    /// Whom packets to `dst` by an interface were handed last.
+    fn next_hop(&mut self, iface: IfIndex, dst: IpAddr) -> Option<Arc<Neighbour>> {
+        let is_it = |path: &&Path| (path.iface.index, path.dst) == (iface, dst);
+        let path = self.shard.tcp_paths.slot(dst).as_ref().filter(is_it)?;
         path.neighbour.clone()
     }
 }
@@ -217,7 +227,7 @@ fn with_header(wide: &Wide, path: &Path, meta: &OutMeta, mut packet: Packet) -> 
     match (meta.src, meta.dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let mut header = Ipv4Header::new(src, dst, Protocol::TCP);
-            header.ttl = meta.ttl;
+            header.ttl = meta.ttl.unwrap_or(wide.tcp_config.ttl);
             header.tos = meta.tos;
             header.dont_fragment = meta.dont_fragment;
             if !meta.dont_fragment {
@@ -228,7 +238,7 @@ fn with_header(wide: &Wide, path: &Path, meta: &OutMeta, mut packet: Packet) -> 
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
             let mut header = Ipv6Header::new(src, dst, Protocol::TCP);
-            header.hop_limit = meta.ttl;
+            header.hop_limit = meta.ttl.or(path.hop_limit).unwrap_or(wide.tcp_config.ttl);
             header.traffic_class = meta.tos;
             let ports = packet.head().first_chunk().copied().unwrap_or_default();
             header.flow_label = path.label_seed.label(ports);

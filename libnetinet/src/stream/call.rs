@@ -13,7 +13,7 @@ use libnet::wake::Ready;
 
 use super::ports::{Claim, InUse};
 use super::{Ends, Options, Place, Role, State, StreamSocket, token_of};
-use crate::family::{check_ends, has_zone};
+use crate::family::{Families, check_ends};
 use crate::inet::Inet;
 use crate::output::Account;
 use crate::path::{Path, Wanted};
@@ -21,8 +21,8 @@ use crate::shard::Shard;
 use crate::snapshot::SocketEntry;
 use crate::sockets::Socket;
 use crate::tcp::{
-    Accepted, ConnError, ConnectFrom, FourTuple, Linger, Listener, PortSharing, RecvInto,
-    State as TcpState, TcpInfo,
+    Accepted, ConnError, ConnectFrom, FourTuple, Linger, Listener, Ownerless, PortSharing,
+    RecvInto, State as TcpState, TcpInfo, Zone,
 };
 
 type Shared = Arc<StreamSocket>;
@@ -165,7 +165,7 @@ impl Inet {
         }
         let accepted = listener.accept().ok_or_else(errno::would_block)?;
         let place = Place { shard: accepted.shard as usize, conn: accepted.id };
-        let zone = has_zone(accepted.remote.ip()).then(|| self.iface_of(place)).flatten();
+        let zone = self.zone_of_connection(place);
         let ends = Ends { local: accepted.local, remote: accepted.remote, zone };
         let role = Role::Connection(place, ends);
         let families = socket.families_by(&options);
@@ -187,9 +187,10 @@ impl Inet {
         Ok((id, families.shown(accepted.remote, zone)))
     }
 
-    /// The interface that a connection's segments leave by.
-    fn iface_of(&self, place: Place) -> Option<IfIndex> {
-        self.engine().with_shard(place.shard, |core, _| core.tcp().iface_of(place.conn))
+    /// The interface that link-local ends of a connection are of.
+    fn zone_of_connection(&self, place: Place) -> Option<IfIndex> {
+        let zone = |core: &mut Shard| core.tcp().get(place.conn)?.tuple().zone.iface();
+        self.engine().with_shard(place.shard, |core, _| zone(core))
     }
 
     fn abort_accepted(&self, accepted: impl IntoIterator<Item = Accepted>) {
@@ -281,7 +282,7 @@ impl Inet {
             })?;
             let info = core.tcp().info(conn).ok_or_else(errno::not_connected)?;
             let local = SocketAddr::new(info.tuple.local, info.tuple.local_port);
-            let zone = options.conn.sharing.iface;
+            let zone = info.tuple.zone.iface().or(options.conn.sharing.iface);
             Ok((Place { shard, conn }, Ends { local, remote, zone }))
         })
     }
@@ -306,6 +307,8 @@ impl Inet {
             remote: remote.ip(),
             local_port: from.port,
             remote_port: remote.port(),
+            // No part of what a flow is steered by.
+            zone: Zone::NONE,
         };
         Ok(wide.shard_of(wide.flow_of(&tuple)))
     }
@@ -534,7 +537,7 @@ impl Inet {
     pub(crate) fn stream_entry(&self, socket: &Shared) -> Option<SocketEntry> {
         let (role, local) = (socket.role(), self.stream_local(socket));
         let mut entry = SocketEntry {
-            id: socket.id()?,
+            id: Some(socket.id()?),
             ty: SockType::Stream,
             protocol: Protocol::TCP,
             state: "",
@@ -544,6 +547,7 @@ impl Inet {
             send_bytes: 0,
             overflows: 0,
             backlog: 0,
+            timer: None,
         };
         match role {
             Role::Fresh | Role::Opening => entry.state = TcpState::Closed.name(),
@@ -560,6 +564,7 @@ impl Inet {
                 if let Some(info) = info {
                     entry.receive_bytes = info.receive_queue_bytes as usize;
                     entry.send_bytes = info.send_queue_bytes as usize;
+                    entry.timer = info.timer;
                 }
             }
         }
@@ -595,6 +600,26 @@ impl Inet {
         for shard in 0..self.engine().shard_count() {
             self.engine().with_shard(shard, |core, now| core.tcp_mut().abort_all(now));
         }
+    }
+}
+
+/// A connection without a socket, as tools show it.
+pub(crate) fn ownerless_entry(conn: Ownerless) -> SocketEntry {
+    let Ownerless { tuple, state, receive_bytes, send_bytes, timer } = conn;
+    let families = Families { own: Family::of(&tuple.local), v6_only: true };
+    let shown = |ip, port| families.shown(SocketAddr::new(ip, port), tuple.zone.iface());
+    SocketEntry {
+        id: None,
+        ty: SockType::Stream,
+        protocol: Protocol::TCP,
+        state: state.name(),
+        local: shown(tuple.local, tuple.local_port),
+        remote: Some(shown(tuple.remote, tuple.remote_port)),
+        receive_bytes,
+        send_bytes,
+        overflows: 0,
+        backlog: 0,
+        timer,
     }
 }
 

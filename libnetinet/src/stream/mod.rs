@@ -9,13 +9,15 @@ use libnet::socket::{Family, SocketId};
 use libnet::wake::WakeSet;
 
 use crate::family::Families;
-use crate::tcp::{ConnError, ConnId, ConnOptions, Listener};
+use crate::tcp::{ConnError, ConnId, ConnOptions, Listener, NOBODY};
 use crate::wide::lock;
 
 pub(crate) mod below;
 mod call;
 mod option;
 pub(crate) mod ports;
+
+pub(crate) use call::ownerless_entry;
 
 /// A TCP socket.
 pub(crate) struct StreamSocket {
@@ -127,9 +129,6 @@ impl StreamSocket {
         self.state().role.clone()
     }
 }
-
-/// The token of a connection that no socket has yet.
-const NOBODY: u64 = u64::MAX;
 
 const fn token_of(id: SocketId) -> u64 {
     (id.generation as u64) << 32 | id.index as u64

@@ -31,6 +31,7 @@ mod timewait;
 mod urgent;
 mod user;
 
+pub use crate::family::Zone;
 pub use cc::CongestionControl;
 pub use config::{ConnOptions, TcpConfig};
 pub use ctx::{Ctx, TcpCounters};
@@ -46,6 +47,7 @@ pub use secrets::Secrets;
 pub use segment::{Flags, FourTuple, Header, MIN_HEADER_BYTES, Segment};
 pub use seq::SeqNumber;
 pub use state::{State, TRANSITIONS, TransitionCounts};
-pub use table::{ConnId, ConnectFrom, Event, PortSharing, Table};
+pub use table::{ConnId, ConnectFrom, Event, Ownerless, PortSharing, Table};
 pub use tcb::Connection;
+pub(crate) use tcb::NOBODY;
 pub use user::{Linger, RecvInto};

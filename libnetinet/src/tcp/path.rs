@@ -58,8 +58,8 @@ pub struct OutMeta {
     pub iface: IfIndex,
     /// The interface that it must leave by; `None`: any.
     pub bound: Option<IfIndex>,
-    /// TTL or hop limit, 1..=255.
-    pub ttl: u8,
+    /// TTL or hop limit, 1..=255; `None`: what the path or the configuration says.
+    pub ttl: Option<u8>,
     /// The traffic class octet.
     pub tos: u8,
     /// Set DF: the connection heeds "fragmentation needed". Source: RFC 1191 §3.
@@ -89,14 +89,14 @@ pub trait Path {
     /// [`PathError`] if there is no way any more.
     fn output(&mut self, now: Instant, meta: &OutMeta, packet: Packet) -> Result<(), PathError>;
 
-    /// `dst` acknowledged what was sent there: the next hop is there. Source: RFC 4861 §7.3.1.
-    fn positive_advice(&mut self, now: Instant, dst: IpAddr) {
-        let _ = (now, dst);
+    /// `dst` acknowledged what was sent there by `iface`: the next hop is there. Source: RFC 4861 §7.3.1.
+    fn positive_advice(&mut self, now: Instant, iface: IfIndex, dst: IpAddr) {
+        let _ = (now, iface, dst);
     }
 
-    /// Segments to `dst` were lost repeatedly; another gateway may do better.
+    /// Segments to `dst` by `iface` were lost repeatedly; another gateway may do better.
     /// Source: RFC 9293 §3.8.3 (MUST-20, R1).
-    fn negative_advice(&mut self, dst: IpAddr) {
-        let _ = dst;
+    fn negative_advice(&mut self, iface: IfIndex, dst: IpAddr) {
+        let _ = (iface, dst);
     }
 }

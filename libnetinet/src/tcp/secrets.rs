@@ -115,6 +115,8 @@ const USES: usize = 5;
 mod tests {
     use std::time::Duration;
 
+    use crate::family::Zone;
+
     use super::*;
 
     fn tuple(local_port: u16) -> FourTuple {
@@ -123,6 +125,7 @@ mod tests {
             remote: [10, 0, 0, 2].into(),
             local_port,
             remote_port: 80,
+            zone: Zone::NONE,
         }
     }
 

@@ -5,10 +5,11 @@ use std::num::NonZeroU16;
 use std::ops::{BitOr, BitOrAssign};
 
 use libnet::checksum::Sum;
-use libnet::{Checksum, DropReason, Gso, GsoKind, Packet};
+use libnet::{Checksum, DropReason, Gso, GsoKind, IfIndex, Packet};
 
 use super::options::{MAX_OPTIONS_BYTES, Options};
 use super::seq::SeqNumber;
+use crate::family::Zone;
 
 /// The control bits. Source: RFC 9293 §3.1.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -76,6 +77,8 @@ pub struct FourTuple {
     pub local_port: u16,
     /// The peer's port.
     pub remote_port: u16,
+    /// The link that its addresses are of.
+    pub zone: Zone,
 }
 
 /// A received segment's header; its data stay in the packet that it was read from.
@@ -112,12 +115,18 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Reads a packet whose first byte is the TCP header's and whose last is the segment's.
+    /// Reads a packet whose first byte is the TCP header's and whose last is the segment's, and
+    /// that came by `iface`.
     ///
     /// # Errors
     /// [`DropReason::TcpMalformed`] for a header that breaks its own lengths,
     /// [`DropReason::TcpChecksum`] for a wrong checksum.
-    pub fn parse(packet: &mut Packet, src: IpAddr, dst: IpAddr) -> Result<Self, DropReason> {
+    pub fn parse(
+        packet: &mut Packet,
+        iface: IfIndex,
+        src: IpAddr,
+        dst: IpAddr,
+    ) -> Result<Self, DropReason> {
         let len = packet.len();
         if len < MIN_HEADER_BYTES {
             return Err(DropReason::TcpMalformed);
@@ -140,7 +149,13 @@ impl Segment {
             u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
         };
         Ok(Segment {
-            tuple: FourTuple { local: dst, remote: src, local_port: word(2), remote_port: word(0) },
+            tuple: FourTuple {
+                local: dst,
+                remote: src,
+                local_port: word(2),
+                remote_port: word(0),
+                zone: Zone::of(dst, src, iface),
+            },
             seq: SeqNumber::new(long(4)),
             ack: SeqNumber::new(long(8)),
             flags: Flags::from_bits(header[13]),
@@ -304,6 +319,7 @@ mod tests {
             remote: remote.expect("an address"),
             local_port: 1025,
             remote_port: 80,
+            zone: Zone::NONE,
         }
     }
 
@@ -329,7 +345,7 @@ mod tests {
             prop_assert_eq!(packet.gso.is_some(), data.len() > 1460);
             prop_assert!(packet.complete_checksum());
             let mut wire = Packet::from_payload(packet.to_bytes());
-            let segment = Segment::parse(&mut wire, tuple(v6).local, tuple(v6).remote)
+            let segment = Segment::parse(&mut wire, IfIndex(2), tuple(v6).local, tuple(v6).remote)
                 .expect("what we build is well-formed");
             prop_assert_eq!(segment.seq, header.seq);
             prop_assert_eq!(segment.ack, header.ack);
@@ -350,7 +366,7 @@ mod tests {
             let mut bytes = packet.to_bytes().to_vec();
             bytes[bit / 8] ^= 1 << (bit % 8);
             let mut wire = Packet::from_payload(Bytes::from(bytes));
-            let parsed = Segment::parse(&mut wire, tuple(false).local, tuple(false).remote);
+            let parsed = Segment::parse(&mut wire, IfIndex(2), tuple(false).local, tuple(false).remote);
             prop_assert_eq!(parsed, Err(DropReason::TcpChecksum));
         }
 
@@ -358,7 +374,7 @@ mod tests {
         fn garbage_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let mut packet = Packet::from_payload(Bytes::from(bytes));
             packet.checksum = Checksum::Trusted;
-            if let Ok(mut segment) = Segment::parse(&mut packet, tuple(true).local, tuple(true).remote) {
+            if let Ok(mut segment) = Segment::parse(&mut packet, IfIndex(2), tuple(true).local, tuple(true).remote) {
                 prop_assert!((segment.data_offset + segment.data_len) as usize == packet.len());
                 segment.trim_front(7);
                 segment.trim_back(3);
@@ -372,8 +388,9 @@ mod tests {
     fn trimming_takes_syn_data_and_fin_in_order() {
         let (_, mut packet) = built(false, b"data");
         packet.checksum = Checksum::Trusted;
-        let mut whole = Segment::parse(&mut packet, tuple(false).local, tuple(false).remote)
-            .expect("well-formed");
+        let mut whole =
+            Segment::parse(&mut packet, IfIndex(2), tuple(false).local, tuple(false).remote)
+                .expect("well-formed");
         whole.flags = Flags::SYN | Flags::FIN;
         assert_eq!(whole.len(), 6);
         let mut rest = whole;
@@ -392,8 +409,9 @@ mod tests {
     fn a_reset_answers_by_the_rules_of_the_closed_state() {
         let (_, mut packet) = built(false, b"data");
         packet.checksum = Checksum::Trusted;
-        let mut segment = Segment::parse(&mut packet, tuple(false).local, tuple(false).remote)
-            .expect("well-formed");
+        let mut segment =
+            Segment::parse(&mut packet, IfIndex(2), tuple(false).local, tuple(false).remote)
+                .expect("well-formed");
         let reset = reset_for(&segment).expect("an ACK is answered");
         assert_eq!((reset.seq, reset.flags), (segment.ack, Flags::RST));
         segment.flags = Flags::SYN;

@@ -197,6 +197,9 @@ pub(super) struct Cold {
     pub(super) retransmits: u64,
 }
 
+/// What the events of a connection carry that no socket has taken yet.
+pub(crate) const NOBODY: u64 = u64::MAX;
+
 impl Connection {
     /// A block in CLOSED or LISTEN, with nothing agreed yet.
     pub(super) fn new(
@@ -271,7 +274,7 @@ impl Connection {
                 stalled_since: now,
                 urgent: None,
                 snd_up: None,
-                token: 0,
+                token: NOBODY,
                 created_at: now,
                 bytes_in: 0,
                 bytes_out: 0,

@@ -8,6 +8,7 @@ use libnet::Instant;
 use super::segment::FourTuple;
 use super::seq::SeqNumber;
 use super::table::PortSharing;
+use crate::family::Zone;
 
 /// Connections in TIME-WAIT, the oldest first.
 ///
@@ -37,6 +38,8 @@ struct Entry {
     entered: u32,
     prev: u32,
     next: u32,
+    /// [`Zone`].
+    zone: u32,
 }
 
 /// What is remembered.
@@ -83,6 +86,7 @@ impl TimeWaits {
             entered: stamp(now) | flags,
             prev: NIL,
             next: NIL,
+            zone: what.tuple.zone.bits(),
         };
         let index = if self.free == NIL {
             self.entries.push(entry);
@@ -105,12 +109,13 @@ impl TimeWaits {
             remote: from_octets(entry.remote, entry.entered & V6 != 0),
             local_port: entry.local_port,
             remote_port: entry.remote_port,
+            zone: Zone::from_bits(entry.zone),
         };
         let ts_recent = (entry.entered & HAS_TIMESTAMP != 0).then_some(entry.ts_recent);
         let sharing = PortSharing {
             reuse_addr: entry.entered & REUSE_ADDR != 0,
             reuse_port: entry.entered & REUSE_PORT != 0,
-            // Not kept: it is in the way of all.
+            // Not kept: it is in the way of all that use its link.
             iface: None,
             both_families: false,
         };
@@ -118,10 +123,10 @@ impl TimeWaits {
     }
 
     /// All of them, the oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Remembered> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, Remembered)> {
         let held = |index: u32| (index != NIL).then_some(index);
         let next = move |&index: &u32| held(self.entries[index as usize].next);
-        std::iter::successors(held(self.oldest), next).map(|index| self.get(index))
+        std::iter::successors(held(self.oldest), next).map(|index| (index, self.get(index)))
     }
 
     /// How long it has been here since its last FIN.
@@ -129,6 +134,11 @@ impl TimeWaits {
         let entered = self.entries[index as usize].entered;
         let ms = stamp(now).wrapping_sub(entered & !FLAGS) >> FLAG_BITS;
         Duration::from_millis(u64::from(ms))
+    }
+
+    /// How long it still stays.
+    pub(super) fn left(&self, now: Instant, index: u32) -> Duration {
+        self.stay.saturating_sub(self.age(now, index))
     }
 
     /// RFC 9293 §3.10.7.4: the FIN came again, the 2 MSL start over.
@@ -240,7 +250,7 @@ mod tests {
             true => (IpAddr::from([1u16; 8]), IpAddr::from([2u16; 8])),
         };
         Remembered {
-            tuple: FourTuple { local, remote, local_port: port, remote_port: 80 },
+            tuple: FourTuple { local, remote, local_port: port, remote_port: 80, zone: Zone::NONE },
             snd_nxt: SeqNumber::new(1),
             rcv_nxt: SeqNumber::new(2),
             ts_recent: v6.then_some(7),

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use bytes::Bytes;
 use libnet::ethernet::{EtherType, EthernetHeader, MacAddr};
 use libnet::iface::IfIndex;
 use libnet::socket::{
@@ -590,4 +591,28 @@ fn queries_of_mld_that_may_have_crossed_a_router_are_dropped() {
         assert_eq!(reports6(&net), answers, "RFC 3810 §6.2: {hops} hops, alert: {alert}");
     }
     assert_eq!(a.dropped(DropReason::MldMalformed), 3);
+}
+
+#[test]
+fn what_was_reported_from_nobody_s_address_is_reported_again_from_ours() {
+    let net = Net::new();
+    let a = net.node_with(1, |config| config.nd.optimistic = false);
+    let group: Ipv6Addr = "ff05::77".parse().unwrap();
+    let socket = a.inet.socket(Family::Inet6, SockType::Datagram, Protocol::DEFAULT).unwrap();
+    let membership = MulticastGroup { group: group.into(), interface: IF };
+    a.inet.set_option(socket, SocketOption::JoinGroup(membership)).unwrap();
+    a.inet.add_address(IfIndex(2), "fd00::1/64".parse().unwrap()).unwrap();
+    net.run_ms(10_000);
+    // IPv6, hop-by-hop options, then ICMPv6: an MLDv2 report, whose records follow eight bytes.
+    let is_report = |f: &Bytes| f[12..14] == [0x86, 0xdd] && f[20] == 0 && f[62] == 143;
+    let reports: Vec<Bytes> = net.frames().into_iter().filter(is_report).collect();
+    let tells = |f: &&Bytes| f.windows(16).skip(70).any(|bytes| bytes == group.octets());
+    let of_group: Vec<&Bytes> = reports.iter().filter(tells).collect();
+    let from_nobody = |f: &&&Bytes| f[22..38] == [0; 16];
+    let first_known = of_group.iter().position(|f| !from_nobody(&f)).expect("RFC 3590: again");
+    assert!(first_known > 0, "it was reported before the address was ours");
+    assert!(of_group[..first_known].iter().all(|f| from_nobody(&f)));
+    let known = &of_group[first_known..];
+    assert!(known.len() >= 2, "as often as the robustness variable says");
+    assert!(known.iter().all(|f| f[22..24] == [0xfe, 0x80]));
 }

@@ -60,6 +60,7 @@ fn provoke(reason: DropReason) -> u64 {
         R::MldMalformed => groups::mld_malformed(),
         R::UdpMalformed => transport::udp_malformed(),
         R::UdpChecksum => transport::udp_checksum(),
+        R::RawChecksum => six::raw_checksum(),
         R::UdpNoPort => transport::udp_no_port(),
         R::SocketBufferFull => transport::socket_buffer_full(),
         R::TcpMalformed => tcp::malformed(),

@@ -1,6 +1,7 @@
 //! IPv6: extension headers, neighbour discovery.
 
-use libnet::DropReason;
+use libnet::socket::{Protocol, SockType, SocketOption};
+use libnet::{DropReason, Family};
 use rumpnet_tests::station::{PEER6, Rig, US6, echo6_packet};
 use rumpnet_tests::wire::Icmp;
 use rumpnet_tests::wire::six::{DESTINATION_OPTIONS, Ip6, NO_NEXT_HEADER, options};
@@ -22,6 +23,15 @@ pub(crate) fn extension_limit() -> u64 {
 
 pub(crate) fn no_next_header() -> u64 {
     one(DropReason::IpNoNextHeader, &Ip6::new(PEER6, US6, NO_NEXT_HEADER, vec![1, 2, 3]))
+}
+
+/// A packet for a raw socket that has checksums made and checked, with a wrong one.
+pub(crate) fn raw_checksum() -> u64 {
+    let rig = Rig::six();
+    let raw = rig.stack.socket(Family::Inet6, SockType::Raw, Protocol(253)).expect("a socket");
+    raw.set_option(SocketOption::Checksum(Some(2))).expect("an even offset");
+    rig.say_ip6(&Ip6::new(PEER6, US6, 253, vec![1, 2, 3, 4]));
+    rig.inet.drops().get(DropReason::RawChecksum)
 }
 
 pub(crate) fn nd_malformed() -> u64 {

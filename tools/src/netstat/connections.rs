@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::NetstatArgs;
 use crate::fail::Failure;
+use crate::inside::{endpoint, zone_name};
 use crate::output::Output;
 
 pub(super) fn show(
@@ -21,6 +22,7 @@ pub(super) fn show(
     let [v4, v6] = args.families();
     let kinds = args.tcp || args.udp || args.raw;
     let mut sockets: Vec<SocketEntry> = inet.sockets();
+    sockets.extend(inet.ownerless());
     sockets.retain(|socket| {
         let kind = match socket.ty {
             SockType::Stream => args.tcp,
@@ -32,13 +34,14 @@ pub(super) fn show(
         let wanted = args.all || (args.listening != has_peer);
         (kind || !kinds) && family && wanted
     });
-    sockets.sort_by_key(|socket| (protocol(socket), socket.id.index));
+    let place = |socket: &SocketEntry| socket.id.map_or(u32::MAX, |id| id.index);
+    sockets.sort_by_key(|socket| (protocol(socket), place(socket), socket.local, socket.remote));
     if as_json {
         let all = sockets.iter().map(|socket| {
             json!({
                 "proto": protocol(socket), "recv_q": socket.receive_bytes,
-                "send_q": socket.send_bytes, "local": socket.local.to_string(),
-                "foreign": socket.remote.map(|addr| addr.to_string()), "state": state(socket),
+                "send_q": socket.send_bytes, "local": endpoint(inet, socket.local),
+                "foreign": socket.remote.map(|addr| endpoint(inet, addr)), "state": state(socket),
             })
         });
         return output.json_pretty(&Value::Array(all.collect()));
@@ -55,6 +58,7 @@ pub(super) fn show(
     ))?;
     for socket in &sockets {
         let program = match args.programs {
+            true if socket.id.is_none() => " -".to_owned(),
             true => format!(" {}/{name}", std::process::id()),
             false => String::new(),
         };
@@ -63,8 +67,8 @@ pub(super) fn show(
             protocol(socket),
             socket.receive_bytes,
             socket.send_bytes,
-            end(socket.local),
-            socket.remote.map_or_else(|| no_peer(socket), end),
+            end(inet, socket.local),
+            socket.remote.map_or_else(|| no_peer(socket), |addr| end(inet, addr)),
             state(socket)
         ))?;
     }
@@ -100,10 +104,11 @@ fn state(socket: &SocketEntry) -> &'static str {
     }
 }
 
-fn end(addr: SocketAddr) -> String {
+fn end(inet: &Inet, addr: SocketAddr) -> String {
+    let zone = zone_name(inet, addr).map_or(String::new(), |zone| format!("%{zone}"));
     match addr.port() {
-        0 => format!("{}:*", addr.ip()),
-        port => format!("{}:{port}", addr.ip()),
+        0 => format!("{}{zone}:*", addr.ip()),
+        port => format!("{}{zone}:{port}", addr.ip()),
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::filter::{Filter, State};
 use super::{SsArgs, buffer_bytes, netid, state_of};
+use crate::inside::{endpoint, zone_name};
 
 /// The cells of a row; the address and port of each end are aligned apart.
 type Cells = [String; 9];
@@ -41,10 +42,13 @@ pub(super) fn table(
         rows.push((HEADS.map(str::to_owned), String::new()));
     }
     for socket in sockets {
-        let info = inet.tcp_info(socket.id);
+        let info = socket.id.and_then(|id| inet.tcp_info(id));
         let process = process(args, name, socket, info.as_ref(), now);
         let takes_both = is_of_both_families(inet, socket);
-        rows.push((cells(socket, takes_both, process), more(args, inet, socket, info.as_ref())));
+        rows.push((
+            cells(inet, socket, takes_both, process),
+            more(args, inet, socket, info.as_ref()),
+        ));
     }
     // As `ss`: what is the same in every row is left out.
     let one_kind = [args.tcp, args.udp, args.raw, args.unix].iter().filter(|on| **on).count() == 1;
@@ -75,11 +79,11 @@ pub(super) fn table(
     text
 }
 
-fn cells(socket: &SocketEntry, takes_both: bool, process: String) -> Cells {
+fn cells(inet: &Inet, socket: &SocketEntry, takes_both: bool, process: String) -> Cells {
     let state = state_of(socket);
     let (recv_q, send_q) = queues(socket, state);
-    let [mut local, local_port] = end(Some(socket.local));
-    let [peer, peer_port] = end(socket.remote);
+    let [mut local, local_port] = end(inet, Some(socket.local));
+    let [peer, peer_port] = end(inet, socket.remote);
     let any = match (socket.local.is_ipv4(), takes_both) {
         (true, _) => "0.0.0.0",
         (false, true) => "*",
@@ -104,8 +108,8 @@ fn cells(socket: &SocketEntry, takes_both: bool, process: String) -> Cells {
 
 /// Is it an IPv6 socket that takes IPv4 too?
 fn is_of_both_families(inet: &Inet, socket: &SocketEntry) -> bool {
-    let only = inet.get_option(socket.id, OptionKey::V6Only);
-    socket.local.is_ipv6() && matches!(only, Ok(SocketOption::V6Only(false)))
+    let only = socket.id.map(|id| inet.get_option(id, OptionKey::V6Only));
+    socket.local.is_ipv6() && matches!(only, Some(Ok(SocketOption::V6Only(false))))
 }
 
 /// Bytes that wait; of a listener connections, and how many may.
@@ -116,11 +120,14 @@ fn queues(socket: &SocketEntry, state: State) -> (usize, usize) {
     }
 }
 
-fn end(addr: Option<SocketAddr>) -> [String; 2] {
+fn end(inet: &Inet, addr: Option<SocketAddr>) -> [String; 2] {
     let Some(addr) = addr else { return ["*".to_owned(), "*".to_owned()] };
     let host = match addr {
         SocketAddr::V4(v4) => v4.ip().to_string(),
-        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+        SocketAddr::V6(v6) => {
+            let zone = zone_name(inet, addr).map(|zone| format!("%{zone}"));
+            format!("[{}]{}", v6.ip(), zone.unwrap_or_default())
+        }
     };
     let port = if addr.port() == 0 { "*".to_owned() } else { addr.port().to_string() };
     [host, port]
@@ -134,30 +141,29 @@ fn process(
     now: Instant,
 ) -> String {
     let mut parts = Vec::new();
-    if args.processes {
-        let (pid, fd) = (std::process::id(), socket.id.index);
+    if let Some(id) = socket.id.filter(|_| args.processes) {
+        let (pid, fd) = (std::process::id(), id.index);
         parts.push(format!("users:((\"{name}\",pid={pid},fd={fd}))"));
     }
     if args.options
-        && let Some((kind, at)) = info.and_then(|info| info.timer)
+        && let Some((kind, at)) = socket.timer
     {
-        let kind = timer_name(kind, info);
+        let kind = timer_name(kind, state_of(socket));
         let retries = info.map_or(0, |info| info.retries);
         parts.push(format!("timer:({kind},{},{retries})", timer_text(at.since(now))));
     }
     if args.extended {
-        parts.push(format!("ino:{} sk:{:x}", socket.id.index, socket.id.generation));
+        let (index, generation) = socket.id.map_or((0, 0), |id| (id.index, id.generation));
+        parts.push(format!("ino:{index} sk:{generation:x}"));
     }
     parts.join(" ")
 }
 
-fn timer_name(kind: TimerKind, info: Option<&TcpInfo>) -> &'static str {
-    let is_time_wait =
-        info.is_some_and(|info| State::of_name(info.state.name()) == State::TimeWait);
+fn timer_name(kind: TimerKind, state: State) -> &'static str {
     match kind {
         TimerKind::Resend => "on",
         TimerKind::Persist => "persist",
-        _ if is_time_wait => "timewait",
+        _ if state == State::TimeWait => "timewait",
         _ => "keepalive",
     }
 }
@@ -277,16 +283,16 @@ pub(super) fn to_json(inet: &Inet, socket: &SocketEntry, name: &str, pid: u32) -
         "state": state.name(),
         "recv_q": recv_q,
         "send_q": send_q,
-        "local": socket.local.to_string(),
-        "peer": socket.remote.map(|addr| addr.to_string()),
+        "local": endpoint(inet, socket.local),
+        "peer": socket.remote.map(|addr| endpoint(inet, addr)),
         "process": {"name": name, "pid": pid},
-        "id": socket.id.index,
-        "generation": socket.id.generation,
+        "id": socket.id.map(|id| id.index),
+        "generation": socket.id.map(|id| id.generation),
         "overflows": socket.overflows,
         "receive_buffer_bytes": buffer_bytes(inet, socket, OptionKey::ReceiveBufferBytes),
         "send_buffer_bytes": buffer_bytes(inet, socket, OptionKey::SendBufferBytes),
     });
-    let Some(info) = inet.tcp_info(socket.id) else { return json };
+    let Some(info) = socket.id.and_then(|id| inet.tcp_info(id)) else { return json };
     let us = |duration: Duration| duration.as_micros() as u64;
     json["tcp"] = json!({
         "srtt_us": info.srtt.map(us),
@@ -309,7 +315,7 @@ pub(super) fn to_json(inet: &Inet, socket: &SocketEntry, name: &str, pid: u32) -
         "segments_out": info.segments_out,
         "retransmits": info.retransmits,
         "timer": info.timer.map(|(kind, at)| json!({
-            "kind": timer_name(kind, Some(&info)), "left_us": us(at.since(now)),
+            "kind": timer_name(kind, state), "left_us": us(at.since(now)),
         })),
     });
     json

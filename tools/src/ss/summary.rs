@@ -2,30 +2,38 @@
 
 use libnet::socket::SockType;
 use rumpnet::Inet;
+use rumpnet::libnetinet::snapshot::SocketEntry;
 use serde_json::json;
 
 use super::filter::State;
 use super::{netid, state_of};
 
 pub(super) fn text(inet: &Inet, as_json: bool) -> String {
-    let sockets = inet.sockets();
+    let (sockets, ownerless) = (inet.sockets(), inet.ownerless());
     let count = |netid_wanted: &str, v4: Option<bool>| {
         let is_wanted = |socket: &&_| {
-            let socket: &rumpnet::libnetinet::snapshot::SocketEntry = socket;
+            let socket: &SocketEntry = socket;
             netid(socket) == netid_wanted && v4.is_none_or(|v4| socket.local.is_ipv4() == v4)
         };
         sockets.iter().filter(is_wanted).count()
     };
-    let streams = sockets.iter().filter(|socket| socket.ty == SockType::Stream);
+    let streams = sockets.iter().chain(&ownerless);
+    let streams = streams.filter(|socket| socket.ty == SockType::Stream);
     let states: Vec<State> = streams.map(state_of).collect();
     let of = |state: State| states.iter().filter(|other| **other == state).count();
     let (established, closed, time_wait) =
         (of(State::Established), of(State::Closed), of(State::TimeWait));
+    // As Linux counts them: what was closed and still has something to do.
+    let is_orphan = |socket: &&SocketEntry| {
+        !matches!(state_of(socket), State::TimeWait | State::SynRecv | State::Established)
+    };
+    let orphaned = ownerless.iter().filter(is_orphan).count();
     let kinds = ["raw", "icmp", "udp", "tcp"];
     if as_json {
         let mut all = json!({
             "total": sockets.len(),
-            "tcp_states": {"established": established, "closed": closed, "timewait": time_wait},
+            "tcp_states": {"established": established, "closed": closed,
+                "orphaned": orphaned, "timewait": time_wait},
         });
         for kind in kinds {
             all[kind] = json!({
@@ -36,7 +44,7 @@ pub(super) fn text(inet: &Inet, as_json: bool) -> String {
         return format!("{all}\n");
     }
     let mut text = format!(
-        "Total: {}\nTCP:   {} (estab {established}, closed {closed}, orphaned 0, timewait {time_wait})\n\n\
+        "Total: {}\nTCP:   {} (estab {established}, closed {closed}, orphaned {orphaned}, timewait {time_wait})\n\n\
          Transport Total     IP        IPv6\n",
         sockets.len(),
         states.len()

@@ -8,7 +8,7 @@ const IFACE: IfIndex = IfIndex(2);
 
 fn key(ident: u32) -> DatagramKey {
     let any = IpAddr::from([10, 0, 0, 1]);
-    DatagramKey { src: any, dst: any, protocol: 17, ident }
+    DatagramKey { src: any, dst: any, zone: Zone::NONE, protocol: 17, ident }
 }
 
 fn fragment(offset: usize, data: &[u8], more: bool) -> Fragment {

@@ -3,7 +3,7 @@
 mod build;
 mod decide;
 
-use libnet::{Instant, Packet};
+use libnet::{IfIndex, Instant, Packet};
 
 use super::ctx::Ctx;
 use super::path::OutMeta;
@@ -64,12 +64,17 @@ impl Connection {
         let plan = self.decide();
         let (header, mut packet) = self.build(now, ctx, plan)?;
         self.finish_segment(now, ctx, &header, &mut packet);
-        Some(Outgoing { meta: self.out_meta(ctx), packet })
+        Some(Outgoing { meta: self.out_meta(), packet })
     }
 
     /// Is there something to send now?
     pub fn wants_transmit(&self) -> bool {
         self.decide() != SendPlan::Nothing
+    }
+
+    /// The interface that its segments must leave by, if any.
+    pub(super) fn bound(&self) -> Option<IfIndex> {
+        self.tuple.zone.iface().or(self.cold.options.sharing.iface)
     }
 
     fn finish_segment(
@@ -85,14 +90,14 @@ impl Connection {
         ctx.counters.segments_out += 1;
     }
 
-    fn out_meta(&self, ctx: &Ctx) -> OutMeta {
+    fn out_meta(&self) -> OutMeta {
         let ttl = self.cold.options.ttl;
         OutMeta {
             src: self.tuple.local,
             dst: self.tuple.remote,
             iface: self.iface,
-            bound: self.cold.options.sharing.iface,
-            ttl: if ttl > 0 { ttl } else { ctx.config.ttl },
+            bound: self.bound(),
+            ttl: (ttl > 0).then_some(ttl),
             tos: self.cold.options.tos,
             dont_fragment: true,
         }

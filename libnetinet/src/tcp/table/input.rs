@@ -32,7 +32,7 @@ impl Table {
         if !is_unicast(src) || !is_unicast(dst) {
             return self.ctx.dropped(DropReason::TcpMalformed);
         }
-        let seg = match Segment::parse(&mut packet, src, dst) {
+        let seg = match Segment::parse(&mut packet, iface, src, dst) {
             Ok(seg) => seg,
             Err(reason) => return self.ctx.dropped(reason),
         };
@@ -105,7 +105,7 @@ impl Table {
             return self.ctx.dropped(DropReason::TcpTableFull);
         }
         // RFC 9293 §3.9.1.1 (MUST-45): the connection keeps the address that the SYN was sent to.
-        let bound = listener.options().sharing.iface;
+        let bound = seg.tuple.zone.iface().or(listener.options().sharing.iface);
         let Ok(way) = path.route(Some(seg.tuple.local), seg.tuple.remote, bound) else {
             return self.ctx.dropped(DropReason::NoRoute);
         };
@@ -232,7 +232,7 @@ impl Table {
         tuple: crate::tcp::FourTuple,
         header: &Header,
     ) {
-        let Ok(way) = path.route(Some(tuple.local), tuple.remote, None) else {
+        let Ok(way) = path.route(Some(tuple.local), tuple.remote, tuple.zone.iface()) else {
             return self.ctx.dropped(DropReason::NoRoute);
         };
         let mut packet = Packet::new();
@@ -241,8 +241,8 @@ impl Table {
             src: tuple.local,
             dst: tuple.remote,
             iface: way.iface,
-            bound: None,
-            ttl: self.ctx.config.ttl,
+            bound: tuple.zone.iface(),
+            ttl: None,
             tos: 0,
             dont_fragment: true,
         };

@@ -4,6 +4,7 @@ mod index;
 mod input;
 mod open;
 mod output;
+mod ownerless;
 mod ports;
 mod ready;
 mod slots;
@@ -30,6 +31,7 @@ use super::tcb::Connection;
 use super::timewait::{Remembered, TimeWaits};
 
 pub use self::open::ConnectFrom;
+pub use self::ownerless::Ownerless;
 
 /// All TCP of one shard, pure: packets and calls go in; packets, events and a deadline come out.
 ///

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use libnet::Instant;
 
 use super::{ConnId, Place, Table};
+use crate::family::Zone;
 use crate::tcp::config::ConnOptions;
 use crate::tcp::error::ConnectError;
 use crate::tcp::path::{Path, PathInfo};
@@ -48,11 +49,13 @@ impl Table {
         }
         // RFC 9293 §3.9.1.1 (MUST-43 to MUST-45): the address is fixed now, for good.
         let way = path.route(from.addr, remote.ip(), from.options.sharing.iface)?;
+        let zone = Zone::of(way.src, remote.ip(), from.options.sharing.iface.unwrap_or(way.iface));
         let tuple = |local_port| FourTuple {
             local: way.src,
             remote: remote.ip(),
             local_port,
             remote_port: remote.port(),
+            zone,
         };
         let (tuple, after) = if from.port != 0 {
             let tuple = tuple(from.port);

@@ -56,10 +56,10 @@ impl Table {
             }
         }
         if std::mem::take(&mut conn.mode.progress) {
-            path.positive_advice(now, conn.tuple.remote);
+            path.positive_advice(now, conn.iface, conn.tuple.remote);
         }
         if std::mem::take(&mut conn.mode.advise) {
-            path.negative_advice(conn.tuple.remote);
+            path.negative_advice(conn.iface, conn.tuple.remote);
         }
         packets
     }
@@ -68,7 +68,7 @@ impl Table {
     fn reroute(&mut self, path: &mut dyn Path, index: u32, iface: IfIndex) -> bool {
         let Some(conn) = self.slots.at_mut(index) else { return false };
         conn.route_generation = path.route_generation();
-        let bound = conn.cold.options.sharing.iface;
+        let bound = conn.bound();
         match path.route(Some(conn.tuple.local), conn.tuple.remote, bound) {
             Ok(way) => conn.set_path(&way),
             // As RFC 9293 §3.9.2.2 has soft errors: routes may come back.

@@ -76,11 +76,13 @@ impl Table {
         }
         let in_the_way = |tuple: &FourTuple, other: PortSharing| {
             let overlap = sharing.covers(addr.ip(), tuple.local);
+            let iface = tuple.zone.iface().or(other.iface);
+            let other = PortSharing { iface, ..other };
             tuple.local_port == addr.port() && overlap && !sharing.agrees(other)
         };
         let by_conn = self.slots.iter().any(|(_, conn)| {
             conn.mode.indexed && in_the_way(&conn.tuple, conn.cold.options.sharing)
         });
-        by_conn || self.waits.iter().any(|wait| in_the_way(&wait.tuple, wait.sharing))
+        by_conn || self.waits.iter().any(|(_, wait)| in_the_way(&wait.tuple, wait.sharing))
     }
 }

@@ -174,7 +174,13 @@ fn a_peer_without_options_gets_the_default_segment_size_and_no_scaling() {
         urgent: 0,
         options: Options::default(),
     };
-    let tuple = FourTuple { local: a_addr, remote: b_addr, local_port: 9, remote_port: 80 };
+    let tuple = FourTuple {
+        local: a_addr,
+        remote: b_addr,
+        local_port: 9,
+        remote_port: 80,
+        zone: Zone::NONE,
+    };
     net.inject(Side::B, &syn, &tuple, b"");
     net.run_for(ms(1));
     let reply = net.sent_by(Side::B)[0].seg;

@@ -103,7 +103,7 @@ impl Path for TestPath {
         Ok(())
     }
 
-    fn negative_advice(&mut self, _: IpAddr) {
+    fn negative_advice(&mut self, _: IfIndex, _: IpAddr) {
         self.advice += 1;
     }
 }
@@ -333,8 +333,8 @@ impl Net {
         assert!(packet.complete_checksum(), "the checksum's place is in the packet");
         let mut wire = Packet::received(packet.to_bytes(), self.now);
         wire.gso = packet.gso;
-        let seg =
-            Segment::parse(&mut wire, meta.src, meta.dst).expect("what we send is well-formed");
+        let seg = Segment::parse(&mut wire, IfIndex(2), meta.src, meta.dst)
+            .expect("what we send is well-formed");
         let sent = Sent { at: self.now, by, seg, super_segment };
         self.sequence += 1;
         assert!(self.log.len() < 1_000_000, "a storm: {sent:?}");
@@ -392,6 +392,7 @@ impl Net {
             remote: tuple.local,
             local_port: tuple.remote_port,
             remote_port: tuple.local_port,
+            zone: Zone::NONE,
         };
         let mut packet = Packet::from_payload(Bytes::copy_from_slice(data));
         header.prepend_to(&mut packet, &reverse, 0);
@@ -437,6 +438,7 @@ impl Net {
             remote: tuple.local,
             local_port: tuple.remote_port,
             remote_port: tuple.local_port,
+            zone: Zone::NONE,
         };
         self.inject(by.other(), &forged.header, &reverse, &forged.data);
     }
@@ -502,12 +504,14 @@ impl Node {
 fn cut_up(meta: &OutMeta, mut packet: Packet) -> Vec<Packet> {
     let Some(gso) = packet.gso else { return vec![packet] };
     let (size, swapped) = (usize::from(gso.segment_bytes.get()), (meta.dst, meta.src));
-    let seg = Segment::parse(&mut packet, swapped.0, swapped.1).expect("ours is well-formed");
+    let seg =
+        Segment::parse(&mut packet, IfIndex(2), swapped.0, swapped.1).expect("ours is well-formed");
     let tuple = FourTuple {
         local: meta.src,
         remote: meta.dst,
         local_port: seg.tuple.remote_port,
         remote_port: seg.tuple.local_port,
+        zone: Zone::NONE,
     };
     let data = packet.to_bytes().slice(seg.data_offset as usize..);
     let last = (data.len() - 1) / size;

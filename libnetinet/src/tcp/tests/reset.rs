@@ -224,6 +224,7 @@ fn segments_to_nobody_are_reset_and_resets_to_nobody_are_not() {
         remote: net.b.path.addr,
         local_port: 9,
         remote_port: 81,
+        zone: Zone::NONE,
     };
     for (flags, resets) in [(Flags::ACK, 1), (Flags::SYN, 2), (Flags::FIN, 3), (Flags::RST, 3)] {
         let seq = SeqNumber::new(1);
@@ -245,6 +246,7 @@ fn a_listener_ignores_resets_answers_acks_and_takes_syns_only() {
         remote: net.b.path.addr,
         local_port: 9,
         remote_port: 80,
+        zone: Zone::NONE,
     };
     for (flags, resets) in [(Flags::RST, 0), (Flags::ACK, 1), (Flags::FIN, 1), (Flags::NONE, 1)] {
         let seq = SeqNumber::new(1);

@@ -130,6 +130,7 @@ fn an_old_syn_is_acknowledged_and_changes_nothing() {
         remote: net.b.path.addr,
         local_port: 5000,
         remote_port: 80,
+        zone: Zone::NONE,
     };
     net.log.clear();
     net.inject(Side::B, &syn, &tuple, b"");
@@ -174,6 +175,7 @@ fn stray_segments_are_acknowledged_only_if_they_may_mean_something() {
         remote: tuple.local,
         local_port: tuple.remote_port,
         remote_port: tuple.local_port,
+        zone: Zone::NONE,
     };
     let last = net.sent_by(Side::B).last().expect("B's last").seg;
     net.log.clear();
