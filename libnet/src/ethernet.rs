@@ -1,6 +1,7 @@
 //! Ethernet II: addresses and the 14-byte header.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::packet::Packet;
@@ -35,6 +36,28 @@ impl MacAddr {
         let mut bytes = random;
         bytes[0] = (bytes[0] & 0xfc) | 0x02;
         MacAddr(bytes)
+    }
+
+    /// Where frames to a group of IP go: RFC 1112 §6.4, the group's low 23 bits; RFC 2464 §7, its low
+    /// 32.
+    ///
+    /// ```
+    /// use libnet::MacAddr;
+    /// let mdns = MacAddr::of_group("224.0.0.251".parse()?);
+    /// assert_eq!(mdns.to_string(), "01:00:5e:00:00:fb");
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
+    pub const fn of_group(group: IpAddr) -> Self {
+        match group {
+            IpAddr::V4(group) => {
+                let [_, b, c, d] = group.octets();
+                MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d])
+            }
+            IpAddr::V6(group) => {
+                let [.., a, b, c, d] = group.octets();
+                MacAddr([0x33, 0x33, a, b, c, d])
+            }
+        }
     }
 
     /// The address as a number below 2^48.

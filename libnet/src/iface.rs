@@ -76,6 +76,14 @@ impl IpCidr {
         }
     }
 
+    /// May `addr` be another host of this network? It is of it, is not ours, and is neither the
+    /// network's own number nor its broadcast address (RFC 1122 §3.2.1.3).
+    pub fn has_neighbour(&self, addr: IpAddr) -> bool {
+        let is_host =
+            |broadcast: Ipv4Addr| addr != IpAddr::V4(broadcast) && addr != self.network().addr();
+        self.contains(addr) && addr != self.addr && self.broadcast().is_none_or(is_host)
+    }
+
     /// The network's directed broadcast address; none for IPv6 and for prefixes of 31 and 32 bits
     /// (RFC 3021).
     pub fn broadcast(&self) -> Option<Ipv4Addr> {
@@ -421,6 +429,18 @@ mod tests {
         let six: IpCidr = "fd00::1/64".parse().unwrap();
         assert!(six.contains("fd00::ffff".parse().unwrap()));
         assert!(!six.contains("fd00:0:0:1::".parse().unwrap()));
+    }
+
+    #[test]
+    fn neighbours_are_the_other_hosts_of_a_network() {
+        let cidr: IpCidr = "10.1.2.3/24".parse().unwrap();
+        let is = |cidr: &IpCidr, addr: &str| cidr.has_neighbour(addr.parse().unwrap());
+        assert!(is(&cidr, "10.1.2.4") && is(&cidr, "10.1.2.254"));
+        for addr in ["10.1.2.3", "10.1.2.0", "10.1.2.255", "10.1.3.4", "fd00::1"] {
+            assert!(!is(&cidr, addr), "{addr}");
+        }
+        assert!(is(&"10.0.0.0/31".parse().unwrap(), "10.0.0.1"));
+        assert!(is(&"fd00::1/64".parse().unwrap(), "fd00::"));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::time::Instant;
 /// Bytes of header room: Ethernet with a tag, IPv6 or IPv4, and the longest TCP header fit.
 pub const HEAD_ROOM: usize = 128;
 
+/// Every Ethernet frame is padded to as many bytes (IEEE 802.3 §4A.4.2), its check sequence aside.
+const LEAST_FRAME_BYTES: usize = 60;
+
 /// What is known of a packet's transport checksum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Checksum {
@@ -252,6 +255,19 @@ impl Packet {
         }
     }
 
+    /// Cuts off what a link padded a packet with, so that `len` bytes are left. Where more than half
+    /// of a frame is padding, what is left is copied: whoever keeps some of it keeps no buffer alive
+    /// that nobody counts.
+    pub fn trim_padding(&mut self, len: usize) {
+        let before = self.len();
+        self.truncate(len);
+        if before > LEAST_FRAME_BYTES && len < before / 2 {
+            let left = Bytes::copy_from_slice(&self.to_bytes());
+            let (checksum, gso, rx_at) = (self.checksum, self.gso, self.rx_at);
+            *self = Packet { checksum, gso, rx_at, ..Packet::from_payload(left) };
+        }
+    }
+
     /// All pieces in order, the head first; empty ones are left out.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let (one, many) = match &self.payload {
@@ -464,6 +480,23 @@ mod tests {
             assert_eq!(packet.to_bytes(), "ip:tcp:hello world");
         }
         assert_eq!(built().pull(19), None);
+    }
+
+    #[test]
+    fn much_padding_is_not_kept_and_a_little_costs_no_copy() {
+        let frame = Bytes::from(vec![7; 60_000]);
+        for (len, is_copied) in [(40, true), (29_999, true), (30_000, false), (60_000, false)] {
+            let mut packet = Packet::received(frame.clone(), Instant::from_millis(5));
+            packet.checksum = Checksum::Partial { start: 20, field: 6 };
+            packet.trim_padding(len);
+            assert_eq!(packet.to_bytes(), frame[..len]);
+            assert_eq!(packet.to_bytes().as_ptr() != frame.as_ptr(), is_copied, "{len}");
+            assert_eq!(packet.rx_at, Instant::from_millis(5));
+            assert_eq!(packet.checksum, Checksum::Partial { start: 20, field: 6 });
+        }
+        let mut short = Packet::received(frame.slice(..60), Instant::ZERO);
+        short.trim_padding(28);
+        assert_eq!(short.to_bytes().as_ptr(), frame.as_ptr(), "what Ethernet itself pads");
     }
 
     #[test]

@@ -326,6 +326,16 @@ impl RouteTable {
         }
     }
 
+    /// The routes to exactly `dst`, the lowest metric first.
+    pub fn routes_to(&self, dst: &IpCidr) -> impl Iterator<Item = Route> {
+        let dst = dst.network();
+        let ways = self.node_of(&dst).map(|id| match dst.addr() {
+            IpAddr::V4(_) => self.v4.ways(id),
+            IpAddr::V6(_) => self.v6.ways(id),
+        });
+        ways.into_iter().flat_map(|ways| self.store.iter(ways)).map(move |way| way.to(dst))
+    }
+
     /// All routes: IPv4 first, by destination, shorter prefixes first, then by metric.
     pub fn iter(&self) -> impl Iterator<Item = Route> {
         self.routes_of(&self.v4).chain(self.routes_of(&self.v6))
@@ -399,12 +409,7 @@ impl RouteTable {
     }
 
     fn has(&self, dst: &IpCidr, way: &Way) -> bool {
-        let Some(id) = self.node_of(dst) else { return false };
-        let ways = match dst.addr() {
-            IpAddr::V4(_) => self.v4.ways(id),
-            IpAddr::V6(_) => self.v6.ways(id),
-        };
-        self.store.iter(ways).any(|other| is_same(other, way))
+        self.routes_to(dst).any(|other| is_same(&Way::of(&other), way))
     }
 
     fn take(&mut self, dst: &IpCidr, meant: impl Fn(&Way) -> bool) -> Option<Route> {

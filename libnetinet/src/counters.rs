@@ -31,8 +31,6 @@ counters! {
     reassembled,
     /// Packets passed on to another host.
     ip_forwarded,
-    /// Packets to be passed on that no route leads for.
-    ip_out_no_routes,
     /// Packets passed on that were cut into fragments.
     ip_fragmented,
     /// Packets to be passed on that were too big and forbade fragments.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -12,7 +11,8 @@ use libnet::errno;
 use libnet::iface::{IfIndex, IfaceConfig, Interface, IpCidr};
 use libnet::route::{Route, RouteChange};
 
-use crate::snapshot::{NeighbourEntry, NeighbourState};
+use crate::neighbour::NeighbourKey;
+use crate::snapshot::NeighbourEntry;
 use crate::wide::lock;
 
 /// Did it come, change, or go?
@@ -103,7 +103,7 @@ impl Drop for Subscription {
 /// Who subscribed, and what they were told last.
 ///
 /// Without subscribers a change costs one load. With some, interfaces and neighbours are compared
-/// with what was told: nothing that changes them has to remember to say so.
+/// with what was told: of interfaces all, of neighbours those that something was done about.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     listeners: AtomicUsize,
@@ -116,7 +116,7 @@ struct State {
     next_id: u64,
     listeners: Vec<Listener>,
     ifaces: BTreeMap<IfIndex, Arc<IfaceConfig>>,
-    neighbours: BTreeMap<(IfIndex, IpAddr), NeighbourEntry>,
+    neighbours: BTreeMap<NeighbourKey, NeighbourEntry>,
 }
 
 #[derive(Debug)]
@@ -179,22 +179,25 @@ impl Events {
         }
     }
 
-    /// Tells what is other with the neighbours than was told last.
-    pub(crate) fn neighbours_now(&self, entries: Vec<NeighbourEntry>) {
-        let mut state = lock(&self.state);
-        let keyed = entries.into_iter().map(|entry| ((entry.iface, entry.addr), entry));
-        let now: BTreeMap<_, _> = keyed.collect();
-        let before = std::mem::replace(&mut state.neighbours, now.clone());
-        for (key, entry) in &now {
-            let is_same = |old: &NeighbourEntry| old.state == entry.state && old.mac == entry.mac;
-            if !before.get(key).is_some_and(is_same) {
-                state.tell(&InetEvent::Neighbour { entry: entry.clone(), change: Change::Set });
-            }
+    /// Tells what is other than was told last with neighbours that may have changed.
+    pub(crate) fn neighbours_changed(&self, changed: Vec<(NeighbourKey, Option<NeighbourEntry>)>) {
+        if changed.is_empty() {
+            return;
         }
-        for (_, mut entry) in before.into_iter().filter(|(key, _)| !now.contains_key(key)) {
-            entry.waiting_packets = 0;
-            if entry.state != NeighbourState::Gone {
-                state.tell(&InetEvent::Neighbour { entry, change: Change::Gone });
+        let mut state = lock(&self.state);
+        for (key, entry) in changed {
+            match entry {
+                Some(entry) => {
+                    let old = state.neighbours.insert(key, entry.clone());
+                    if !old.is_some_and(|old| old.state == entry.state && old.mac == entry.mac) {
+                        state.tell(&InetEvent::Neighbour { entry, change: Change::Set });
+                    }
+                }
+                None => {
+                    let Some(mut entry) = state.neighbours.remove(&key) else { continue };
+                    entry.waiting_packets = 0;
+                    state.tell(&InetEvent::Neighbour { entry, change: Change::Gone });
+                }
             }
         }
     }

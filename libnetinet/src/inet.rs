@@ -247,7 +247,10 @@ impl Inet {
     /// IPv6 address (RFC 8200 §5), or above what the link carries.
     pub fn set_mtu(&self, index: IfIndex, mtu: u32) -> io::Result<()> {
         let iface = self.engine.interface(index).ok_or_else(errno::no_device)?;
-        let six = iface.config().addrs.iter().any(|cidr| cidr.addr().is_ipv6());
+        let config = iface.config();
+        // One that is still being checked is wanted, too.
+        let six = config.addrs.iter().any(|cidr| cidr.addr().is_ipv6())
+            || !config.six.tentative.is_empty();
         let least = if six { MIN_MTU6 } else { MIN_MTU };
         if !(least..=iface.link.mtu).contains(&mtu) {
             return Err(errno::invalid());
@@ -323,6 +326,16 @@ impl Inet {
     /// The routes, IPv4 first.
     pub fn routes(&self) -> Vec<Route> {
         self.wide.routes().iter().collect()
+    }
+
+    /// How many routes there are.
+    pub fn route_count(&self) -> usize {
+        self.wide.routes().len()
+    }
+
+    /// The routes to exactly `dst`, the lowest metric first.
+    pub fn routes_to(&self, dst: &IpCidr) -> Vec<Route> {
+        self.wide.routes().routes_to(dst).collect()
     }
 
     /// The neighbours, by interface and address.
@@ -529,13 +542,14 @@ fn check_address(cidr: IpCidr) -> io::Result<()> {
     if wrong { Err(errno::invalid()) } else { Ok(()) }
 }
 
-/// Is a gateway a neighbour of who has these addresses? A link-local one always is.
+/// Is a gateway a neighbour of who has these addresses? A link-local one always is, but for our own.
 fn is_on_link(addrs: &[IpCidr], gateway: IpAddr) -> bool {
     let link_local = match gateway {
         IpAddr::V4(_) => false,
         IpAddr::V6(gateway) => gateway.is_unicast_link_local(),
     };
-    link_local || addrs.iter().any(|cidr| cidr.contains(gateway))
+    let is_ours = addrs.iter().any(|cidr| cidr.addr() == gateway);
+    !is_ours && (link_local || addrs.iter().any(|cidr| cidr.has_neighbour(gateway)))
 }
 
 fn static_route(spec: &RouteSpec, index: IfIndex) -> Route {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use libnet::ethernet::MacAddr;
@@ -19,161 +19,12 @@ use libnet::time::Instant;
 use crate::config::ArpConfig;
 use crate::hash::{HashMap, Key};
 
+mod one;
 mod six;
 
+pub use one::NeighbourState;
+pub(crate) use one::{KnownNeighbours, Neighbour};
 pub(crate) use six::Heard;
-
-/// How sure we are of a neighbour. Source: RFC 4861 §7.3.2, for ARP as Linux has it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum NeighbourState {
-    /// Asked for, no answer yet; packets wait.
-    Incomplete,
-    /// Known, and confirmed not long ago; stale once that is longer ago.
-    Reachable,
-    /// Stale and in use: asked about soon, unless traffic confirms it first.
-    Delay,
-    /// Asked by unicast whether it is still there.
-    Probe,
-    /// Nobody answered.
-    Failed,
-    /// Set by hand; neither asked about nor forgotten.
-    Permanent,
-    /// Evicted; whoever holds it looks again.
-    Gone,
-}
-
-impl NeighbourState {
-    const fn from_bits(bits: u64) -> Self {
-        match bits & 0xff {
-            0 => NeighbourState::Incomplete,
-            1 => NeighbourState::Reachable,
-            2 => NeighbourState::Delay,
-            3 => NeighbourState::Probe,
-            4 => NeighbourState::Failed,
-            5 => NeighbourState::Permanent,
-            _ => NeighbourState::Gone,
-        }
-    }
-}
-
-/// One neighbour, shared with whoever sends to it: reading it takes no lock.
-#[derive(Debug)]
-pub(crate) struct Neighbour {
-    pub(crate) iface: IfIndex,
-    pub(crate) addr: IpAddr,
-    /// `MAC << 16 | state`.
-    word: AtomicU64,
-    /// When it was last known to be there, in ns.
-    confirmed_at: AtomicU64,
-    /// When something was last sent to it, in ns.
-    used_at: AtomicU64,
-    /// For how long a confirmation holds, in ns.
-    reachable: AtomicU64,
-}
-
-impl Neighbour {
-    fn new(iface: IfIndex, addr: IpAddr, reachable: Duration) -> Self {
-        Neighbour {
-            iface,
-            addr,
-            reachable: AtomicU64::new(nanos(reachable)),
-            word: AtomicU64::new(NeighbourState::Incomplete as u64),
-            confirmed_at: AtomicU64::new(0),
-            used_at: AtomicU64::new(0),
-        }
-    }
-
-    /// The address to send to at once; `None`: the table must be asked.
-    pub(crate) fn mac_if_fresh(&self, now: Instant) -> Option<MacAddr> {
-        let word = self.word.load(Ordering::Acquire);
-        let usable = match NeighbourState::from_bits(word) {
-            NeighbourState::Permanent | NeighbourState::Delay | NeighbourState::Probe => true,
-            NeighbourState::Reachable => self.is_confirmed(now),
-            NeighbourState::Incomplete | NeighbourState::Failed | NeighbourState::Gone => false,
-        };
-        if !usable {
-            return None;
-        }
-        self.used_at.store(now.as_nanos(), Ordering::Relaxed);
-        Some(MacAddr::from_u64(word >> 16))
-    }
-
-    /// What was sent to it arrived: it need not be asked. Source: RFC 4861 §7.3.1.
-    pub(crate) fn confirm(&self, now: Instant) {
-        // Written seldom: other shards read it for every packet.
-        let at = Instant::from_nanos(self.confirmed_at.load(Ordering::Relaxed));
-        if now.since(at) > self.reachable() / 8 {
-            self.set_confirmed(now);
-        }
-    }
-
-    /// What was sent to it was lost again and again: it is asked whether it is still there.
-    pub(crate) fn suspect(&self) {
-        self.confirmed_at.store(0, Ordering::Relaxed);
-    }
-
-    fn is_confirmed(&self, now: Instant) -> bool {
-        let at = Instant::from_nanos(self.confirmed_at.load(Ordering::Relaxed));
-        at > Instant::ZERO && now.since(at) < self.reachable()
-    }
-
-    fn set_confirmed(&self, now: Instant) {
-        self.confirmed_at.store(now.as_nanos().max(1), Ordering::Relaxed);
-    }
-
-    fn reachable(&self) -> Duration {
-        Duration::from_nanos(self.reachable.load(Ordering::Relaxed))
-    }
-
-    fn state(&self) -> NeighbourState {
-        NeighbourState::from_bits(self.word.load(Ordering::Acquire))
-    }
-
-    fn mac(&self) -> MacAddr {
-        MacAddr::from_u64(self.word.load(Ordering::Acquire) >> 16)
-    }
-
-    fn set(&self, mac: MacAddr, state: NeighbourState) {
-        self.word.store(mac.to_u64() << 16 | state as u64, Ordering::Release);
-    }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Neighbours that a shard has sent to lately, found by a few bits of their address: no hash and
-/// no lock for whoever answers many.
-pub(crate) struct KnownNeighbours(Box<[Option<Arc<Neighbour>>]>);
-
-const KNOWN: usize = 64;
-
-impl KnownNeighbours {
-    /// None.
-    pub(crate) fn new() -> Self {
-        KnownNeighbours(vec![None; KNOWN].into())
-    }
-
-    /// The neighbour, if it is remembered; whether it is fresh is still to be asked.
-    pub(crate) fn get(&self, iface: IfIndex, addr: IpAddr) -> Option<Arc<Neighbour>> {
-        let known = self.0[Self::slot(addr)].as_ref();
-        known.filter(|known| (known.iface, known.addr) == (iface, addr)).map(Arc::clone)
-    }
-
-    /// Remembers a neighbour in the place of whoever shares its slot.
-    pub(crate) fn keep(&mut self, neighbour: &Arc<Neighbour>) {
-        self.0[Self::slot(neighbour.addr)] = Some(Arc::clone(neighbour));
-    }
-
-    fn slot(addr: IpAddr) -> usize {
-        let last = match addr {
-            IpAddr::V4(addr) => addr.to_bits(),
-            IpAddr::V6(addr) => addr.to_bits() as u32,
-        };
-        (last ^ (last >> 8)) as usize % KNOWN
-    }
-}
 
 /// How somebody's address came to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -248,11 +99,13 @@ pub(crate) struct NeighbourTable {
     unresolved: usize,
     /// A gateway died or came back since [`take_gateways_changed`](Self::take_gateways_changed).
     gateways_changed: bool,
+    /// Who may have changed since [`take_changes`](Self::take_changes); `None`: nobody wants to know.
+    changes: Option<BTreeSet<NeighbourKey>>,
     /// How many were evicted to make room.
     pub(crate) evicted: u64,
 }
 
-type NeighbourKey = (IfIndex, IpAddr);
+pub(crate) type NeighbourKey = (IfIndex, IpAddr);
 
 /// How long neighbours are believed and waited for on an interface. Source: RFC 4861 §6.3.2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -324,6 +177,7 @@ impl NeighbourTable {
             drops,
             unresolved: 0,
             gateways_changed: false,
+            changes: None,
             evicted: 0,
         }
     }
@@ -421,7 +275,7 @@ impl NeighbourTable {
         if evidence == Evidence::Answer && asked {
             shared.set_confirmed(now);
         } else if moved || !known {
-            shared.confirmed_at.store(0, Ordering::Relaxed);
+            shared.suspect();
         } else {
             return;
         }
@@ -443,7 +297,7 @@ impl NeighbourTable {
         }
         for ((_, addr), entry) in self.entries.iter().filter(|((of, _), _)| *of == iface) {
             if addr.is_ipv6() {
-                entry.shared.reachable.store(nanos(times.reachable), Ordering::Relaxed);
+                entry.shared.set_reachable(times.reachable);
             }
         }
     }
@@ -526,21 +380,23 @@ impl NeighbourTable {
 
     /// All of them, in no order.
     pub(crate) fn snapshot(&self, now: Instant) -> Vec<NeighbourEntry> {
-        let entries = self.entries.values().map(|entry| {
-            let shared = &entry.shared;
-            let state = shared.state();
-            let mac = shared.mac();
-            NeighbourEntry {
-                iface: shared.iface,
-                addr: shared.addr,
-                mac: (mac != MacAddr::ZERO).then_some(mac),
-                state,
-                stale: state == NeighbourState::Reachable && !shared.is_confirmed(now),
-                router: entry.is_router,
-                waiting_packets: entry.waiting.len(),
-            }
-        });
-        entries.collect()
+        self.entries.values().map(|entry| entry.show(now)).collect()
+    }
+
+    /// From now on, are changes to be told by [`take_changes`](Self::take_changes)?
+    pub(crate) fn tell_changes(&mut self, tell: bool) {
+        match tell {
+            true => drop(self.changes.get_or_insert_default()),
+            false => self.changes = None,
+        }
+    }
+
+    /// The neighbours that may have changed since the last call, as they are now; `None`: gone.
+    pub(crate) fn take_changes(&mut self) -> Vec<(NeighbourKey, Option<NeighbourEntry>)> {
+        let changed = self.changes.as_mut().map(std::mem::take).unwrap_or_default();
+        // Of when it is told, nothing is shown.
+        let show = |key| self.entries.get(&key).map(|entry| entry.show(Instant::ZERO));
+        changed.into_iter().map(|key| (key, show(key))).collect()
     }
 
     fn fire(&mut self, now: Instant, key: NeighbourKey, actions: &mut Vec<Action>) {
@@ -652,8 +508,12 @@ impl NeighbourTable {
         self.remove(iface, addr)
     }
 
+    /// Sets when a neighbour is looked at next. Goes with every change of its state.
     fn set_timer(&mut self, key: NeighbourKey, at: Option<Instant>) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
+        if let Some(changes) = &mut self.changes {
+            changes.insert(key);
+        }
         if let Some(old) = std::mem::replace(&mut entry.timer, at) {
             self.timers.remove(&(old, key));
         }
@@ -667,6 +527,21 @@ impl NeighbourTable {
 const UNASKED_PART: usize = 4;
 
 impl Entry {
+    /// As tools show it.
+    fn show(&self, now: Instant) -> NeighbourEntry {
+        let shared = &self.shared;
+        let (state, mac) = (shared.state(), shared.mac());
+        NeighbourEntry {
+            iface: shared.iface,
+            addr: shared.addr,
+            mac: (mac != MacAddr::ZERO).then_some(mac),
+            state,
+            stale: state == NeighbourState::Reachable && !shared.is_confirmed(now),
+            router: self.is_router,
+            waiting_packets: self.waiting.len(),
+        }
+    }
+
     /// Sends what waited.
     fn release(&mut self, to: MacAddr, unresolved: &mut usize, actions: &mut Vec<Action>) {
         let iface = self.shared.iface;

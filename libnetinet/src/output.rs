@@ -17,7 +17,6 @@ use crate::datagram::DatagramSocket;
 use crate::forward::queue::TransitQueue;
 use crate::ipv4::fragment::fragment;
 use crate::ipv6::fragment::fragment as fragment6;
-use crate::multicast::table::mac_of;
 use crate::neighbour::{Action, NextHop};
 use crate::path::{Path, Reach};
 use crate::shard::Shard;
@@ -196,7 +195,7 @@ impl Shard {
                 self.ethernet_output(iface, MacAddr::BROADCAST, packet, account);
             }
             (Reach::Multicast, group) => {
-                self.ethernet_output(iface, mac_of(group), packet, account);
+                self.ethernet_output(iface, MacAddr::of_group(group), packet, account);
             }
             _ => self.neighbour_output(now, path, packet, account),
         }

@@ -111,7 +111,9 @@ impl Path {
             hop => hop?,
         };
         let iface = view.iface(hop.iface).ok_or(NoPath::NetUnreachable)?;
-        let src = match wanted.src.or(hop.src) {
+        // A route may outlive the address that it prefers.
+        let preferred = hop.src.filter(|src| view.is_local(*src));
+        let src = match wanted.src.or(preferred) {
             Some(src) => src,
             None => source(&view, iface, &hop)?,
         };

@@ -32,7 +32,6 @@ pub struct Shard {
     pub(crate) outs: Vec<OutQueue>,
     pub(crate) wakes: Vec<Waker>,
     pub(crate) handoff: Vec<(IfIndex, Packet)>,
-    /// What links are to deliver from now on.
     /// Apart while it is called with the shard as the layer below it.
     pub(crate) tcp: Option<Box<tcp::Table>>,
     pub(crate) tcp_paths: Paths,

@@ -242,9 +242,10 @@ impl Wide {
     /// Works on the neighbours.
     pub(crate) fn with_neighbours<R>(&self, call: impl FnOnce(&mut NeighbourTable) -> R) -> R {
         let call = |table: &mut NeighbourTable| {
+            table.tell_changes(self.events.are_wanted());
             let result = call(table);
             if self.events.are_wanted() {
-                self.events.neighbours_now(table.snapshot(Instant::ZERO));
+                self.events.neighbours_changed(table.take_changes());
             }
             (result, table.take_gateways_changed())
         };

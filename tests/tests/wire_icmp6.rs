@@ -9,6 +9,7 @@ use libnet::socket::{Family, Protocol, SockType, SocketOption};
 use libnet::{DropReason, MacAddr};
 use libnetinet::InetConfig;
 use rumpnet_tests::station::{FAR6, PEER_MAC, PEER6, Rig, US_MAC, US6, echo6_packet};
+use rumpnet_tests::wire::nd::{ALL_NODES, group_mac};
 use rumpnet_tests::wire::six::{IPV6, Ip6};
 use rumpnet_tests::wire::tcp::{ACK, SYN};
 use rumpnet_tests::wire::{Icmp, TCP, Tcp, Udp, frame};
@@ -183,9 +184,12 @@ fn errors_about_what_we_did_not_send_are_nothing_to_us() {
     let mut short = Icmp::error6(1, 4, 0, &packet);
     short.data.truncate(44);
     say_error(&rig, &short);
+    // An error goes to who sent, not to a group.
+    let to_all = Icmp::error6(1, 4, 0, &packet).packet6(PEER6, ALL_NODES);
+    rig.say(&frame(group_mac(ALL_NODES), PEER_MAC, IPV6, &to_all.bytes()));
     let error = socket.recv(&mut [0; 8]).expect_err("nothing to receive");
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    assert_eq!(rig.inet.drops().get(DropReason::IcmpUnmatched), 1);
+    assert_eq!(rig.inet.drops().get(DropReason::IcmpUnmatched), 2);
     assert_eq!(rig.inet.drops().get(DropReason::IcmpMalformed), 1);
 }
 

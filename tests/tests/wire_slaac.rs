@@ -322,6 +322,17 @@ fn a_deprecated_address_goes_on_being_ours() {
 }
 
 #[test]
+fn a_router_cannot_redirect_what_is_sent_to_itself_nor_anything_to_us() {
+    let (rig, addr) = configured();
+    let before = routes(&rig);
+    say(&rig, &redirect(FIRST, addr, SECOND_ROUTER, FIRST, &[target_mac(OTHER_MAC)]));
+    let ours = addresses(&rig, AddressOrigin::LinkLocal)[0];
+    say(&rig, &redirect(FIRST, addr, ours, FAR, &[]));
+    assert_eq!(routes(&rig), before);
+    assert_eq!(rig.inet.drops().get(DropReason::IcmpIgnored), 2);
+}
+
+#[test]
 fn redirects_are_not_followed_where_that_is_turned_off() {
     let mut config = InetConfig::default();
     config.nd.accept_redirects = false;

@@ -12,6 +12,7 @@ use libnet::route::RouteSpec;
 use crate::impair::{self, ImpairSpec, ImpairSpecError};
 
 mod advertised;
+mod check;
 
 /// What an interface is attached to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -200,6 +201,36 @@ pub enum IfSpecError {
         example("addr")
     )]
     NoNeighbours,
+    /// An address that no host has.
+    #[error("{addr} is no host's address: write addr={}", example("addr"))]
+    NoHost {
+        /// What was given.
+        addr: IpAddr,
+    },
+    /// The same address twice.
+    #[error("the address {addr} is given twice: once is enough")]
+    SameAddress {
+        /// What was given.
+        addr: IpAddr,
+    },
+    /// A gateway that is the interface itself.
+    #[error("`{}{gateway}` is the interface's own address: name the router's", shown(.key))]
+    OwnGateway {
+        /// `gw` or `route`.
+        key: &'static str,
+        /// What was given.
+        gateway: IpAddr,
+    },
+    /// A gateway that is no neighbour.
+    #[error("`{}{gateway}` is on no network of the interface: {networks}", shown(.key))]
+    FarGateway {
+        /// `gw` or `route`.
+        key: &'static str,
+        /// What was given.
+        gateway: IpAddr,
+        /// What to do.
+        networks: String,
+    },
     /// A prefix whose host part says that it is not a host's.
     #[error("{addr} is the {which} address of its network, not a host's: use {suggestion}")]
     NotAHost {
@@ -248,6 +279,7 @@ impl FromStr for IfSpec {
                 None => spec.set_flag(part.trim())?,
             }
         }
+        check::check(&spec)?;
         Ok(spec)
     }
 }
@@ -394,20 +426,32 @@ fn once<T>(key: &str, slot: &mut Option<T>, value: T) -> Result<(), IfSpecError>
     Ok(())
 }
 
-/// RFC 1122 §3.2.1.3: a host part of all zeros or all ones is not a host's.
+/// RFC 1122 §3.2.1.3: a host part of all zeros or all ones is not a host's; RFC 4291 §2.6.1: one of
+/// all zeros is that of all routers there.
 fn host_addr(addr: IpCidr) -> Result<IpCidr, IfSpecError> {
-    let Some(broadcast) = addr.broadcast() else { return Ok(addr) };
-    let which = if addr.addr() == addr.network().addr() {
+    let network = addr.network().addr();
+    let is_network = match network {
+        IpAddr::V4(_) => addr.broadcast().is_some(),
+        IpAddr::V6(_) => addr.prefix_bits() < 127,
+    };
+    let which = if is_network && addr.addr() == network {
         "network"
-    } else if addr.addr() == IpAddr::V4(broadcast) {
+    } else if addr.broadcast().is_some_and(|broadcast| addr.addr() == IpAddr::V4(broadcast)) {
         "broadcast"
     } else {
         return Ok(addr);
     };
-    let IpAddr::V4(network) = addr.network().addr() else { return Ok(addr) };
-    let first = IpAddr::from(std::net::Ipv4Addr::from_bits(network.to_bits() | 1));
+    let first: IpAddr = match network {
+        IpAddr::V4(network) => std::net::Ipv4Addr::from_bits(network.to_bits() | 1).into(),
+        IpAddr::V6(network) => std::net::Ipv6Addr::from_bits(network.to_bits() | 1).into(),
+    };
     let suggestion = IpCidr::new(first, addr.prefix_bits()).unwrap_or(addr);
     Err(IfSpecError::NotAHost { addr, which, suggestion })
+}
+
+/// A key as it stands in front of a gateway.
+fn shown(key: &str) -> &'static str {
+    if key == "route" { "route=…@" } else { "gw=" }
 }
 
 fn example(key: &str) -> &'static str {
@@ -612,6 +656,9 @@ mod tests {
         );
         assert!(parse("shmif:b,addr=10.0.0.255/24").unwrap_err().contains("broadcast"));
         assert!(parse("shmif:b,addr=10.0.0.0/31").is_ok());
+        let error = parse("shmif:b,addr=fd00::/64").unwrap_err();
+        assert!(error.ends_with("not a host's: use fd00::1/64"), "{error}");
+        assert!(parse("shmif:b,addr=fd00::/127").is_ok());
     }
 
     proptest! {

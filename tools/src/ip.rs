@@ -142,6 +142,12 @@ fn garbage(word: &str, after: &str) -> Failure {
     Failure::verbatim(text, WRONG_USAGE)
 }
 
+/// What iproute2 knows and a stack here does not do: done by halves it would say what is not so.
+fn not_served(word: &str) -> Failure {
+    let text = format!("Error: \"{word}\" is not served here: leave it out.");
+    Failure::verbatim(text, REFUSED)
+}
+
 fn wrong(what: &str, word: &str) -> Failure {
     let text = format!("Error: any valid {what} is expected rather than \"{word}\".");
     Failure::verbatim(text, Status::FAILED)

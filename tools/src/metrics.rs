@@ -109,12 +109,12 @@ fn protocols(inet: &Inet, text: &mut Text) {
 fn sizes(inet: &Inet, text: &mut Text) {
     let sockets = inet.sockets();
     text.family("rumpnet_sockets", "gauge", "Open sockets.");
-    for (label, protocol) in [("tcp", 6), ("udp", 17), ("icmp", 1)] {
+    for (label, protocol) in [("tcp", 6), ("udp", 17), ("icmp", 1), ("icmp6", 58)] {
         let count = sockets.iter().filter(|socket| socket.protocol.0 == protocol).count();
         text.sample("rumpnet_sockets", &[("protocol", label)], count as u64);
     }
     text.family("rumpnet_routes", "gauge", "Routes in the table.");
-    text.sample("rumpnet_routes", &[], inet.routes().len() as u64);
+    text.sample("rumpnet_routes", &[], inet.route_count() as u64);
     text.family("rumpnet_neighbours", "gauge", "Neighbours in the table.");
     text.sample("rumpnet_neighbours", &[], inet.neighbours().len() as u64);
 }

@@ -72,8 +72,11 @@ pub fn run(args: &WireArgs, global: &Global) -> Outcome {
 }
 
 fn end(spec: &IfSpec) -> Result<Box<dyn libnet::link::Link>, Failure> {
-    if !(spec.addrs.is_empty() && spec.gateways.is_empty()) {
-        return Err(Failure::usage("the end of a wire has no address: leave addr= and gw= away"));
+    let has_address = !spec.addrs.is_empty() || spec.autoconf;
+    let has_routes = !spec.gateways.is_empty() || !spec.routes.is_empty();
+    if has_address || has_routes || spec.advertise.is_some() {
+        let why = "the end of a wire has no stack: leave addr=, gw=, route= and ra away";
+        return Err(Failure::usage(why));
     }
     if !spec.impair.is_none() || spec.impair.seed.is_some() {
         return Err(Failure::usage("a wire is harmed by --impair, not at its ends"));

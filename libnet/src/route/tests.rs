@@ -42,6 +42,9 @@ fn the_lowest_metric_wins_and_the_older_of_equals() {
     table.insert(to("10.0.0.0/8", 2).with_metric(10)).unwrap();
     table.insert(to("10.0.0.0/8", 3).with_metric(10)).unwrap();
     assert_eq!(chosen(&table, "10.0.0.1"), Some(2));
+    let there = |dst: &str| table.routes_to(&net(dst)).map(|r| r.iface.0).collect::<Vec<_>>();
+    assert_eq!(there("10.7.7.7/8"), [2, 3, 1]);
+    assert_eq!((there("10.0.0.0/9"), there("0.0.0.0/0")), (vec![], vec![]));
     table.remove(
         &net("10.0.0.0/8"),
         RouteSelector { iface: Some(IfIndex(2)), ..Default::default() },

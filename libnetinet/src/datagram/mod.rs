@@ -417,15 +417,19 @@ impl Datagram {
     }
 }
 
-/// The data of a packet behind its first `skip` bytes, in one buffer, its checksum completed if a
-/// caller will see it.
-pub(crate) fn data_of(packet: &Packet, skip: usize) -> Bytes {
-    if packet.head().is_empty() && packet.payload().count() == 1 {
-        return packet.to_bytes().slice(skip..);
-    }
-    let mut packet = packet.clone();
-    packet.advance(skip);
-    packet.to_bytes()
+/// Up to `most` bytes of a packet behind `skip`, shared; copied where the packet is much longer than
+/// what a queue counts for them, so that what is not counted is not kept.
+pub(crate) fn data_of(packet: &Packet, skip: usize, most: usize) -> Bytes {
+    let mut data = if packet.head().is_empty() && packet.payload().count() == 1 {
+        packet.to_bytes().slice(skip..)
+    } else {
+        let mut packet = packet.clone();
+        packet.advance(skip);
+        packet.to_bytes()
+    };
+    data.truncate(most);
+    let counted = data.len() + OVERHEAD_BYTES;
+    if packet.len() > 2 * counted { Bytes::copy_from_slice(&data) } else { data }
 }
 
 /// Does a datagram from `src` pass a filter for a peer?

@@ -16,7 +16,7 @@ impl Shard {
         let remote = SocketAddr::new(meta.src, 0);
         // RFC 1122 §3.2.2.6: replies MUST be passed to who asked; raw sockets have theirs.
         let Some(socket) = self.wide.ping.find(local, remote, meta.iface) else { return };
-        let data = data_of(&packet, meta.header_bytes);
+        let data = data_of(&packet, meta.header_bytes, usize::MAX);
         let datagram = Datagram::new(data, remote, meta, packet.rx_at);
         if socket.deliver(datagram, &mut self.wakes) == Delivery::Full {
             self.drop_packet(DropReason::SocketBufferFull);

@@ -97,7 +97,7 @@ impl Shard {
         }
         // RFC 3542 §3: of IPv6, what follows its headers.
         let skip = if meta.src.is_ipv6() { meta.header_bytes } else { 0 };
-        let data = data_of(&seen, skip);
+        let data = data_of(&seen, skip, usize::MAX);
         let is_sound = LazyCell::new(|| seen.gso.is_some() || sum_of(meta, &data) == 0);
         for socket in sockets {
             let state = socket.state();

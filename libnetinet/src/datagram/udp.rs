@@ -63,8 +63,7 @@ impl Shard {
         packet: &Packet,
         len: usize,
     ) {
-        let mut data = data_of(packet, meta.header_bytes + UDP_BYTES);
-        data.truncate(len - UDP_BYTES);
+        let mut data = data_of(packet, meta.header_bytes + UDP_BYTES, len - UDP_BYTES);
         // A super-datagram stands for several.
         let step = packet.gso.map_or(usize::MAX, |gso| usize::from(gso.segment_bytes.get()));
         loop {

@@ -186,9 +186,6 @@ impl Shard {
             NoPath::Blackhole => (DropReason::RouteRefused, None),
             NoPath::BadDestination | NoPath::BadSource => (DropReason::NotForwardable, None),
         };
-        if reason == DropReason::NoRoute {
-            bump(&self.wide.counters.ip_out_no_routes);
-        }
         self.drop_packet(reason);
         if let Some(code) = code {
             self.complain(now, meta, packet, Complaint::Unreachable(code));

@@ -56,9 +56,6 @@ impl Shard {
             }
             Err(no_path) => {
                 let (reason, code) = refusal_of(no_path);
-                if reason == DropReason::NoRoute {
-                    bump(&self.wide.counters.ip_out_no_routes);
-                }
                 self.refuse_v6(cause, reason, code, &meta, &packet);
             }
         }

@@ -95,8 +95,9 @@ impl Shard {
         let mut ports = [0; 8];
         let known = quoted.front.len().min(8);
         ports[..known].copy_from_slice(&quoted.front[..known]);
-        // What we did not send is nothing to us.
-        if !cause.view.is_local_on(cause.on, IpAddr::V6(quoted.header.src)) {
+        // What we did not send is nothing to us; nor is an error to many.
+        let is_ours = cause.view.is_local_on(cause.on, IpAddr::V6(quoted.header.src));
+        if meta.cast != Cast::Unicast || !is_ours {
             return self.drop_packet(DropReason::IcmpUnmatched);
         }
         // RFC 8201 §4: one that reports less than every link carries must be discarded.

@@ -67,7 +67,7 @@ impl Ipv4Header {
         if total < header_bytes || total > packet.len() {
             return Err(DropReason::IpMalformed);
         }
-        packet.truncate(total);
+        packet.trim_padding(total);
         Ok(header)
     }
 

@@ -53,7 +53,7 @@ impl Ipv6Header {
         if total > packet.len() {
             return Err(DropReason::IpMalformed);
         }
-        packet.truncate(total);
+        packet.trim_padding(total);
         Ok(header)
     }
 

@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
+use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
 use libnet::link::Medium;
 use libnet::packet::{Checksum, Packet};
 use libnet::socket::Family;
 use libnet::time::Instant;
 
-use super::table::mac_of;
 use crate::address::IfaceView;
 use crate::ip::input::Cause;
 use crate::output::Account;
@@ -59,7 +59,9 @@ impl Shard {
     pub(crate) fn group_output(&mut self, on: &IfaceView, group: IpAddr, packet: Packet) {
         let iface = on.iface.index;
         match on.medium {
-            Medium::Ethernet => self.ethernet_output(iface, mac_of(group), packet, Account::Reply),
+            Medium::Ethernet => {
+                self.ethernet_output(iface, MacAddr::of_group(group), packet, Account::Reply)
+            }
             _ => self.enqueue(iface, packet, Account::Reply),
         }
     }

@@ -243,7 +243,7 @@ impl Groups {
             let mut filter = RxFilter::default();
             let Some(on) = self.ifaces.get(&iface) else { continue };
             let groups = on.four.wanted.keys().chain(on.six.wanted.keys());
-            filter.groups = groups.map(|group| mac_of(*group)).collect();
+            filter.groups = groups.map(|group| MacAddr::of_group(*group)).collect();
             filter.groups.sort_unstable();
             filter.groups.dedup();
             out.push(FilterChange { index: iface, generation: self.version, filter });
@@ -323,17 +323,3 @@ const ALL_HOSTS: [IpAddr; 3] = [
     IpAddr::V6(std::net::Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 1)),
     IpAddr::V6(std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)),
 ];
-
-/// Where a group's frames go: RFC 1112 §6.4, the low 23 bits; RFC 2464 §7, the low 32.
-pub(crate) fn mac_of(group: IpAddr) -> MacAddr {
-    match group {
-        IpAddr::V4(group) => {
-            let [_, b, c, d] = group.octets();
-            MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d])
-        }
-        IpAddr::V6(group) => {
-            let [.., a, b, c, d] = group.octets();
-            MacAddr([0x33, 0x33, a, b, c, d])
-        }
-    }
-}

@@ -125,6 +125,8 @@ impl Address {
         };
         self.life = Life { preferred: life.preferred, valid }.within(self.most);
         self.was_deprecated &= self.is_deprecated(now);
+        // One that is preferred again wants a successor when its time comes.
+        self.has_successor &= self.renew_by().is_some_and(|due| due <= now);
     }
 
     /// When it changes of itself.
@@ -135,10 +137,14 @@ impl Address {
         all.into_iter().flatten().min()
     }
 
-    /// When a temporary address wants a successor: RFC 8981 §3.5.
+    /// When a temporary address wants a successor that it has not yet: RFC 8981 §3.5.
     pub(crate) fn renew_at(&self) -> Option<Instant> {
-        let wants = self.origin == AddressOrigin::Temporary && !self.has_successor;
-        self.life.preferred.filter(|_| wants).map(|until| until - REGEN_ADVANCE)
+        self.renew_by().filter(|_| !self.has_successor)
+    }
+
+    fn renew_by(&self) -> Option<Instant> {
+        let is_temporary = self.origin == AddressOrigin::Temporary;
+        self.life.preferred.filter(|_| is_temporary).map(|until| until - REGEN_ADVANCE)
     }
 }
 

@@ -95,10 +95,10 @@ impl Advertiser {
     ) -> RouterAdvertisement {
         let says = &self.says;
         // RFC 4861 §6.2.1: zero, or no shorter than until the next advertisement.
-        let lifetime = says.lifetime.unwrap_or(says.interval * 3);
+        let lifetime = says.lifetime.unwrap_or(self.interval() * 3);
         let lifetime = if lifetime.is_zero() { lifetime } else { lifetime.max(self.interval()) };
         let lifetime = lifetime.min(LONGEST_LIFETIME);
-        let dns_lifetime = secs(says.interval * 3);
+        let dns_lifetime = secs(self.interval() * 3);
         let once = |wanted: bool| if wanted { 1 } else { 0 };
         RouterAdvertisement {
             hop_limit: says.hop_limit,
@@ -285,6 +285,18 @@ mod tests {
         assert_eq!(advertiser.farewell(at, MAC, &[], 1_500).lifetime_secs, 0);
         advertiser.again(at);
         assert_eq!(spoken(&mut advertiser, 40, u64::MAX / 3), [4_000, 20_000, 36_000]);
+    }
+
+    #[test]
+    fn it_holds_for_three_intervals_as_they_are_and_not_as_they_were_asked_for() {
+        for (asked, lifetime) in [(Duration::ZERO, 12), (Duration::MAX, 5_400)] {
+            let mut says = Advertise::default();
+            says.interval = asked;
+            says.dns_servers = vec![ip("2001:db8::53")];
+            let message = Advertiser::start(Instant::ZERO, says).message(MAC, &[], 1_500);
+            assert_eq!(u32::from(message.lifetime_secs), lifetime);
+            assert_eq!(message.dns_servers[0].0, lifetime);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use libnet::ethernet::MacAddr;
-use libnet::iface::IfIndex;
+use libnet::iface::{IfIndex, IpCidr};
 use libnet::packet::{Checksum, Packet};
 use libnet::route::RouteSelector;
 use libnet::socket::{Family, Protocol};
@@ -17,7 +17,6 @@ use crate::counters::bump;
 use crate::icmp6::checksum;
 use crate::ipv6::header::Ipv6Header;
 use crate::mld::output::link_local;
-use crate::multicast::table::mac_of;
 use crate::output::Account;
 use crate::shard::Shard;
 
@@ -58,7 +57,7 @@ impl Shard {
             {
                 said.make_host();
             }
-            self.nd_output(iface, src, dst, mac_of(dst.into()), &message);
+            self.nd_output(iface, src, dst, MacAddr::of_group(dst.into()), &message);
         }
     }
 
@@ -67,14 +66,17 @@ impl Shard {
     }
 
     fn configure(&mut self, now: Instant, changed: &[IfIndex]) {
-        if changed.is_empty() {
-            return;
-        }
         let view = self.view();
-        let mut told_by_nobody = Vec::new();
-        for &index in changed {
-            let Some(on) = view.iface(index) else { continue };
+        let (mut configured, mut told_by_nobody) = (Vec::new(), Vec::new());
+        for on in changed.iter().filter_map(|index| view.iface(*index)) {
+            let index = on.iface.index;
             let (addrs, six) = self.wide.with_nd(|nd| nd.config_of(now, index));
+            let old = on.iface.config();
+            let is_six = |cidr: &&IpCidr| cidr.addr().is_ipv6();
+            // What a router only says again makes no path be looked for anew.
+            if old.six == six && old.addrs.iter().filter(is_six).eq(&addrs) {
+                continue;
+            }
             if link_local(&on.addrs).is_none() && link_local(&addrs).is_some() {
                 // RFC 3590 §4: what was reported from nobody's address is reported again, from one
                 // that routers and switches believe.
@@ -85,12 +87,16 @@ impl Shard {
                 config.addrs.extend(addrs);
                 config.six = six;
             });
+            configured.push(index);
+        }
+        if configured.is_empty() {
+            return;
         }
         self.wide.refresh_view();
         for index in told_by_nobody {
             self.wide.with_groups(|groups| groups.restart(now, index, Family::Inet6));
         }
-        for &index in changed {
+        for index in configured {
             self.hear_groups(now, index);
         }
     }
@@ -137,7 +143,7 @@ impl Shard {
 }
 
 /// The IPv6 packet that carries a message.
-pub(super) fn packet_of(src: Ipv6Addr, dst: Ipv6Addr, message: &Message) -> Packet {
+pub(crate) fn packet_of(src: Ipv6Addr, dst: Ipv6Addr, message: &Message) -> Packet {
     let mut bytes = message.to_bytes();
     let unsummed = Packet::from_payload(Bytes::copy_from_slice(&bytes));
     bytes[2..4].copy_from_slice(&checksum(src, dst, &unsummed, 0).to_be_bytes());

@@ -18,7 +18,6 @@ use super::message::{
 use crate::address::IfaceView;
 use crate::counters::bump;
 use crate::ip::input::{Cause, IpMeta};
-use crate::multicast::table::mac_of;
 use crate::neighbour::Heard;
 use crate::output::Account;
 use crate::path::{Path, Reach, Wanted};
@@ -75,7 +74,7 @@ impl Shard {
         let source_mac = (!is_optimistic(on, src)).then_some(on.mac);
         let (dst, mac) = match to {
             Some(mac) => (target, mac),
-            None => (solicited_node(target), mac_of(solicited_node(target).into())),
+            None => (solicited_node(target), MacAddr::of_group(solicited_node(target).into())),
         };
         let message = NeighbourSolicitation { target, source_mac, nonce: None };
         self.nd_output(iface, src, dst, mac, &Message::NeighbourSolicitation(message));
@@ -95,7 +94,7 @@ impl Shard {
                 });
             }
             if is_ours(on, target) {
-                self.nd_answer(cause, target, ALL_NODES, Some(mac_of(ALL_NODES.into())));
+                self.nd_answer(cause, target, ALL_NODES, Some(MacAddr::of_group(ALL_NODES.into())));
             }
             return;
         }
@@ -110,7 +109,12 @@ impl Shard {
         if asked.source_mac.is_none() && is_optimistic(on, target) {
             // DEVIATES RFC 4861 §7.2.4: two who are both being checked tell no address of theirs
             // in a question, and would wait for each other's answer.
-            return self.nd_answer(cause, target, ALL_NODES, Some(mac_of(ALL_NODES.into())));
+            return self.nd_answer(
+                cause,
+                target,
+                ALL_NODES,
+                Some(MacAddr::of_group(ALL_NODES.into())),
+            );
         }
         self.nd_answer(cause, target, src, asked.source_mac);
     }
@@ -207,10 +211,12 @@ impl Shard {
     /// RFC 4861 §8.1, §8.3.
     fn nd_redirected(&mut self, cause: &Cause<'_>, src: Ipv6Addr, said: Redirect) {
         let (now, iface) = (cause.now, cause.on.iface.index);
-        let Redirect { target, destination, target_mac: mac } = said;
+        let Redirect { target, destination, target_mac: mac, about: _ } = said;
         // A router decides for itself (§8.3), and so does who was told not to listen.
         let listens = self.wide.config.nd.accept_redirects && !cause.on.is_router6();
-        if !listens || !self.is_first_hop(now, iface, src, destination) {
+        // Nor do we pass on to ourselves.
+        let makes_sense = !is_ours(cause.on, target);
+        if !listens || !makes_sense || !self.is_first_hop(now, iface, src, destination) {
             return self.drop_packet(DropReason::IcmpIgnored);
         }
         bump(&self.wide.counters.redirects_in);
@@ -220,13 +226,15 @@ impl Shard {
         self.nd_hear(now, iface, target, Heard::Source { mac, router });
     }
 
-    /// Do packets to `dst` go by `router` at the moment?
+    /// Do packets to `dst` go by `router` at the moment? To itself they go straight: that is nothing
+    /// that it could redirect.
     fn is_first_hop(&self, now: Instant, iface: IfIndex, router: Ipv6Addr, dst: Ipv6Addr) -> bool {
         let wanted = Wanted { dst: dst.into(), src: None, iface: Some(iface) };
         Path::find(&self.wide, now, wanted).is_ok_and(|path| {
             path.reach == Reach::Unicast
                 && path.iface.index == iface
                 && path.next_hop == IpAddr::V6(router)
+                && path.next_hop != path.dst
         })
     }
 

@@ -4,11 +4,13 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use libnet::ethernet::MacAddr;
 use libnet::iface::RouterPreference;
 
 use super::option::{self, Lifetime, NdOption, Nonce, PrefixInfo, RouteInfo};
 use crate::icmp6::message::Icmp6Type;
+use crate::ipv6::header::{HEADER_BYTES as IP_BYTES, MIN_MTU};
 
 /// ICMPv6 types of neighbour discovery. Source: RFC 4861 §4.
 pub(crate) const ROUTER_SOLICITATION: u8 = 133;
@@ -132,12 +134,14 @@ pub(crate) struct NeighbourAdvertisement {
 }
 
 /// There is a better first hop. Source: RFC 4861 §4.5.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Redirect {
     /// The better first hop, or the destination itself if it is on the link.
     pub(crate) target: Ipv6Addr,
     pub(crate) destination: Ipv6Addr,
     pub(crate) target_mac: Option<MacAddr>,
+    /// The packet that it is about, as much as is to be quoted; not read.
+    pub(crate) about: Bytes,
 }
 
 impl Message {
@@ -193,6 +197,9 @@ impl Message {
                 out.extend(message.target.octets());
                 out.extend(message.destination.octets());
                 option::write_mac(&mut out, option::TARGET_LINK_ADDR, message.target_mac);
+                // RFC 4861 §4.6.3: as much of the packet as fits into the least MTU.
+                let room = MIN_MTU as usize - IP_BYTES - out.len();
+                option::write_redirected(&mut out, &message.about, room);
                 out
             }
         }
@@ -422,7 +429,8 @@ fn parse_redirect(envelope: Envelope, bytes: &[u8]) -> Result<Message, Flaw> {
         return Err(Flaw::Target);
     }
     let target_mac = mac_of(options, option::TARGET_LINK_ADDR);
-    Ok(Message::Redirect(Redirect { target, destination, target_mac }))
+    let about = Bytes::new();
+    Ok(Message::Redirect(Redirect { target, destination, target_mac, about }))
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@
 //! advertise; until then it is silent. One with `addr=auto` listens to routers, others do not:
 //! what was configured by hand is not changed by whoever speaks on the link.
 
-use std::net::Ipv6Addr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use libnet::ethernet::MacAddr;
@@ -23,7 +24,7 @@ use crate::snapshot::{AddressEntry, DnsEntry, RouterEntry};
 
 mod address;
 mod advertise;
-mod carry;
+pub(crate) mod carry;
 pub(crate) mod control;
 mod dad;
 mod ident;
@@ -53,7 +54,15 @@ pub(crate) struct Nd {
     links: Vec<Link>,
     redirects: Redirects,
     /// Routes that we put into the table.
-    installed: Vec<Route>,
+    installed: Installed,
+}
+
+/// Routes by what tells them apart in the table.
+type Installed = BTreeMap<RouteKey, Route>;
+type RouteKey = (IpCidr, u32, IfIndex, Option<IpAddr>);
+
+fn key_of(route: &Route) -> RouteKey {
+    (route.dst, route.metric, route.iface, route.gateway)
 }
 
 impl Nd {
@@ -69,7 +78,7 @@ impl Nd {
             secret,
             links: Vec::new(),
             redirects: Redirects::default(),
-            installed: Vec::new(),
+            installed: Installed::new(),
         }
     }
 
@@ -192,16 +201,16 @@ impl Nd {
 
     /// Routes to put into the table and to take out of it, since the last call.
     pub(crate) fn take_routes(&mut self) -> (Vec<Route>, Vec<Route>) {
-        let mut wanted: Vec<Route> = Vec::new();
+        let mut wanted = Installed::new();
         for route in self.links.iter().flat_map(Link::routes).chain(self.redirects.routes()) {
-            if !wanted.contains(&route) {
-                wanted.push(route);
-            }
+            wanted.entry(key_of(&route)).or_insert(route);
         }
-        let gone = self.installed.iter().filter(|route| !wanted.contains(route)).cloned();
-        let gone: Vec<Route> = gone.collect();
-        let new = wanted.iter().filter(|route| !self.installed.contains(route)).cloned();
-        let new: Vec<Route> = new.collect();
+        let missing = |from: &Installed, of: &Installed| -> Vec<Route> {
+            let is_missing = |(key, route): &(&RouteKey, &Route)| from.get(key) != Some(*route);
+            of.iter().filter(is_missing).map(|(_, route)| route.clone()).collect()
+        };
+        let gone = missing(&wanted, &self.installed);
+        let new = missing(&self.installed, &wanted);
         self.installed = wanted;
         (new, gone)
     }

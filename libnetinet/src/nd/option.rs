@@ -14,6 +14,7 @@ use libnet::iface::{IpCidr, RouterPreference};
 pub(crate) const SOURCE_LINK_ADDR: u8 = 1;
 pub(crate) const TARGET_LINK_ADDR: u8 = 2;
 const PREFIX: u8 = 3;
+const REDIRECTED_HEADER: u8 = 4;
 const MTU: u8 = 5;
 const NONCE: u8 = 14;
 const ROUTE: u8 = 24;
@@ -257,6 +258,19 @@ pub(crate) fn write_mac(out: &mut Vec<u8>, ty: u8, mac: Option<MacAddr>) {
         out.extend([ty, 1]);
         out.extend(mac.0);
     }
+}
+
+/// Adds the packet that a redirect is about, in units of 8 bytes; of so many bytes at most, the
+/// option's own among them.
+pub(crate) fn write_redirected(out: &mut Vec<u8>, about: &[u8], room: usize) {
+    let quoted = &about[..about.len().min(room.saturating_sub(8) & !7)];
+    if quoted.is_empty() {
+        return;
+    }
+    let bytes = quoted.len().next_multiple_of(8);
+    out.extend([REDIRECTED_HEADER, (1 + bytes / 8) as u8, 0, 0, 0, 0, 0, 0]);
+    out.extend(quoted);
+    out.resize(out.len() + bytes - quoted.len(), 0);
 }
 
 /// Adds the link's MTU.

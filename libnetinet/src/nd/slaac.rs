@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
-use super::address::{Life, REGEN_ADVANCE};
+use super::address::{Address, Life, REGEN_ADVANCE};
 use super::ident::{join, random_ident};
 use super::link::{Context, Link};
 use super::option::PrefixInfo;
@@ -34,8 +34,12 @@ impl Link {
             address.extend(ctx.now, life);
         }
         // d) RFC 4862 §5.5.3: the prefix and our identifiers, of 64 bits, must make 128.
-        if known || info.valid.is_zero() || info.bits != 64 {
+        if info.valid.is_zero() || info.bits != 64 {
             return;
+        }
+        if known {
+            // RFC 8981 §3.5: while the prefix was deprecated nobody made one after the last.
+            return self.renew_lapsed(ctx, info.prefix, life);
         }
         if self.addresses.len() >= ctx.config.max_addresses {
             self.refused += 1;
@@ -66,7 +70,7 @@ impl Link {
         // to 0.4 × TEMP_PREFERRED_LIFETIME, and so that it need not be replaced at once.
         let preferred = config.preferred.min(config.valid.saturating_sub(SECOND));
         let longest = preferred.saturating_sub(REGEN_ADVANCE + SECOND);
-        let desync = part_of((preferred * 2 / 5).min(longest), ctx.random.next_u64());
+        let desync = part_of((preferred / 5 * 2).min(longest), ctx.random.next_u64());
         let most = Life {
             preferred: Some(ctx.now + preferred.saturating_sub(desync)),
             valid: Some(ctx.now + config.valid),
@@ -81,6 +85,18 @@ impl Link {
         let address = self.want(ctx, addr, 64, AddressOrigin::Temporary, Duration::ZERO);
         address.most = most;
         address.set_life(life);
+    }
+
+    /// Makes a temporary address of a prefix that is preferred again, if the last is used no more.
+    fn renew_lapsed(&mut self, ctx: &mut Context<'_>, prefix: Ipv6Addr, life: Life) {
+        let of_prefix = |address: &&Address| {
+            address.origin == AddressOrigin::Temporary && address.is_of(prefix)
+        };
+        let mut known = self.addresses.iter().filter(of_prefix);
+        let lapsed = known.all(|address| address.has_successor && address.is_deprecated(ctx.now));
+        if lapsed {
+            self.make_temporary(ctx, prefix, life);
+        }
     }
 
     /// RFC 8981 §3.5: a new one before the old one is deprecated.

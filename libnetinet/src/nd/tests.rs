@@ -359,6 +359,33 @@ fn temporary_addresses_live_no_longer_than_their_prefix() {
 }
 
 #[test]
+fn a_prefix_that_is_preferred_again_has_temporary_addresses_again() {
+    let mut sim = Sim::new(temporary());
+    let preferred = |sim: &Sim| {
+        let states = sim.states(AddressOrigin::Temporary);
+        states.iter().filter(|state| **state == AddressState::Preferred).count()
+    };
+    sim.hear(ROUTER, &says(1_800, &[prefix("2001:db8::/64", 9 * DAY, DAY)]));
+    sim.run(5);
+    sim.hear(ROUTER, &says(1_800, &[prefix("2001:db8::/64", 9 * DAY, 0)]));
+    sim.run(5);
+    assert_eq!(sim.states(AddressOrigin::Temporary), [AddressState::Deprecated]);
+    // Soon: the same one, which is renewed in its time; later: a new one.
+    sim.hear(ROUTER, &says(1_800, &[prefix("2001:db8::/64", 9 * DAY, 9 * DAY)]));
+    assert_eq!((preferred(&sim), sim.addresses(AddressOrigin::Temporary).len()), (1, 1));
+    sim.run(DAY + HOUR);
+    assert_eq!(preferred(&sim), 1);
+    sim.hear(ROUTER, &says(1_800, &[prefix("2001:db8::/64", 9 * DAY, 0)]));
+    sim.run(3 * DAY);
+    assert_eq!(sim.states(AddressOrigin::Temporary), []);
+    sim.hear(ROUTER, &says(1_800, &[prefix("2001:db8::/64", 9 * DAY, 9 * DAY)]));
+    sim.run(5);
+    assert_eq!(preferred(&sim), 1);
+    sim.hear(ROUTER, &says(1_800, &[prefix("2001:db8::/64", 9 * DAY, 9 * DAY)]));
+    assert_eq!(sim.addresses(AddressOrigin::Temporary).len(), 1, "one is enough");
+}
+
+#[test]
 fn without_being_asked_for_none_are_temporary() {
     let mut sim = Sim::new(NdConfig::default());
     sim.hear(ROUTER, &says(1_800, &[prefix("2001:db8::/64", DAY, DAY)]));

@@ -3,7 +3,6 @@
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
@@ -98,7 +97,7 @@ impl NeighbourTable {
             (state, Some(mac)) if !overrides && mac != shared.mac() => {
                 // I.a and I.b: doubt what was sure, and otherwise do not listen.
                 if state == NeighbourState::Reachable {
-                    shared.confirmed_at.store(0, Ordering::Relaxed);
+                    shared.suspect();
                 }
             }
             (_, mac) => {
@@ -127,7 +126,7 @@ impl NeighbourTable {
         self.gateways_changed |= entry.is_gateway && !entry.is_known();
         match confirmed {
             Confirmed::Yes => entry.shared.set_confirmed(now),
-            Confirmed::No => entry.shared.confirmed_at.store(0, Ordering::Relaxed),
+            Confirmed::No => entry.shared.suspect(),
         }
         entry.shared.set(mac, NeighbourState::Reachable);
         entry.changed_at = now;

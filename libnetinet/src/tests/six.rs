@@ -1,9 +1,11 @@
 //! IPv6 between stacks: the same sockets over the other family, and both families at one socket.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
-use libnet::iface::{IfIndex, InterfaceSpec};
+use libnet::iface::{Advertise, IfIndex, InterfaceSpec};
 use libnet::packet::Packet;
 use libnet::socket::{
     Domain, Family, OptionKey, Protocol, SendControl, SendMsg, SockType, SocketId, SocketOption,
@@ -12,6 +14,7 @@ use libnet::stats::DropReason;
 use libnet::world::{LinkConfig, World};
 
 use crate::config::InetConfig;
+use crate::forward::Forwarding;
 use crate::inet::Inet;
 use crate::ipv6::fragment::fragment;
 use crate::testing::{Net, Node, at, errno, ip};
@@ -484,4 +487,27 @@ fn a_source_of_another_link_is_refused_where_the_link_matters() {
     for to in ["fd00:0:0:2::99", "fe80::99"] {
         assert!(sends("fd00:0:0:1::1", to, 3).is_ok(), "a global one may leave by any, to {to}");
     }
+}
+
+#[test]
+fn a_router_that_says_the_same_again_makes_nobody_look_for_paths_anew() {
+    let net = Net::new();
+    let (router, host) = (node(&net, 1), net.node(2));
+    let mut says = Advertise::default();
+    says.interval = Duration::from_secs(4);
+    router.inet.set_forwarding(Family::Inet6, Forwarding::On);
+    router.inet.advertise(IfIndex(2), Some(says)).unwrap();
+    host.inet.autoconfigure(IfIndex(2)).unwrap();
+    net.run_ms(20_000);
+    let heard = || host.inet.counters().router_advertisements_in.load(Ordering::Relaxed);
+    let (before, generation) = (heard(), host.inet.wide().generation());
+    assert_eq!(host.inet.routers().len(), 1);
+    net.run_ms(20_000);
+    assert!(heard() >= before + 4, "{} advertisements", heard() - before);
+    assert_eq!(host.inet.wide().generation(), generation);
+    // What is new is taken in.
+    router.inet.advertise(IfIndex(2), None).unwrap();
+    net.run_ms(10);
+    assert_ne!(host.inet.wide().generation(), generation);
+    assert_eq!(host.inet.routers(), []);
 }

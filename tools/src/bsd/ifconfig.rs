@@ -205,9 +205,23 @@ fn replace_first(inet: &Inet, index: IfIndex, cidr: IpCidr) -> Result<(), Failur
     if first == Some(cidr) {
         return Ok(());
     }
-    if let Some(first) = first {
-        let removed = inet.remove_address(index, first.addr());
-        removed.map_err(|error| refused(NAME, "SIOCDIFADDR", &error))?;
+    let added = inet.add_address(index, cidr);
+    let Some(first) = first else {
+        return added.map_err(|error| refused(NAME, "SIOCAIFADDR", &error));
+    };
+    // Where the new one cannot be had, the old one stays.
+    let is_other_prefix = first.addr() == cidr.addr();
+    if !is_other_prefix {
+        added.map_err(|error| refused(NAME, "SIOCAIFADDR", &error))?;
     }
-    inet.add_address(index, cidr).map_err(|error| refused(NAME, "SIOCAIFADDR", &error))
+    let removed = inet.remove_address(index, first.addr());
+    removed.map_err(|error| refused(NAME, "SIOCDIFADDR", &error))?;
+    if !is_other_prefix {
+        return Ok(());
+    }
+    inet.add_address(index, cidr).map_err(|error| {
+        // It was there a moment ago, so that it fits.
+        let _ = inet.add_address(index, first);
+        refused(NAME, "SIOCAIFADDR", &error)
+    })
 }

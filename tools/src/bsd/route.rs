@@ -210,8 +210,7 @@ fn device(inet: &Inet, name: &str) -> Result<IfIndex, Failure> {
 
 fn change(inet: &Inet, command: &str, words: &[&str], inside: &mut Inside) -> Outcome {
     let told = Told::parse(inet, words)?;
-    let dst = told.dst.network();
-    let is_there = inet.routes().iter().any(|route| route.dst == dst && route.metric == 0);
+    let is_there = inet.routes_to(&told.dst).iter().any(|route| route.metric == 0);
     let done = told.route(inet).and_then(|route| match (command, is_there) {
         ("add", true) => Err(libnet::errno::exists()),
         ("add", false) => inet.add_route(route),

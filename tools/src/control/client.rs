@@ -5,6 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Uid, geteuid};
+
 use super::find;
 use super::place::connect_to;
 use super::protocol::{LineError, MAX_REPLY_BYTES, Reply, Request, VERSION, read_line, to_line};
@@ -27,9 +30,13 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// `NotFound`, `ConnectionRefused`; `InvalidData` for anything but a node of this version.
+    /// `NotFound`, `ConnectionRefused`; `PermissionDenied` where another user listens, who could
+    /// have us print anything; `InvalidData` for anything but a node of this version.
     pub fn open(path: &Path) -> io::Result<Self> {
         let stream = connect_to(path)?;
+        if !is_trusted(socket_peercred(&stream)?.uid, geteuid()) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         stream.set_read_timeout(Some(HELLO_WITHIN))?;
         let mut reader = BufReader::new(stream.try_clone()?);
         match read_line(&mut reader, MAX_REPLY_BYTES) {
@@ -95,6 +102,11 @@ impl Connection {
     }
 }
 
+/// Is a node of this user listened to?
+fn is_trusted(of: Uid, us: Uid) -> bool {
+    of == us || of.is_root() || us.is_root()
+}
+
 /// Runs a command in a node; what it prints there is printed here.
 ///
 /// # Errors
@@ -122,5 +134,17 @@ pub fn run(node: Option<&str>, argv: Vec<String>) -> Outcome {
             Ok(None) => return Err(Failure::new("the node has gone")),
             Err(error) => return Err(gone(&error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_users_node_is_not_listened_to() {
+        let [root, alice, mallory] = [0, 1_000, 1_001].map(Uid::from_raw);
+        assert!(is_trusted(alice, alice) && is_trusted(root, alice) && is_trusted(alice, root));
+        assert!(!is_trusted(mallory, alice));
     }
 }

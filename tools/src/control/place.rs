@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, fchmod, flock, openat};
+use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
@@ -163,11 +164,28 @@ fn split(path: &Path) -> io::Result<(&Path, &str)> {
     Ok((folder.unwrap_or_else(|| Path::new(".")), file))
 }
 
+/// How long somebody else may keep a folder locked: whoever can read it can.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+/// Between two attempts to lock it.
+const LOCK_EVERY: Duration = Duration::from_millis(10);
+
 /// Two that begin at once must not both find the same dead socket and replace it.
-fn lock_folder(folder: &Path) -> io::Result<OwnedFd> {
-    let folder = open_folder(folder)?;
-    flock(&folder, FlockOperation::LockExclusive)?;
-    Ok(folder)
+fn lock_folder(path: &Path) -> io::Result<OwnedFd> {
+    let folder = open_folder(path)?;
+    let started = Instant::now();
+    loop {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(folder),
+            Err(Errno::WOULDBLOCK) if started.elapsed() < LOCK_WITHIN => {
+                std::thread::sleep(LOCK_EVERY);
+            }
+            Err(Errno::WOULDBLOCK) => {
+                let why = format!("another process keeps the folder {} locked", path.display());
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn open_folder(folder: &Path) -> io::Result<OwnedFd> {
@@ -211,6 +229,17 @@ mod tests {
         let error = Place::at(&path, "alice").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn nobody_keeps_a_node_from_its_start_by_locking_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = lock_folder(folder.path()).unwrap();
+        let error = Place::within(folder.path(), "alice").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+        assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}");
+        drop(held);
+        Place::within(folder.path(), "alice").unwrap();
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::link::{head_json, head_line, is_show, link_line, state, stats_json, stats_text};
 use super::print::{Item, print};
 use super::words::{Words, abbreviates};
-use super::{Ip, garbage, no_device, refused, unknown_command, wrong};
+use super::{Ip, garbage, no_device, not_served, refused, unknown_command, wrong};
 use crate::fail::{Failure, Outcome, Status};
 use crate::inside::is_wanted;
 
@@ -247,11 +247,14 @@ fn address_and_device(ip: &Ip<'_>, words: &mut Words<'_>) -> Result<(IpCidr, IfI
     while let Some(word) = words.next() {
         match word {
             "dev" => device = Some(ip.device(words.need()?)?),
-            "brd" | "broadcast" | "scope" | "label" | "peer" | "valid_lft" | "preferred_lft"
-            | "metric" | "proto" => {
+            // What these say follows from the address, or is said of it alone.
+            "brd" | "broadcast" | "scope" | "label" | "proto" => {
                 words.need()?;
             }
-            "nodad" | "home" | "noprefixroute" | "mngtmpaddr" | "autojoin" => {}
+            "valid_lft" | "preferred_lft" if words.peek() == Some("forever") => drop(words.next()),
+            "nodad" => {}
+            "valid_lft" | "preferred_lft" | "peer" | "metric" | "home" | "noprefixroute"
+            | "mngtmpaddr" | "autojoin" => return Err(not_served(word)),
             _ if address.is_none() => {
                 let text = if word == "local" { words.need()? } else { word };
                 address = Some(prefix(text)?);

@@ -1,11 +1,11 @@
 //! `ip maddress`: the groups that an interface is in.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
 
 use libnet::ethernet::MacAddr;
 use libnet::link::Medium;
-use rumpnet::libnetinet::snapshot::InterfaceEntry;
-use serde_json::{Value, json};
+use rumpnet::libnetinet::snapshot::GroupEntry;
+use serde_json::{Map, Value, json};
 
 use super::link::is_show;
 use super::print::{Item, print};
@@ -27,69 +27,63 @@ pub(super) fn run(ip: Ip<'_>, words: &mut Words<'_>) -> Outcome {
         let name = if word == "dev" { words.need()? } else { word };
         only = Some(ip.shown_device(name)?);
     }
+    let groups = ip.inet.groups();
     let mut items = Vec::new();
     for entry in ip.inet.interfaces() {
         if only.is_some_and(|index| index != entry.index) {
             continue;
         }
-        let mut text = format!("{}:\t{}", entry.index.0, entry.name);
-        let mut groups: Vec<Value> = Vec::new();
-        let all = groups_of(&entry);
+        let mut rows = Rows::default();
+        let ours = || groups.iter().filter(|group| group.iface == entry.index);
         if ip.options.family.is_none() && entry.link.medium == Medium::Ethernet {
-            for mac in all.iter().filter_map(mac_of) {
-                text.push_str(&format!("\n\tlink  {mac}"));
-                groups.push(json!({"link": mac.to_string()}));
-            }
+            rows.add_links(ours());
         }
-        for group in all.iter().filter(|group| is_wanted(ip.options.family, group)) {
-            let family = if group.is_ipv4() { "inet" } else { "inet6" };
-            text.push_str(&format!("\n\t{family:<5} {group}"));
-            groups.push(json!({"family": family, "address": group.to_string()}));
+        for group in ours().filter(|group| is_wanted(ip.options.family, &group.group)) {
+            rows.add_group(group);
         }
-        let json = json!({"ifindex": entry.index.0, "ifname": entry.name, "maddr": groups});
+        let text = format!("{}:\t{}{}", entry.index.0, entry.name, rows.text);
+        let json = json!({"ifindex": entry.index.0, "ifname": entry.name, "maddr": rows.json});
         items.push(Item { text, json });
     }
     print(items, &ip.options, &mut ip.inside.output)?;
     Ok(Status::DONE)
 }
 
-/// The groups that an interface is in because of its addresses.
-fn groups_of(entry: &InterfaceEntry) -> Vec<IpAddr> {
-    let addrs = || entry.addrs.iter().map(|(cidr, _)| cidr.addr());
-    let mut groups: Vec<IpAddr> = Vec::new();
-    // RFC 1112 §7.2: every host is in the group of all of them.
-    if addrs().any(|addr| addr.is_ipv4()) {
-        groups.push(Ipv4Addr::new(224, 0, 0, 1).into());
-    }
-    // RFC 4291 §2.8: and of every address in that of its last three bytes.
-    for addr in addrs() {
-        if let IpAddr::V6(addr) = addr
-            && !addr.is_loopback()
-        {
-            let [.., a, b, c] = addr.octets();
-            let low = u16::from_be_bytes([b, c]);
-            let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), low).into();
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
-        }
-    }
-    if addrs().any(|addr| addr.is_ipv6()) {
-        groups.push(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into());
-    }
-    groups
+#[derive(Default)]
+struct Rows {
+    text: String,
+    json: Vec<Value>,
 }
 
-/// RFC 1112 §6.4, RFC 2464 §7: a group's address on Ethernet.
-fn mac_of(group: &IpAddr) -> Option<MacAddr> {
-    match group {
-        IpAddr::V4(group) => {
-            let [_, b, c, d] = group.octets();
-            Some(MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d]))
+impl Rows {
+    /// The groups' addresses on the link, which several may share.
+    fn add_links<'a>(&mut self, groups: impl Iterator<Item = &'a GroupEntry>) {
+        let mut users: BTreeMap<MacAddr, usize> = BTreeMap::new();
+        for group in groups {
+            *users.entry(MacAddr::of_group(group.group)).or_default() += 1;
         }
-        IpAddr::V6(group) => {
-            let [.., a, b, c, d] = group.octets();
-            Some(MacAddr([0x33, 0x33, a, b, c, d]))
+        for (mac, users) in users {
+            let mut map = Map::new();
+            map.insert("link".into(), mac.to_string().into());
+            self.add(&format!("link  {mac}"), map, users);
         }
+    }
+
+    fn add_group(&mut self, entry: &GroupEntry) {
+        let family = if entry.group.is_ipv4() { "inet" } else { "inet6" };
+        let mut map = Map::new();
+        map.insert("family".into(), family.into());
+        map.insert("address".into(), entry.group.to_string().into());
+        self.add(&format!("{family:<5} {}", entry.group), map, entry.users);
+    }
+
+    /// As iproute2: users are told of where there are several.
+    fn add(&mut self, text: &str, mut map: Map<String, Value>, users: usize) {
+        self.text.push_str(&format!("\n\t{text}"));
+        if users > 1 {
+            self.text.push_str(&format!(" users {users}"));
+            map.insert("users".into(), users.into());
+        }
+        self.json.push(Value::Object(map));
     }
 }

@@ -39,7 +39,8 @@ pub(super) fn run(mut ip: Ip<'_>, words: &mut Words<'_>) -> Outcome {
         ip.inet.check_links();
         let Some(event) = events.next_within(PATIENCE) else { continue };
         show(&mut ip, &objects, &event)?;
-        while let Some(event) = events.try_next() {
+        // No more at once: where changes never end, the user's word is still heard.
+        for event in std::iter::from_fn(|| events.try_next()).take(MAX_EVENTS) {
             show(&mut ip, &objects, &event)?;
         }
         match events.take_missed() {

@@ -12,7 +12,7 @@ use super::addr::scope_of;
 use super::link::is_show;
 use super::print::{Item, print};
 use super::words::{Words, abbreviates};
-use super::{Ip, garbage, refused, unknown_command, wrong};
+use super::{Ip, garbage, not_served, refused, unknown_command, wrong};
 use crate::fail::{Failure, Outcome, Status};
 use crate::inside::{is_wanted, name_of};
 
@@ -319,6 +319,8 @@ struct Told {
     metric: Option<u32>,
     src: Option<IpAddr>,
     mtu: Option<u32>,
+    /// The gateway is a neighbour, whatever the networks say.
+    onlink: bool,
 }
 
 impl Told {
@@ -331,6 +333,7 @@ impl Told {
             metric: None,
             src: None,
             mtu: None,
+            onlink: false,
         };
         while let Some(word) = words.next() {
             match word {
@@ -344,11 +347,17 @@ impl Told {
                     }
                     told.mtu = Some(words.number("mtu")?);
                 }
-                "proto" | "protocol" | "scope" | "pref" | "expires" => {
+                // What these say follows from the rest, or is of no use here.
+                "proto" | "protocol" | "scope" => {
                     words.need()?;
                 }
-                "table" if table(words.need()?)? == Table::Main => {}
-                "onlink" => {}
+                "pref" if matches!(words.peek(), Some("medium")) => drop(words.next()),
+                "pref" | "expires" | "nexthop" | "encap" | "mark" => return Err(not_served(word)),
+                "table" => match table(words.need()?)? {
+                    Table::Main => {}
+                    _ => return Err(not_served(word)),
+                },
+                "onlink" => told.onlink = true,
                 _ if told.dst.is_some() => return Err(garbage(word, "to")),
                 _ if kind_of(word).is_some() => {
                     told.kind = kind_of(word).unwrap_or(RouteKind::Unicast);
@@ -381,10 +390,18 @@ impl Told {
         let dst = self.dst()?;
         let iface = match (self.device, self.via) {
             _ if !matches!(self.kind, RouteKind::Unicast) => IfIndex::LOOPBACK,
-            (Some(device), _) => device,
-            (None, Some(via)) => neighbours_interface(ip, via)?,
+            (Some(device), None) => device,
+            (Some(device), Some(_)) if self.onlink => device,
+            (device, Some(via)) => neighbours_interface(ip, via, device)?,
             (None, None) => return Err(refused(&libnet::errno::no_device())),
         };
+        let is_ours = |src: IpAddr| {
+            let mut all = ip.inet.interfaces().into_iter().flat_map(|entry| entry.addrs);
+            all.any(|(cidr, _)| cidr.addr() == src)
+        };
+        if self.src.is_some_and(|src| !is_ours(src)) {
+            return Err(Failure::verbatim("Error: Invalid source address.", super::REFUSED));
+        }
         let mut route = Route::connected(dst, iface).with_origin(RouteOrigin::Static);
         route = route.with_kind(self.kind).with_metric(self.metric.unwrap_or(0));
         route.gateway = self.via;
@@ -394,10 +411,18 @@ impl Told {
     }
 }
 
-/// The interface that a gateway is a neighbour on.
-fn neighbours_interface(ip: &Ip<'_>, via: IpAddr) -> Result<IfIndex, Failure> {
+/// The interface that a gateway is a neighbour on: this one, or any.
+fn neighbours_interface(
+    ip: &Ip<'_>,
+    via: IpAddr,
+    device: Option<IfIndex>,
+) -> Result<IfIndex, Failure> {
+    let config = device.and_then(|index| ip.inet.engine().interface(index)).map(|on| on.config());
+    if config.is_some_and(|config| !config.up) {
+        return Err(Failure::verbatim("Error: Nexthop device is not up.", super::REFUSED));
+    }
     let invalid = || Failure::verbatim("Error: Nexthop has invalid gateway.", super::REFUSED);
-    let path = ip.inet.path_to(via, None, None).map_err(|_| invalid())?;
+    let path = ip.inet.path_to(via, None, device).map_err(|_| invalid())?;
     match (path.kind, path.gateway) {
         (PathKind::Unicast, None) => Ok(path.iface),
         _ => Err(invalid()),
@@ -415,9 +440,8 @@ enum Existing {
 fn change(ip: &Ip<'_>, words: &mut Words<'_>, existing: Existing) -> Outcome {
     let route = Told::parse(ip, words)?.route(ip)?;
     let is_there = || {
-        let dst = route.dst.network();
-        let routes = ip.inet.routes();
-        routes.iter().any(|other| other.dst == dst && other.metric == route.metric)
+        let routes = ip.inet.routes_to(&route.dst);
+        routes.iter().any(|other| other.metric == route.metric)
     };
     let done = match existing {
         // As the kernel: one route per destination and metric, unless it is replaced.

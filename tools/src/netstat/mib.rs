@@ -74,7 +74,7 @@ fn ip(from: &Sources<'_>) -> Section {
         count("InDiscards", from.dropped(&[D::FragmentMemory])),
         count("OutRequests", from.counter("ip_out")),
         count("OutDiscards", from.dropped(&[D::ReplyQueueFull, D::NeighbourQueueFull])),
-        count("OutNoRoutes", from.dropped(&[D::NoRoute]) + from.counter("ip_out_no_routes")),
+        count("OutNoRoutes", from.dropped(&[D::NoRoute])),
         count("ForwDatagrams", from.counter("ip_forwarded")),
         count("ReasmTimeout", from.dropped(&[D::FragmentTimeout])),
         count("ReasmReqds", from.counter("fragments_in")),
@@ -170,14 +170,13 @@ fn tcp_more(from: &Sources<'_>) -> Section {
 }
 
 /// Those that stand under another name above.
-const NAMED: [&str; 15] = [
+const NAMED: [&str; 14] = [
     "ip_in",
     "ip_out",
     "fragments_in",
     "fragments_out",
     "reassembled",
     "ip_forwarded",
-    "ip_out_no_routes",
     "ip_fragmented",
     "icmp_in",
     "icmp_out",

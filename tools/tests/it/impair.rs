@@ -72,9 +72,11 @@ fn a_wire_joins_two_buses_and_harms_what_crosses() {
 fn a_wire_says_what_it_cannot_be() {
     let place = Place::new();
     let bus = format!("shmif:{}", place.bus());
-    let ended = place.run(&["wire", &bus, &format!("{bus},addr=10.0.0.1/24")]);
-    assert_eq!(ended.status, Some(2));
-    assert!(ended.err.contains("has no address"), "{}", ended.err);
+    for keys in ["addr=10.0.0.1/24", "addr=auto", "ra", "route=10.2.0.0/16"] {
+        let ended = place.run(&["wire", &bus, &format!("{bus},{keys}")]);
+        assert_eq!(ended.status, Some(2));
+        assert!(ended.err.contains("has no stack: leave addr=, gw=, route= and ra away"), "{keys}");
+    }
     let ended = place.run(&["wire", &bus, &format!("{bus},loss=1%")]);
     assert!(ended.err.contains("--impair"), "{}", ended.err);
     let ended = place.run(&["wire", &bus, &bus, "--impair", "los=1%"]);

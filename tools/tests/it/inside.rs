@@ -365,6 +365,12 @@ fn rumps_users_type_what_they_are_used_to() {
     );
     assert!(out.contains("\tinet 10.5.0.1/24 broadcast 10.5.0.255 flags 0\n"), "{out}");
     assert!(!out.contains("10.0.0.1"), "it took the first one's place: {out}");
+    let ended = place.look("alice", &["ifconfig", "shmif0", "inet", "10.7.0.0/24"]);
+    assert_eq!(ended.status, Some(1));
+    assert!(see("ifconfig shmif0").contains("\tinet 10.5.0.1/24 "), "the old one stays");
+    see("ifconfig shmif0 inet 10.5.0.1/16");
+    assert!(see("ifconfig shmif0").contains("\tinet 10.5.0.1/16 "));
+    see("ifconfig shmif0 inet 10.5.0.1/24");
     see("ifconfig shmif0 inet 10.6.0.1/16 alias");
     see("ifconfig shmif0 inet 10.6.0.1 -alias");
     see("ifconfig shmif0 mtu 1400");
@@ -385,4 +391,31 @@ fn rumps_users_type_what_they_are_used_to() {
     see("arp -d 10.5.0.7");
     assert_eq!(see("arp -an"), "");
     assert!(see("ndp -an").starts_with("Neighbor "));
+}
+
+#[test]
+fn what_ip_does_not_do_it_refuses_and_does_nothing_by_halves() {
+    let place = Place::new();
+    let _alice = place.node("alice", 1);
+    for (line, error) in [
+        ("ip addr add 10.9.0.1/24 dev shmif0 valid_lft 60", "\"valid_lft\" is not served here"),
+        ("ip addr add 10.9.0.1/24 peer 10.9.0.2 dev shmif0", "\"peer\" is not served here"),
+        ("ip route add 10.2.0.0/16 via 10.0.0.254 expires 60", "\"expires\" is not served here"),
+        ("ip route add 10.2.0.0/16 via 10.0.0.254 table local", "\"table\" is not served here"),
+        ("ip route add 10.2.0.0/16 via 10.77.0.1 dev shmif0", "Nexthop has invalid gateway"),
+        ("ip route add 10.2.0.0/16 via 10.0.0.1 dev shmif0", "Nexthop has invalid gateway"),
+        ("ip route add 10.2.0.0/16 via 10.0.0.254 src 10.9.9.9", "Invalid source address"),
+    ] {
+        let ended = place.look("alice", &line.split(' ').collect::<Vec<_>>());
+        assert_eq!(ended.status, Some(2), "{line}");
+        assert!(ended.err.contains(error), "{line}: {}", ended.err);
+    }
+    let see = |line: &str| place.see("alice", &line.split(' ').collect::<Vec<_>>());
+    see("ip route add 10.2.0.0/16 via 10.77.0.1 dev shmif0 onlink");
+    see("ip addr add 10.8.0.1/24 dev shmif0 valid_lft forever");
+    see("ip route add 10.3.0.0/16 via 10.0.0.254 src 10.8.0.1");
+    assert!(see("ip route get 10.3.0.1").contains("src 10.8.0.1 "));
+    // A route that outlives its source address does not send from it.
+    see("ip addr del 10.8.0.1/24 dev shmif0");
+    assert!(see("ip route get 10.3.0.1").contains("src 10.0.0.1 "));
 }

@@ -67,6 +67,7 @@ fn redirect() -> Message {
         target: ip("fe80::2"),
         destination: ip("2001:db8::9"),
         target_mac: Some(MAC),
+        about: Bytes::new(),
     })
 }
 
@@ -178,7 +179,12 @@ fn a_redirect_leads_to_a_router_or_to_the_destination_itself() {
     let near = envelope("fe80::1", ip("fe80::2"));
     let parse = |target: &str, destination: &str| {
         let (target, destination) = (ip(target), ip(destination));
-        let redirect = Message::Redirect(Redirect { target, destination, target_mac: None });
+        let redirect = Message::Redirect(Redirect {
+            target,
+            destination,
+            target_mac: None,
+            about: Bytes::new(),
+        });
         Message::parse(near, &redirect.to_bytes()).map(|_| ())
     };
     assert_eq!(parse("2001:db8::9", "2001:db8::9"), Ok(()));

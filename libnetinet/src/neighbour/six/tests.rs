@@ -294,3 +294,26 @@ fn who_asks_for_us_shares_a_quarter_of_the_table() {
     assert_eq!(rig.mac(), Some(OLD), "whom we talked to stays");
     assert_eq!(rig.table.evicted, 100_000 - 1024 / 4);
 }
+
+#[test]
+fn only_who_changed_is_told_of() {
+    let mut rig = Rig::new();
+    let none: Vec<IpAddr> = Vec::new();
+    let changed = |rig: &mut Rig| -> Vec<IpAddr> {
+        rig.table.take_changes().into_iter().map(|((_, addr), _)| addr).collect()
+    };
+    rig.send();
+    assert_eq!(changed(&mut rig), none, "nobody wants to know");
+    rig.table.tell_changes(true);
+    for n in 0..1_000u128 {
+        let addr = Ipv6Addr::from_bits(PEER.to_bits() + 1 + n);
+        rig.table.set_permanent(ETH, addr.into(), NEW, &mut rig.actions);
+    }
+    assert_eq!(changed(&mut rig).len(), 1_000);
+    rig.advertise(Some(OLD), true, true, false);
+    assert_eq!(changed(&mut rig), [IpAddr::from(PEER)]);
+    rig.table.remove(ETH, PEER.into());
+    let gone = rig.table.take_changes();
+    assert!(matches!(&gone[..], [(key, None)] if key.1 == IpAddr::from(PEER)), "{gone:?}");
+    assert_eq!(changed(&mut rig), none);
+}

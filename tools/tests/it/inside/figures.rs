@@ -69,6 +69,13 @@ fn counters_have_mib_iis_names_and_drops_their_reasons() {
     let json = place.see_json("alice", &["netstat", "-s", "--json"]);
     assert_eq!(json["Icmp"]["OutEchoReps"], 3);
     assert!(json["Dropped"].is_object());
+    // A packet for which a router has no route is counted once.
+    place.see("alice", &["ip", "-4", "forwarding", "on"]);
+    let guest = format!("{},gw=10.0.0.1", place.interface(9));
+    let ended = place.run(&["ping", &guest, "192.0.2.1", "-c", "1", "-W", "5"]);
+    assert!(ended.out.contains("Net Unreachable"), "{ended:?}");
+    let json = place.see_json("alice", &["netstat", "-s", "--json"]);
+    assert_eq!((&json["Ip"]["OutNoRoutes"], &json["Dropped"]["no_route"]), (&1.into(), &1.into()));
     let routes = place.see("alice", &["netstat", "-rn"]);
     assert!(routes.contains("10.0.0.0        0.0.0.0         255.255.255.0   U "), "{routes}");
     assert!(place.see("alice", &["netstat", "-in"]).contains("\nshmif0"));

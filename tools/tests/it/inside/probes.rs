@@ -196,6 +196,9 @@ fn what_is_of_ipv6_is_shown_set_and_asked_for() {
     let out = see("ip maddr show dev shmif0", "\tinet6 ff02::1:ff00:1\n");
     assert!(out.contains("\tlink  33:33:ff:00:00:01\n"), "{out}");
     assert!(out.contains("\tinet  224.0.0.1\n"), "{out}");
+    assert!(!out.contains("ff02::2\n"), "{out}");
+    assert_eq!(run(&["ip", "-6", "forwarding", "on"]).status, Some(0));
+    see("ip maddr show dev shmif0", "\tinet6 ff02::2\n");
     assert_eq!(run(&["ip", "-6", "route", "add", "fd0a::/32", "via", "fd01::fe"]).status, Some(0));
     see("ip -6 route get fd0a::7", "fd0a::7 via fd01::fe dev shmif0 src fd0");
     see("netstat -rn6", "fd0a::/32 ");
