@@ -17,6 +17,7 @@ use crate::ifspec::IfSpec;
 use crate::impair::Faults;
 use crate::interface;
 use crate::recording::Recording;
+use crate::settle;
 use crate::signals::Interrupts;
 
 /// Whether a bus that is not there is made without being asked for.
@@ -84,7 +85,7 @@ pub struct Aftermath {
 }
 
 /// As [`start`], or over the host's own sockets if that was asked for; and what is to be dropped
-/// after the stack.
+/// after the stack. Waits for addresses that are to be found.
 ///
 /// # Errors
 /// As [`start`]; those of the host for its sockets.
@@ -103,6 +104,9 @@ pub fn start_sockets(
         recording.watch(inet)?;
     }
     let faults = stack.inet().map(|inet| Faults::of(inet));
+    if let Some(inet) = stack.inet() {
+        settle::settle(inet, &sockets.interfaces.interfaces)?;
+    }
     Ok((Aftermath { _recording: recording, _faults: faults }, stack))
 }
 

@@ -213,6 +213,12 @@ pub enum IfSpecError {
         /// What was given.
         addr: IpAddr,
     },
+    /// Less than IPv6 takes.
+    #[error("mtu={mtu} is less than the 1280 bytes that IPv6 needs: leave it out, or IPv6")]
+    SmallMtu {
+        /// What was given.
+        mtu: u32,
+    },
     /// A gateway that is the interface itself.
     #[error("`{}{gateway}` is the interface's own address: name the router's", shown(.key))]
     OwnGateway {

@@ -38,6 +38,7 @@ pub mod perf;
 pub mod ping;
 pub mod recording;
 pub mod serve;
+pub mod settle;
 pub mod signals;
 pub mod ss;
 pub mod table;

@@ -15,7 +15,8 @@ const MAX_PREFIXES: usize = 32;
 pub(super) fn set(says: &mut Advertise, key: &str, value: &str) -> Option<()> {
     match key {
         "ra" => {
-            let prefix: IpCidr = value.parse().ok()?;
+            // An address alone would be a prefix of one host.
+            let prefix: IpCidr = value.contains('/').then(|| value.parse().ok())??;
             let fits = prefix.addr().is_ipv6() && says.prefixes.len() < MAX_PREFIXES;
             says.prefixes.push(AdvertisedPrefix::new(fits.then_some(prefix.network())?));
         }
@@ -95,6 +96,7 @@ mod tests {
     fn values_that_are_none_say_what_to_write() {
         for text in [
             "ra=10.0.0.0/24",
+            "ra=fd00:1::1",
             "ra=fd00::/129",
             "ra-mtu=1279",
             "ra-lifetime=65536",

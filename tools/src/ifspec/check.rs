@@ -6,8 +6,18 @@ use libnet::IpCidr;
 
 use super::{IfSpec, IfSpecError};
 
+/// RFC 8200 §5.
+const MIN_MTU6: u32 = 1_280;
+
 /// Refuses what a stack would refuse, with what to write instead.
 pub(super) fn check(spec: &IfSpec) -> Result<(), IfSpecError> {
+    let speaks_six = spec.addrs.iter().any(|cidr| cidr.addr().is_ipv6());
+    if speaks_six || spec.autoconf || spec.advertise.is_some() {
+        match spec.mtu {
+            Some(mtu) if mtu < MIN_MTU6 => return Err(IfSpecError::SmallMtu { mtu }),
+            _ => {}
+        }
+    }
     for (at, cidr) in spec.addrs.iter().enumerate() {
         if is_nobodys(cidr.addr()) {
             return Err(IfSpecError::NoHost { addr: cidr.addr() });
@@ -75,6 +85,9 @@ mod tests {
             ("addr=auto,gw=fd00::1", "gw=fe80::1"),
             ("addr=10.0.0.1/24,route=10.2.0.0/16@10.9.0.1", "`route=…@10.9.0.1`"),
             ("addr=10.0.0.1/24,addr=10.0.0.1/16", "10.0.0.1 is given twice"),
+            ("addr=fd00::1/64,mtu=1279", "mtu=1279 is less than the 1280 bytes that IPv6 needs"),
+            ("addr=auto,mtu=600", "1280"),
+            ("addr=10.0.0.1/24,ra,mtu=600", "1280"),
             ("addr=ff02::1/64", "ff02::1 is no host's address"),
             ("addr=::1/128", "::1 is no host's address"),
             ("addr=127.0.0.1/8", "127.0.0.1 is no host's address"),
@@ -89,6 +102,7 @@ mod tests {
         for keys in [
             "addr=10.0.0.1/24,addr=fd00::1/64,gw=10.0.0.254,gw=fd00::ff",
             "addr=auto,gw=fe80::1",
+            "addr=10.0.0.1/24,mtu=600",
             "addr=10.0.0.0/31,gw=10.0.0.1",
             "addr=10.0.0.1/24,route=10.2.0.0/16,route=10.3.0.0/16@blackhole",
         ] {

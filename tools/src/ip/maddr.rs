@@ -1,6 +1,7 @@
 //! `ip maddress`: the groups that an interface is in.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use libnet::ethernet::MacAddr;
 use libnet::link::Medium;
@@ -59,7 +60,9 @@ impl Rows {
     /// The groups' addresses on the link, which several may share.
     fn add_links<'a>(&mut self, groups: impl Iterator<Item = &'a GroupEntry>) {
         let mut users: BTreeMap<MacAddr, usize> = BTreeMap::new();
-        for group in groups {
+        // As on Linux: what stays on the interface (RFC 4291 §2.7) is not received by its link.
+        let stays = |group: &IpAddr| matches!(group, IpAddr::V6(six) if six.octets()[1] & 0xf < 2);
+        for group in groups.filter(|group| !stays(&group.group)) {
             *users.entry(MacAddr::of_group(group.group)).or_default() += 1;
         }
         for (mac, users) in users {

@@ -38,6 +38,21 @@ fn a_ping_is_answered_and_tells_who_is_not_there() {
 }
 
 #[test]
+fn a_command_that_looks_for_an_address_waits_until_it_has_one() {
+    let place = Place::new();
+    let router = format!("{},addr=fd00:1::1/64,ra,create", place.interface(1));
+    let router = Process::start(&["node", &router, "--forward", "--name", "router"]);
+    router.wait_for("answers ping");
+    let guest = format!("--if=shmif:{},addr=auto", place.bus());
+    let ended = place.run(&["ping", &guest, "fd00:1::1", "-c", "1", "-W", "10"]);
+    assert_eq!((ended.status, &ended.err[..]), (Some(0), ""), "{ended:?}");
+    router.stop(Signal::SIGINT);
+    let ended = place.run(&["ping", &guest, "fd00:1::1", "-c", "1", "-W", "1"]);
+    assert!(ended.err.contains("no router told shmif0 of a prefix"), "{ended:?}");
+    assert_ne!(ended.status, Some(0));
+}
+
+#[test]
 fn nc_passes_bytes_and_datagrams() {
     let place = Place::new();
     let (one, two) = (format!("{},create", interface(&place, 1)), interface(&place, 2));
