@@ -53,6 +53,12 @@ pub trait StackCore: Send {
     /// Moves packets that another shard should see to `out`: they are steered like received ones.
     fn poll_handoff(&mut self, out: &mut Vec<(IfIndex, Packet)>);
 
+    /// Did anything come of the calls since the last polls: frames to send, wakers, packets for
+    /// other shards, changed filters? `false` spares the engine to ask for each.
+    fn has_news(&self) -> bool {
+        true
+    }
+
     /// Moves what links are to deliver, where that changed, to `out`. A core whose groups never
     /// change by themselves has nothing to say.
     fn poll_filters(&mut self, _out: &mut Vec<FilterChange>) {}
@@ -155,6 +161,8 @@ struct TxSide {
     link: Box<dyn crate::link::LinkTx>,
     /// Taken from `out`, not yet accepted by the link.
     pending: VecDeque<Packet>,
+    /// Changes places with `out`, empty, so that neither is made anew for each batch.
+    spare: VecDeque<Packet>,
 }
 
 struct RxSide {
@@ -171,6 +179,8 @@ struct After {
     handoff: Vec<(IfIndex, Packet)>,
     filters: Vec<FilterChange>,
     deadline: Option<Instant>,
+    /// There is nothing but the deadline.
+    is_quiet: bool,
 }
 
 /// A time that does not come.
@@ -465,6 +475,11 @@ impl<C: StackCore> Engine<C> {
 
     /// Under the shard's lock: moves frames to the interface queues and gathers the rest.
     fn settle(&self, shard: usize, core: &mut C, now: Instant, after: &mut After) {
+        if !core.has_news() {
+            debug_assert!(is_silent(core), "news that `has_news` does not know of");
+            after.is_quiet = true;
+            return self.gather_deadline(shard, core, after);
+        }
         for _ in 0..REROUTES {
             let mut pending = Vec::new();
             core.poll_pending(&mut pending);
@@ -498,6 +513,10 @@ impl<C: StackCore> Engine<C> {
         core.poll_wakes(&mut after.wakes);
         core.poll_handoff(&mut after.handoff);
         core.poll_filters(&mut after.filters);
+        self.gather_deadline(shard, core, after);
+    }
+
+    fn gather_deadline(&self, shard: usize, core: &mut C, after: &mut After) {
         let deadline = core.poll_timeout();
         let nanos = deadline.map_or(u64::MAX, Instant::as_nanos);
         // Sequentially consistent against the driver, which publishes how long it sleeps and then
@@ -505,6 +524,14 @@ impl<C: StackCore> Engine<C> {
         self.shards[shard].deadline.store(nanos, Ordering::SeqCst);
         after.deadline = deadline;
     }
+}
+
+/// Has a core nothing to send and nobody to wake?
+fn is_silent<C: StackCore>(core: &mut C) -> bool {
+    let (mut pending, mut wakes) = (Vec::new(), Vec::new());
+    core.poll_pending(&mut pending);
+    core.poll_wakes(&mut wakes);
+    pending.is_empty() && wakes.is_empty()
 }
 
 impl Port {
@@ -560,7 +587,11 @@ impl PortQueue {
         PortQueue {
             readiness: queue.rx.readiness(),
             out: Mutex::new(VecDeque::new()),
-            tx: Mutex::new(TxSide { link: queue.tx, pending: VecDeque::new() }),
+            tx: Mutex::new(TxSide {
+                link: queue.tx,
+                pending: VecDeque::new(),
+                spare: VecDeque::new(),
+            }),
             rx: Mutex::new(RxSide { link: queue.rx, batch: Vec::new() }),
             blocked: AtomicBool::new(false),
             send_due: AtomicU64::new(NEVER),

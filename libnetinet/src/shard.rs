@@ -249,6 +249,14 @@ impl StackCore for Shard {
         out.append(&mut self.handoff);
     }
 
+    fn has_news(&self) -> bool {
+        !self.wakes.is_empty()
+            || !self.handoff.is_empty()
+            || self.tcp().has_news()
+            || self.outs.iter().any(|queue| !queue.is_empty())
+            || self.wide.has_filter_changes()
+    }
+
     fn poll_filters(&mut self, out: &mut Vec<FilterChange>) {
         self.wide.take_filter_changes(out);
     }

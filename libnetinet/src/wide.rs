@@ -289,6 +289,11 @@ impl Wide {
         result
     }
 
+    /// Are links to be told of groups?
+    pub(crate) fn has_filter_changes(&self) -> bool {
+        self.groups_changed.load(Ordering::Acquire)
+    }
+
     /// Moves what links are to be told of groups to `out`.
     pub(crate) fn take_filter_changes(&self, out: &mut Vec<FilterChange>) {
         if self.groups_changed.load(Ordering::Relaxed)

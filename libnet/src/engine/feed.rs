@@ -1,6 +1,5 @@
 //! Feeds the links once every lock of a shard is released, by whoever brought the frames about.
 
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use super::due::{instant_of, note_due};
@@ -47,6 +46,12 @@ enum Pump {
 impl<C: StackCore> Engine<C> {
     /// With no lock held: feeds the links, wakes sockets, and delivers what was looped back.
     pub(super) fn finish(&self, shard: usize, after: After) {
+        if after.is_quiet {
+            if let Some(at) = after.deadline {
+                self.driver.kick(at);
+            }
+            return;
+        }
         // First: an answer to what is sent now may be to one of these groups.
         for change in after.filters {
             // A link that fails is noticed elsewhere.
@@ -156,7 +161,7 @@ impl<C: StackCore> Engine<C> {
                     // What others queued meanwhile must not be told to be older than it is.
                     now = self.driver.now();
                 }
-                self.take_queued(port, queue, now, &mut tx.pending);
+                self.take_queued(port, queue, now, tx);
                 if tx.pending.is_empty() {
                     queue.blocked.store(false, Ordering::Release);
                     return Flush::Drained;
@@ -197,16 +202,10 @@ impl<C: StackCore> Engine<C> {
     }
 
     /// Takes all queued frames, makes them what the link can carry, and shows them to the taps.
-    fn take_queued(
-        &self,
-        port: &Port,
-        queue: &PortQueue,
-        now: Instant,
-        pending: &mut VecDeque<Packet>,
-    ) {
-        let queued = std::mem::take(&mut *lock(&queue.out));
-        for packet in queued {
-            if let Err(unfit) = gso::fit_to_link(packet, &port.iface.link, pending) {
+    fn take_queued(&self, port: &Port, queue: &PortQueue, now: Instant, tx: &mut TxSide) {
+        std::mem::swap(&mut *lock(&queue.out), &mut tx.spare);
+        for packet in tx.spare.drain(..) {
+            if let Err(unfit) = gso::fit_to_link(packet, &port.iface.link, &mut tx.pending) {
                 self.drops.count(match unfit {
                     gso::Unfit::BadOffload => DropReason::BadOffload,
                     gso::Unfit::TooLong => DropReason::FrameTooLong,
@@ -214,7 +213,7 @@ impl<C: StackCore> Engine<C> {
                 IfaceCounters::bump(&port.iface.counters.tx_dropped, 1);
             }
         }
-        for packet in pending.iter() {
+        for packet in tx.pending.iter() {
             port.taps.show(now, Direction::Out, packet);
         }
     }

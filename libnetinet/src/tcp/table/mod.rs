@@ -153,6 +153,12 @@ impl Table {
         out.extend(self.ready.pending());
     }
 
+    /// Has it something for [`poll_transmit`](Self::poll_transmit) or
+    /// [`take_events`](Self::take_events)?
+    pub fn has_news(&self) -> bool {
+        !self.events.is_empty() || self.ready.pending().next().is_some()
+    }
+
     /// Moves what happened since the last call to `out`.
     pub fn take_events(&mut self, out: &mut Vec<Event>) {
         out.append(&mut self.events);
