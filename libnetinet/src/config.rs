@@ -94,8 +94,9 @@ impl Default for ArpConfig {
     fn default() -> Self {
         ArpConfig {
             max_entries: 1024,
-            // 64 KiB at an MTU of 296 are 241 fragments, and one lost is all lost.
-            queue_packets: 256,
+            // Of 64 KiB in fragments one that is lost is all lost: at an MTU of 296 they are 241,
+            // and of IPv6's least MTU several such datagrams wait for an address to be sure.
+            queue_packets: 1024,
             queue_bytes: 1 << 20,
             retransmit: Duration::from_secs(1),
             broadcast_probes: 3,
@@ -184,6 +185,9 @@ pub struct IcmpConfig {
     pub peer_burst: u32,
     /// Are echo requests answered?
     pub echo: bool,
+    /// Are redirects followed (RFC 1122 §3.2.2.2)? For how long, and how many, [`NdConfig`] says
+    /// for both families.
+    pub accept_redirects: bool,
 }
 
 impl Default for IcmpConfig {
@@ -194,6 +198,7 @@ impl Default for IcmpConfig {
             peer_interval: Duration::from_secs(1),
             peer_burst: 6,
             echo: true,
+            accept_redirects: true,
         }
     }
 }

@@ -54,7 +54,10 @@ fn of_bytes(packet: &Packet, skip: usize, wide: &Wide) -> u64 {
     match header.protocol {
         Protocol::TCP => of_segment(header.src.into(), header.dst.into(), rest, key),
         Protocol::ICMP => {
-            let is_error = rest.first().is_some_and(|&ty| IcmpType(ty).is_error());
+            // Routes change in one place.
+            let is_error = rest
+                .first()
+                .is_some_and(|&ty| IcmpType(ty).is_error() && IcmpType(ty) != IcmpType::REDIRECT);
             let quoted = rest.get(HEADER_BYTES..).filter(|_| is_error).and_then(split);
             match quoted {
                 Some((quoted, ports)) if quoted.protocol == Protocol::TCP => {

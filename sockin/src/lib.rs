@@ -7,6 +7,7 @@
 mod ancillary;
 mod capture;
 mod msg;
+mod multicast;
 mod options;
 mod poller;
 mod synth;

@@ -9,8 +9,8 @@ use libnet::socket::{Family, MtuDiscovery, OptionKey, SocketOption as Opt};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt as nixopt};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 
-use crate::sys;
 use crate::table::{AskedFor, Entry};
+use crate::{multicast, sys};
 
 /// Sets an option; the host's own error if it refuses, `ENOPROTOOPT` for what it does not have.
 pub(crate) fn set(entry: &Entry, option: Opt) -> io::Result<()> {
@@ -55,6 +55,15 @@ fn set_on_host(entry: &Entry, option: Opt) -> io::Result<()> {
         Opt::ReceiveErrors(on) => setsockopt(fd, nixopt::Ipv4RecvErr, &on)?,
         Opt::V6Only(on) => sockopt::set_ipv6_v6only(fd, on)?,
         Opt::BindToDevice(name) => setsockopt(fd, nixopt::BindToDevice, &OsString::from(name))?,
+        option @ (Opt::JoinGroup(_)
+        | Opt::LeaveGroup(_)
+        | Opt::JoinSource(..)
+        | Opt::LeaveSource(..)
+        | Opt::BlockSource(..)
+        | Opt::UnblockSource(..)
+        | Opt::SourceFilter(_)
+        | Opt::MulticastInterface(_)
+        | Opt::MulticastAll(_)) => multicast::set(fd, entry.kind.family, &option)?,
         other if is_v6(entry) => set_v6(entry, &other)?,
         other => set_v4(entry, &other)?,
     }
@@ -134,6 +143,9 @@ pub(crate) fn get(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
         OptionKey::DontFragment if is_v6(entry) => {
             Opt::DontFragment(getsockopt(fd, nixopt::Ipv6DontFrag)?)
         }
+        OptionKey::MulticastInterface => multicast::interface(fd, entry.kind.family)?,
+        OptionKey::MulticastAll => multicast::all(fd, entry.kind.family)?,
+        OptionKey::SourceFilter(group) => multicast::filter(fd, entry.kind.family, group)?,
         other if is_v6(entry) => get_v6(entry, other)?,
         other => get_v4(entry, other)?,
     })

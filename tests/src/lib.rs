@@ -4,6 +4,7 @@
 
 pub mod frames;
 pub mod lab;
+pub mod linux;
 pub mod parsers;
 pub mod peer;
 pub mod ring;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use libnet::capture::{CaptureTap, Direction};
 use libnet::link::Offload;
 use libnet::world::{LinkConfig, World};
-use libnet::{Gso, GsoKind, Instant, InterfaceSpec, Packet};
+use libnet::{DropReason, Gso, GsoKind, Instant, InterfaceSpec, Packet};
 use rumpnet::{Forwarding, Stack};
 use rumpnet_tests::router::{HERE, ROUTERS, RouterRig, STATIONS, THERE};
 use rumpnet_tests::wire::tcp::ACK;
@@ -194,4 +194,17 @@ fn a_super_segment_whose_segments_fit_is_left_to_the_link() {
     let passed = rig.passed();
     assert_eq!(passed.len(), 5);
     assert!(passed.iter().all(|segment| !segment.is_fragment() && segment.tcp().is_some()));
+}
+
+#[test]
+fn segments_longer_than_the_mtu_of_the_link_that_they_came_by_cross_as_the_next_link_takes_them() {
+    // The station on the left sends more at a time than the router would.
+    for (next_link, segment_bytes, packets) in [(9_000, 4_000, 5), (600, 1_800, 20)] {
+        let rig = RouterRig::with(|_| {}, LinkConfig::default().mtu(next_link));
+        let (packet, _) = super_segment(segment_bytes);
+        rig.left.segment.send_raw(packet);
+        rig.run(std::time::Duration::from_millis(1));
+        assert_eq!(rig.passed().len(), packets, "{segment_bytes} bytes by {next_link}");
+        assert_eq!(rig.dropped(DropReason::BadOffload), 0);
+    }
 }

@@ -32,7 +32,9 @@ macro_rules! themes {
     };
 }
 
-themes! { bind close connect errors listen options reach readiness stream timeouts udp urgent }
+themes! {
+    bind close connect errors groups listen options reach readiness stream timeouts udp urgent
+}
 
 #[test]
 fn every_table_has_a_test() {

@@ -7,7 +7,10 @@ use std::time::Duration;
 use libnet::net::UdpSocket;
 use libnet::socket::SocketOption;
 use libnet::{Family, MacAddr, Protocol, SockType};
-use rumpnet_tests::station::{FAR, GATEWAY, PEER, PEER_MAC, Rig, US, US_MAC, echo_packet};
+use libnetinet::InetConfig;
+use rumpnet_tests::station::{
+    FAR, GATEWAY, OTHER_MAC, PEER, PEER_MAC, Rig, US, US_MAC, echo_packet,
+};
 use rumpnet_tests::wire::{ICMP, IPV4, Icmp, Ip, MORE_FRAGMENTS, Udp, frame};
 
 /// A datagram to a port that nobody has.
@@ -202,20 +205,102 @@ fn a_hard_error_is_reported_to_the_application() {
 }
 
 #[test]
-fn source_quench_and_redirects_change_nothing() {
+fn source_quench_changes_nothing() {
     let rig = Rig::new();
     let (socket, sent) = connected(&rig, FAR);
     rig.say_icmp(&Icmp::error(4, 0, [0; 4], &sent));
-    for code in [0, 1] {
-        let redirect = Icmp::error(5, code, Ipv4Addr::new(10, 0, 0, 66).octets(), &sent);
-        rig.say_ip(&Ip::new(GATEWAY, US, ICMP, redirect.bytes()));
-    }
     assert!(error_of(&socket).is_none());
+    assert_eq!(next_hop(&rig, &socket), PEER_MAC);
+}
+
+/// A gateway on the segment that the configured one may name.
+const BETTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
+
+/// A redirect in its packet.
+fn redirect(from: Ipv4Addr, code: u8, target: Ipv4Addr, about: &Ip) -> Ip {
+    Ip::new(from, US, ICMP, Icmp::error(5, code, target.octets(), about).bytes())
+}
+
+/// A stack that knows both gateways, and so asks for neither.
+fn with_two_gateways(config: InetConfig) -> Rig {
+    let rig = Rig::with(config);
+    rig.settle();
+    let index = rig.inet.interfaces()[1].index;
+    for (addr, mac) in [(PEER, PEER_MAC), (GATEWAY, PEER_MAC), (BETTER, OTHER_MAC)] {
+        rig.inet.add_neighbour(index, addr.into(), mac).expect("a neighbour fits");
+    }
+    rig
+}
+
+/// Where the next datagram goes.
+fn next_hop(rig: &Rig, socket: &UdpSocket) -> MacAddr {
+    let _ = rig.hear();
     socket.send(b"again").expect("it is taken");
     rig.run(Duration::from_millis(1));
     let said = rig.hear();
     assert_eq!(said.len(), 1);
-    assert_eq!(said[0].dst, PEER_MAC, "the configured gateway");
+    said[0].dst
+}
+
+#[test]
+fn a_redirect_leads_by_the_gateway_that_it_names() {
+    for code in 0..4 {
+        let rig = with_two_gateways(InetConfig::default());
+        let (socket, sent) = connected(&rig, FAR);
+        assert_eq!(next_hop(&rig, &socket), PEER_MAC);
+        rig.say_ip(&redirect(GATEWAY, code, BETTER, &sent));
+        assert!(error_of(&socket).is_none(), "no error, only news");
+        assert_eq!(next_hop(&rig, &socket), OTHER_MAC, "code {code}");
+        // The host alone: another one still goes by the configured gateway.
+        let other = rig.stack.udp_bind("10.0.0.1:0").expect("a free port");
+        other.connect("192.0.2.10:7").expect("there is a route");
+        assert_eq!(next_hop(&rig, &other), PEER_MAC);
+        rig.run(Duration::from_secs(601));
+        assert_eq!(next_hop(&rig, &socket), PEER_MAC, "it is forgotten");
+    }
+}
+
+#[test]
+fn redirects_are_not_followed_but_from_the_first_hop_and_to_a_neighbour() {
+    let rig = with_two_gateways(InetConfig::default());
+    let (socket, sent) = connected(&rig, FAR);
+    let theirs = Ip { src: PEER, ..sent.clone() };
+    for (from, target, about) in [
+        (PEER, BETTER, &sent),
+        (BETTER, BETTER, &sent),
+        (GATEWAY, Ipv4Addr::new(192, 0, 2, 1), &sent),
+        (GATEWAY, US, &sent),
+        (GATEWAY, GATEWAY, &sent),
+        (GATEWAY, Ipv4Addr::new(10, 0, 0, 255), &sent),
+        (GATEWAY, Ipv4Addr::new(10, 0, 0, 0), &sent),
+        (GATEWAY, Ipv4Addr::new(224, 0, 0, 1), &sent),
+        (GATEWAY, Ipv4Addr::BROADCAST, &sent),
+        (GATEWAY, BETTER, &theirs),
+    ] {
+        rig.say_ip(&redirect(from, 1, target, about));
+        assert_eq!(next_hop(&rig, &socket), PEER_MAC, "{target} from {from}");
+    }
+}
+
+#[test]
+fn a_destination_does_not_redirect_what_is_sent_to_itself() {
+    let rig = with_two_gateways(InetConfig::default());
+    let (socket, sent) = connected(&rig, PEER);
+    rig.say_ip(&redirect(PEER, 1, BETTER, &sent));
+    assert_eq!(next_hop(&rig, &socket), PEER_MAC);
+}
+
+#[test]
+fn routers_and_who_was_told_not_to_listen_follow_no_redirects() {
+    let (mut router, mut deaf) = (InetConfig::default(), InetConfig::default());
+    router.forwarding.ipv4 = true;
+    deaf.icmp.accept_redirects = false;
+    for config in [router, deaf] {
+        let rig = with_two_gateways(config);
+        let (socket, sent) = connected(&rig, FAR);
+        rig.say_ip(&redirect(GATEWAY, 1, BETTER, &sent));
+        assert_eq!(next_hop(&rig, &socket), PEER_MAC);
+    }
 }
 
 #[test]

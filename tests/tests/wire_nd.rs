@@ -321,6 +321,33 @@ fn while_it_is_checked_an_address_is_used_with_care() {
 }
 
 #[test]
+fn who_answers_no_stranger_is_asked_again_once_our_address_is_sure() {
+    let rig = starting(InetConfig::default());
+    // Half way between two questions of the check, so that no question of the other kind is due.
+    rig.run(SECOND / 2);
+    let socket = socket(&rig);
+    let asked = of_type(&send(&rig, &socket, PEER6), NS);
+    let ours = asked.iter().find(|asked| asked.src == US6).expect("it asks");
+    assert_eq!((ours.target(), ours.mac()), (PEER6, None));
+    // Five datagrams of 64 KiB wait meanwhile.
+    for _ in 0..5 {
+        socket.send_to(&[7; 65_000], (PEER6, 7)).expect("it is taken");
+    }
+    let _ = rig.hear();
+    while state_of(&rig, US6).is_some_and(|entry| entry.state == AddressState::Optimistic) {
+        rig.run(Duration::from_millis(1));
+    }
+    rig.run(Duration::from_millis(1));
+    let all = rig.hear_ip6();
+    let last = of_type(&all, NS).into_iter().rfind(|asked| asked.src == US6).expect("asked again");
+    assert_eq!((last.target(), last.mac()), (PEER6, Some(US_MAC)));
+    say(&rig, &answer(SOLICITED | OVERRIDE));
+    let fragments = rig.hear_ip6().len();
+    assert_eq!(fragments, 1 + 5 * 65_008_usize.div_ceil(1_448), "none was dropped");
+    assert_eq!(rig.inet.drops().get(DropReason::NeighbourQueueFull), 0);
+}
+
+#[test]
 fn who_checks_an_address_of_ours_is_told_that_it_is_taken() {
     let rig = stranger();
     say(&rig, &solicit(NOBODY, solicited_node(US6), US6, &[]));

@@ -44,7 +44,7 @@ impl Shard {
         if meta.header_bytes > HEADER_BYTES && !self.options_pass(cause, &mut packet, &meta) {
             return;
         }
-        if let Err(reason) = check_offload(&meta, header.is_fragment(), &packet, cause.on.mtu) {
+        if let Err(reason) = check_offload(&meta, header.is_fragment(), &packet) {
             return self.drop_packet(reason);
         }
         bump(&self.wide.counters.ip_in);

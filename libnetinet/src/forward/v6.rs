@@ -40,7 +40,7 @@ impl Shard {
         if header.next_header == HOP_BY_HOP && !self.hop_by_hop_passes(cause, &meta, &packet) {
             return;
         }
-        if let Err(reason) = self.check_offload_v6(cause, &mut meta, &packet) {
+        if let Err(reason) = self.check_offload_v6(&mut meta, &packet) {
             return self.drop_packet(reason);
         }
         bump(&self.wide.counters.ip_in);
@@ -118,12 +118,7 @@ impl Shard {
     }
 
     /// Finds the transport of a packet that a link said something of, and checks what.
-    fn check_offload_v6(
-        &self,
-        cause: &Cause<'_>,
-        meta: &mut IpMeta,
-        packet: &Packet,
-    ) -> Result<(), DropReason> {
+    fn check_offload_v6(&self, meta: &mut IpMeta, packet: &Packet) -> Result<(), DropReason> {
         let is_partial = matches!(packet.checksum, Checksum::Partial { .. });
         if !is_partial && packet.gso.is_none() {
             return Ok(());
@@ -135,7 +130,7 @@ impl Shard {
         let chain = chain.ok_or(DropReason::BadOffload)?;
         meta.protocol = chain.protocol;
         meta.header_bytes = chain.at;
-        check_offload(meta, chain.protocol == FRAGMENT, packet, cause.on.mtu)
+        check_offload(meta, chain.protocol == FRAGMENT, packet)
     }
 }
 

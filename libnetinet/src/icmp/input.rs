@@ -37,12 +37,9 @@ impl Shard {
             IcmpType::UNREACHABLE | IcmpType::TIME_EXCEEDED | IcmpType::PARAMETER_PROBLEM => {
                 self.icmp_error(cause, &meta, header, packet);
             }
+            IcmpType::REDIRECT => self.icmp_redirected(cause, &meta, header, packet),
             // RFC 6633 §3: a host MUST ignore source quench.
-            // DEVIATES RFC 1122 §3.2.2.2: redirects are ignored too: anybody on the link can forge
-            // one, and a stack's routes are what its owner configured.
-            IcmpType::SOURCE_QUENCH | IcmpType::REDIRECT => {
-                self.drop_packet(DropReason::IcmpIgnored);
-            }
+            IcmpType::SOURCE_QUENCH => self.drop_packet(DropReason::IcmpIgnored),
             // RFC 1122 §3.2.2: unknown types MUST be silently discarded.
             _ => self.drop_packet(DropReason::IcmpIgnored),
         }

@@ -5,3 +5,4 @@ pub(crate) mod input;
 pub(crate) mod limit;
 pub(crate) mod message;
 pub(crate) mod output;
+mod redirect;

@@ -133,12 +133,13 @@ impl Shard {
     }
 }
 
-/// What a link between processes says of a packet is a hint to re-check.
+/// What a link between processes says of a packet is a hint to re-check. How long its segments are
+/// matters where they leave, not here: as on Linux, our MTU is what we send at most, and whoever
+/// sent them may have another.
 pub(crate) fn check_offload(
     meta: &IpMeta,
     is_fragment: bool,
     packet: &Packet,
-    mtu: u32,
 ) -> Result<(), DropReason> {
     if let Checksum::Partial { start, field } = packet.checksum {
         let field_at = match meta.protocol {
@@ -151,19 +152,8 @@ pub(crate) fn check_offload(
             return Err(DropReason::BadOffload);
         }
     }
-    let Some(gso) = packet.gso else { return Ok(()) };
-    let transport_bytes = match meta.protocol {
-        Protocol::TCP => {
-            let mut offset = [0];
-            packet.copy_to(meta.header_bytes + 12, &mut offset);
-            usize::from(offset[0] >> 4) * 4
-        }
-        Protocol::UDP => 8,
-        _ => return Err(DropReason::BadOffload),
-    };
-    let segment = usize::from(gso.segment_bytes.get());
-    let piece_bytes = meta.header_bytes + transport_bytes + segment;
-    if is_fragment || piece_bytes > mtu as usize {
+    let is_cut = matches!(meta.protocol, Protocol::TCP | Protocol::UDP) && !is_fragment;
+    if packet.gso.is_some() && !is_cut {
         return Err(DropReason::BadOffload);
     }
     Ok(())

@@ -51,7 +51,7 @@ impl Shard {
         {
             return;
         }
-        if let Err(reason) = check_offload(&meta, header.is_fragment(), &packet, cause.on.mtu) {
+        if let Err(reason) = check_offload(&meta, header.is_fragment(), &packet) {
             return self.drop_packet(reason);
         }
         bump(&self.wide.counters.ip_in);

@@ -73,7 +73,7 @@ impl Shard {
 
     /// Gives a packet whose extension headers were walked to its protocol.
     fn upper_input(&mut self, cause: &Cause<'_>, meta: IpMeta, packet: Packet) {
-        if let Err(reason) = check_offload(&meta, false, &packet, cause.on.mtu) {
+        if let Err(reason) = check_offload(&meta, false, &packet) {
             return self.drop_packet(reason);
         }
         self.transport_input(cause, meta, packet);
@@ -116,7 +116,7 @@ impl Shard {
 
     fn fragment6_input(&mut self, cause: &Cause<'_>, meta: IpMeta, chain: Chain, packet: &Packet) {
         // A checksum that somebody else is to complete covers no part alone.
-        if check_offload(&meta, true, packet, cause.on.mtu).is_err() {
+        if check_offload(&meta, true, packet).is_err() {
             return self.drop_packet(DropReason::BadOffload);
         }
         let all = packet.to_bytes();

@@ -110,7 +110,11 @@ impl Inet {
         group: &MulticastGroup,
         step: &Step<'_>,
     ) -> io::Result<()> {
-        check_group(socket.family, group.group)?;
+        if let Err(error) = check_group(socket.family, group.group) {
+            // As on Linux, which does not look at what is left over IPv4.
+            let is_not_in = matches!(step, Step::Leave) && socket.family == Family::Inet;
+            return Err(if is_not_in { errno::addr_not_available() } else { error });
+        }
         let wide = self.wide();
         let id = socket.id().ok_or_else(errno::bad_descriptor)?;
         let most = (wide.config.multicast.max_memberships, wide.config.multicast.max_sources);

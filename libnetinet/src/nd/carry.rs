@@ -40,7 +40,7 @@ impl Shard {
     }
 
     fn carry_out(&mut self, now: Instant, out: Outcome) {
-        let Outcome { say, changed, routes, times, conflicts } = out;
+        let Outcome { say, changed, routes, times, conflicts, sure } = out;
         self.wide.counters.address_conflicts.fetch_add(conflicts, Ordering::Relaxed);
         for (iface, times) in times {
             self.wide.with_neighbours(|table| table.set_times(iface, times));
@@ -50,6 +50,11 @@ impl Shard {
         self.configure(now, &changed);
         if routes {
             self.change_routes();
+        }
+        for iface in sure {
+            let mut actions = Vec::new();
+            self.wide.with_neighbours(|table| table.ask_again(now, iface, &mut actions));
+            self.act(now, actions, Account::Sender);
         }
         for Say { iface, src, dst, mut message } in say {
             if let Message::RouterAdvertisement(said) = &mut message

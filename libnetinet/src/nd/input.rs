@@ -220,7 +220,9 @@ impl Shard {
             return self.drop_packet(DropReason::IcmpIgnored);
         }
         bump(&self.wide.counters.redirects_in);
-        self.with_nd(now, |nd, out| nd.redirect(now, iface, destination, target, out));
+        self.with_nd(now, |nd, out| {
+            nd.redirect(now, iface, destination.into(), target.into(), out)
+        });
         // §8.3: who is not the destination itself is a router.
         let router = (target != destination).then_some(true);
         self.nd_hear(now, iface, target, Heard::Source { mac, router });

@@ -48,6 +48,8 @@ pub(crate) struct Outcome {
     pub(crate) times: Vec<(IfIndex, Times)>,
     /// Others seen using addresses of ours.
     pub(crate) conflicts: u64,
+    /// Interfaces that became sure of an address.
+    pub(crate) sure: Vec<IfIndex>,
 }
 
 /// A message to send to a group or an address on the link.
@@ -455,7 +457,10 @@ impl Link {
                     let (src, dst) = (Ipv6Addr::UNSPECIFIED, solicited_node(target));
                     ctx.out.say.push(Say { iface: self.index, src, dst, message });
                 }
-                Some(Step::Done) => ctx.touch(self.index),
+                Some(Step::Done) => {
+                    ctx.touch(self.index);
+                    ctx.out.sure.push(self.index);
+                }
                 None => {}
             }
         }

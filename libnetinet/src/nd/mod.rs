@@ -157,17 +157,18 @@ impl Nd {
         router: Ipv6Addr,
         out: &mut Outcome,
     ) {
-        self.redirects.remove_router(iface, router);
+        self.redirects.remove_router(iface, router.into());
         self.on(now, iface, out, |link, ctx| link.forget_router(ctx, router));
     }
 
-    /// The current first hop to `dst` says that there is a better one: RFC 4861 §8.3.
+    /// The current first hop to `dst` says that there is a better one: RFC 4861 §8.3, and of IPv4
+    /// RFC 1122 §3.2.2.2.
     pub(crate) fn redirect(
         &mut self,
         now: Instant,
         iface: IfIndex,
-        dst: Ipv6Addr,
-        target: Ipv6Addr,
+        dst: IpAddr,
+        target: IpAddr,
         out: &mut Outcome,
     ) {
         let gateway = (target != dst).then_some(target);

@@ -238,7 +238,7 @@ fn who_stops_being_a_router_takes_its_routes_along() {
     sim.hear(ROUTER, &says(1_800, &[]));
     sim.hear(ip("fe80::2"), &says(1_800, &[]));
     let dst = ip("2001:db8:9::9");
-    sim.with(|nd, now, out| nd.redirect(now, ETH, dst, ROUTER, out));
+    sim.with(|nd, now, out| nd.redirect(now, ETH, dst.into(), ROUTER.into(), out));
     assert_eq!(
         sim.shown_routes(),
         ["2001:db8:9::9/128 via fe80::1", "::/0 via fe80::1", "::/0 via fe80::2", "fe80::/64"]
@@ -251,7 +251,7 @@ fn who_stops_being_a_router_takes_its_routes_along() {
 fn redirects_are_forgotten_after_a_while() {
     let mut sim = Sim::new(NdConfig::default());
     let dst = ip("2001:db8:9::9");
-    sim.with(|nd, now, out| nd.redirect(now, ETH, dst, dst, out));
+    sim.with(|nd, now, out| nd.redirect(now, ETH, dst.into(), dst.into(), out));
     assert_eq!(sim.shown_routes(), ["2001:db8:9::9/128", "fe80::/64"]);
     sim.run(600);
     assert_eq!(sim.shown_routes(), ["fe80::/64"]);

@@ -8,7 +8,7 @@ use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
 use libnet::time::Instant;
 
-use super::{Action, Entry, NeighbourState, NeighbourTable};
+use super::{Action, Entry, NeighbourKey, NeighbourState, NeighbourTable, source_of};
 
 /// What a message of neighbour discovery said of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +38,27 @@ impl NeighbourTable {
                 self.hear_source(now, iface, addr, mac, router, actions);
             }
             Heard::Advertised { .. } => self.hear_advertised(now, iface, addr, heard, actions),
+        }
+    }
+
+    /// An address of the interface became sure: who is asked for is asked from it.
+    ///
+    /// DEVIATES RFC 4861 §7.2.2: that is one question more than one in `RetransTimer`. Those
+    /// before did not tell our link-layer address (RFC 4429 §3.2), and Linux answers no such
+    /// question from a stranger.
+    pub(crate) fn ask_again(&mut self, now: Instant, iface: IfIndex, actions: &mut Vec<Action>) {
+        let is_asked_for = |(key, entry): &(&NeighbourKey, &Entry)| {
+            let is_six = key.0 == iface && key.1.is_ipv6();
+            is_six && entry.shared.state() == NeighbourState::Incomplete
+        };
+        let asked = self.entries.iter().filter(is_asked_for);
+        let mut asked: Vec<_> =
+            asked.map(|(key, entry)| (*key, entry.waiting.front().and_then(source_of))).collect();
+        asked.sort_unstable();
+        for (key, src) in asked {
+            actions.push(Action::Ask { iface, addr: key.1, to: None, src });
+            let again = now + self.times_of(key).retransmit;
+            self.set_timer(key, Some(again));
         }
     }
 

@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use libnet::net::Socket;
 use libnet::socket::{
-    Family, MtuDiscovery, OptionKey as Key, Protocol, SockType, SocketOption as Opt,
+    Family, FilterMode, GroupInterface, MtuDiscovery, MulticastGroup, OptionKey as Key, Protocol,
+    SockType, SocketOption as Opt, SourceFilter,
 };
 
 use crate::new_layer;
 
+const ENODEV: i32 = 19;
+const EINVAL: i32 = 22;
 const ENOPROTOOPT: i32 = 92;
 const EOPNOTSUPP: i32 = 95;
+const EADDRNOTAVAIL: i32 = 99;
 
 fn keeps(socket: &Socket, key: Key, values: &[Opt]) {
     for value in values {
@@ -59,6 +63,67 @@ fn datagrams(socket: &Socket) {
     let info = [Opt::ReceivePacketInfo(true), Opt::ReceivePacketInfo(false)];
     keeps(socket, Key::ReceivePacketInfo, &info);
     keeps(socket, Key::ReceiveTime, &[Opt::ReceiveTime(true), Opt::ReceiveTime(false)]);
+}
+
+/// A group on the loopback, and whatever sources are asked for.
+fn groups(socket: &Socket, group: &str, source_of: impl Fn(u8) -> String) {
+    let group = group.parse().expect("an address");
+    let group = MulticastGroup { group, interface: GroupInterface::Index(1) };
+    let source = |n| source_of(n).parse().expect("an address");
+    keeps(socket, Key::MulticastAll, &[Opt::MulticastAll(false), Opt::MulticastAll(true)]);
+    socket.set_option(Opt::MulticastInterface(GroupInterface::Index(1))).unwrap();
+    socket.set_option(Opt::MulticastInterface(GroupInterface::Any)).unwrap();
+    assert_eq!(
+        socket.option(Key::MulticastInterface).unwrap(),
+        Opt::MulticastInterface(GroupInterface::Any)
+    );
+    socket.set_option(Opt::JoinSource(group, source(1))).unwrap();
+    socket.set_option(Opt::LeaveSource(group, source(1))).unwrap();
+    socket.set_option(Opt::JoinGroup(group)).unwrap();
+    socket.set_option(Opt::BlockSource(group, source(1))).unwrap();
+    socket.set_option(Opt::UnblockSource(group, source(1))).unwrap();
+    // Ten is what Linux allows over IPv4 unless `net.ipv4.igmp_max_msf` says otherwise.
+    for mode in [FilterMode::Include, FilterMode::Exclude] {
+        let filter = SourceFilter { group, mode, sources: (1..=10).map(source).collect() };
+        socket.set_option(Opt::SourceFilter(filter.clone())).unwrap();
+        assert_eq!(socket.option(Key::SourceFilter(group)).unwrap(), Opt::SourceFilter(filter));
+    }
+    socket.set_option(Opt::LeaveGroup(group)).unwrap();
+    let number = socket.option(Key::SourceFilter(group)).unwrap_err().raw_os_error();
+    assert_eq!(number, Some(EADDRNOTAVAIL));
+    let other = if group.group.is_ipv4() { "ff15::1" } else { "239.1.1.1" };
+    let other = MulticastGroup { group: other.parse().expect("an address"), ..group };
+    for option in [Opt::JoinGroup(other), Opt::LeaveGroup(other), Opt::JoinSource(other, source(1))]
+    {
+        let number = socket.set_option(option).unwrap_err().raw_os_error();
+        assert_eq!(number, Some(EINVAL), "a group of the other family");
+    }
+}
+
+#[test]
+fn groups_and_their_sources_are_the_host_s() {
+    let layer = new_layer();
+    let open = |family| layer.socket(family, SockType::Datagram, Protocol::DEFAULT);
+    let four = open(Family::Inet).unwrap();
+    groups(&four, "239.9.8.7", |n| format!("192.0.2.{n}"));
+    let at = |addr: &str, group: &str| MulticastGroup {
+        group: group.parse().expect("an address"),
+        interface: GroupInterface::Address(addr.parse().expect("an address")),
+    };
+    // The loopback has all of its network.
+    for addr in ["127.0.0.1", "127.9.8.7"] {
+        let group = at(addr, "239.9.8.6");
+        four.set_option(Opt::JoinSource(group, "192.0.2.1".parse().unwrap())).unwrap();
+        four.set_option(Opt::LeaveGroup(group)).unwrap();
+    }
+    let Ok(six) = open(Family::Inet6) else {
+        eprintln!("skipped: the host has no IPv6");
+        return;
+    };
+    groups(&six, "ff15::987", |n| format!("2001:db8::{n:x}"));
+    six.set_option(Opt::JoinGroup(at("127.0.0.1", "ff15::986"))).unwrap();
+    let nowhere = six.set_option(Opt::JoinGroup(at("192.0.2.99", "ff15::985"))).unwrap_err();
+    assert_eq!(nowhere.raw_os_error(), Some(ENODEV));
 }
 
 fn streams(socket: &Socket) {

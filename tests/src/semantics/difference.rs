@@ -125,6 +125,10 @@ mod tests {
             if moved.is_ok() { Ipv4Addr::BROADCAST.into() } else { Ipv4Addr::LOCALHOST.into() }
         }
 
+        fn interface(&self, _: Side) -> u32 {
+            1
+        }
+
         fn socket(&self, _: Side, _: SockType) -> io::Result<Box<dyn Sock>> {
             Err(errno::would_block())
         }

@@ -14,6 +14,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use super::host_groups;
 use super::net::{Got, How, Net, Side, Sock, Watch};
 use super::observe::host_stalls;
 
@@ -70,6 +71,8 @@ impl Host {
             "-6 addr add fd00::2/128 dev lo nodad",
             "-6 route add unreachable 2001:db8:2::/48",
             "-6 route add blackhole 2001:db8:3::/48",
+            // What is sent to groups by the loopback comes back by it, as over IPv4.
+            "-6 route add local ff00::/8 dev lo table local",
         ] {
             ip(setup)?;
         }
@@ -82,6 +85,9 @@ impl Host {
         Host::isolated().unwrap_or_else(|_| Host::plain())
     }
 }
+
+/// The index that Linux gives the loopback of a namespace.
+pub(super) const LOOPBACK: u32 = 1;
 
 /// Side B's address over IPv6, where both are of one machine.
 pub(super) const SIX_B: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
@@ -108,6 +114,10 @@ impl Net for Host {
 
     fn addr(&self, side: Side) -> IpAddr {
         self.addrs[side as usize]
+    }
+
+    fn interface(&self, _: Side) -> u32 {
+        LOOPBACK
     }
 
     fn socket(&self, _: Side, ty: SockType) -> io::Result<Box<dyn Sock>> {
@@ -281,7 +291,7 @@ impl Sock for HostSock {
             SocketOption::BindToDevice(name) => {
                 setsockopt(fd, nixopt::BindToDevice, &name.into())?;
             }
-            _ => return Err(errno::no_such_option()),
+            other => host_groups::set(fd, self.six, &other)?,
         }
         Ok(())
     }
@@ -335,7 +345,7 @@ impl Sock for HostSock {
             OptionKey::ReceiveErrors => {
                 SocketOption::ReceiveErrors(getsockopt(fd, nixopt::Ipv4RecvErr)?)
             }
-            _ => return Err(errno::no_such_option()),
+            other => host_groups::get(fd, self.six, other)?,
         })
     }
 

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub mod cases;
 pub mod difference;
 pub mod host;
+mod host_groups;
 pub mod known;
 pub mod net;
 pub mod node;

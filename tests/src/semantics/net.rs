@@ -53,6 +53,9 @@ pub trait Net: Sync {
     /// The address of a side.
     fn addr(&self, side: Side) -> IpAddr;
 
+    /// The index of the interface that has it.
+    fn interface(&self, side: Side) -> u32;
+
     /// A socket of its family.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ pub struct Node {
     name: &'static str,
     stacks: [Stack; 2],
     addrs: [IpAddr; 2],
+    /// The index of the interface that has them.
+    interface: u32,
     closed: bool,
     /// Where the bus lies.
     _folder: Option<tempfile::TempDir>,
@@ -39,7 +41,8 @@ impl Node {
         let stack = Stack::builder().domain(Sockin::new()?).start()?;
         let addrs = [Side::A, Side::B].map(|side| host.addr(side));
         let stacks = [stack.clone(), stack];
-        Ok(Node { name: "sockin", stacks, addrs, closed: host.is_closed(), _folder: None })
+        let (interface, closed) = (host.interface(Side::A), host.is_closed());
+        Ok(Node { name: "sockin", stacks, addrs, interface, closed, _folder: None })
     }
 
     /// A stack with nothing but its loopback.
@@ -57,7 +60,8 @@ impl Node {
         }
         let stacks = [stack.clone(), stack];
         close_routes(&stacks[0])?;
-        Ok(Node { name: "loopback", stacks, addrs, closed: true, _folder: None })
+        let interface = IfIndex::LOOPBACK.0;
+        Ok(Node { name: "loopback", stacks, addrs, interface, closed: true, _folder: None })
     }
 
     /// Two stacks on a bus.
@@ -84,7 +88,8 @@ impl Node {
         });
         let stacks = [start(addrs[0])?, start(addrs[1])?];
         stacks.iter().try_for_each(close_routes)?;
-        Ok(Node { name: "bus", stacks, addrs, closed: true, _folder: Some(folder) })
+        let (interface, folder) = (IfIndex::LOOPBACK.0 + 1, Some(folder));
+        Ok(Node { name: "bus", stacks, addrs, interface, closed: true, _folder: folder })
     }
 }
 
@@ -119,6 +124,10 @@ impl Net for Node {
 
     fn addr(&self, side: Side) -> IpAddr {
         self.addrs[side as usize]
+    }
+
+    fn interface(&self, _: Side) -> u32 {
+        self.interface
     }
 
     fn socket(&self, side: Side, ty: SockType) -> io::Result<Box<dyn Sock>> {

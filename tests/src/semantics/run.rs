@@ -63,6 +63,11 @@ impl<'a> Run<'a> {
         self.lines.push(text.into());
     }
 
+    /// Does the last line have a text?
+    pub fn last_line_has(&self, text: &str) -> bool {
+        self.lines.last().is_some_and(|line| line.contains(text))
+    }
+
     fn log(&mut self, s: &S, call: &str, result: &str) {
         self.note(format!("{}: {call} -> {result}", s.name));
     }

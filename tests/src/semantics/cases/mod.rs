@@ -6,6 +6,7 @@ mod bind;
 mod close;
 mod connect;
 mod errors;
+mod groups;
 mod listen;
 mod options;
 mod reach;
@@ -21,6 +22,7 @@ pub const TABLES: &[(&str, &[Case])] = &[
     ("close", close::CASES),
     ("connect", connect::CASES),
     ("errors", errors::CASES),
+    ("groups", groups::CASES),
     ("listen", listen::CASES),
     ("options", options::CASES),
     ("reach", reach::CASES),
