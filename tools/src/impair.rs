@@ -213,13 +213,16 @@ fn loss(text: &str) -> Option<Loss> {
 
 /// Frames (`100`), bytes (`64k`) or a time (`20ms`).
 fn limit(text: &str) -> Option<QueueLimit> {
+    // The largest number stands for no limit of that kind.
     if let Ok(frames) = text.parse::<usize>() {
-        return (frames > 0).then(|| QueueLimit::drop_past_frames(frames));
+        let is_limit = frames > 0 && frames < usize::MAX;
+        return is_limit.then(|| QueueLimit::drop_past_frames(frames));
     }
     if let Some(time) = duration(text) {
         return (!time.is_zero()).then(|| QueueLimit::drop_past_time(time));
     }
-    parse_bytes(text).ok().filter(|bytes| *bytes > 0).map(QueueLimit::drop_past_bytes)
+    let bytes = parse_bytes(text).ok().filter(|bytes| (1..u64::MAX).contains(bytes));
+    bytes.map(QueueLimit::drop_past_bytes)
 }
 
 /// `100mbit`, or `100M`; 0: no limit.

@@ -52,6 +52,9 @@ fn a_limit_is_in_frames_bytes_or_time() {
     assert_eq!(limit("100"), Ok(QueueLimit::drop_past_frames(100)));
     assert_eq!(limit("64k"), Ok(QueueLimit::drop_past_bytes(65_536)));
     assert_eq!(limit("20ms"), Ok(QueueLimit::drop_past_time(Duration::from_millis(20))));
+    for text in ["18446744073709551615", "18446744073709551615b"] {
+        assert!(limit(text).is_err(), "{text} would be none");
+    }
     let rated = parse("rate=1mbit,queue=ecn").unwrap().out.queue;
     assert_eq!(rated, QueueLimit::ROUTER.discipline(Discipline::Ecn));
     assert_eq!(parse("limit=9,rate=1mbit").unwrap().out.queue, QueueLimit::drop_past_frames(9));
