@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "offload", run: offload, seeds: offloads },
     Target { name: "vnet", run: vnet::run, seeds: vnet::seeds },
     Target { name: "arp", run: stack::arp, seeds: stack::arp_seeds },
+    Target { name: "claims", run: claims::run, seeds: claims::seeds },
     Target { name: "ipv4", run: stack::ipv4, seeds: stack::ipv4_seeds },
     Target { name: "icmp", run: stack::icmp, seeds: stack::icmp_seeds },
     Target { name: "ipv6", run: six::ipv6, seeds: six::ipv6_seeds },
@@ -47,6 +48,7 @@ pub const TARGETS: &[Target] = &[
 
 mod bus;
 mod capture;
+mod claims;
 mod forward;
 mod groups;
 mod nd;
