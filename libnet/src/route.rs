@@ -295,6 +295,12 @@ impl RouteTable {
         self.take(&dst, |way| selector.matches(&way.to(dst)))
     }
 
+    /// Takes out this very route, and no other to the same destination; whether it was there.
+    pub fn remove_same(&mut self, route: &Route) -> bool {
+        let way = Way::of(route);
+        self.take(&route.dst, |other| *other == way).is_some()
+    }
+
     /// Takes out every route that `keep` is false for, as when an interface goes; how many.
     pub fn retain(&mut self, mut keep: impl FnMut(&Route) -> bool) -> usize {
         let changes = &mut self.changes;

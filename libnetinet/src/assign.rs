@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use libnet::iface::{IfIndex, Interface, IpCidr};
-use libnet::route::{Route, RouteKind, RouteSelector};
+use libnet::route::{Route, RouteKind};
 
 use crate::family::is_link_local4;
 use crate::wide::Wide;
@@ -28,12 +28,14 @@ impl Wide {
         let rest = iface.config();
         self.with_routes(|routes| {
             for route in connected_routes(iface.index, cidr) {
-                let selector = RouteSelector { iface: Some(route.iface), ..RouteSelector::ANY };
-                routes.remove(&route.dst, selector);
+                // The network's may be another address's, or somebody's who set it by hand.
+                routes.remove_same(&route);
             }
-            // Another address may still want the network that just went.
-            for cidr in &rest.addrs {
-                for route in connected_routes(iface.index, *cidr) {
+            // Another address may still want the network that just went; those of the other family
+            // have routes of their own, which neighbour discovery may have thought better of.
+            let same = |other: &&IpCidr| other.addr().is_ipv4() == cidr.addr().is_ipv4();
+            for other in rest.addrs.iter().filter(same) {
+                for route in connected_routes(iface.index, *other) {
                     let _ = routes.insert(route);
                 }
             }

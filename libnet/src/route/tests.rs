@@ -42,9 +42,16 @@ fn the_lowest_metric_wins_and_the_older_of_equals() {
     table.insert(to("10.0.0.0/8", 2).with_metric(10)).unwrap();
     table.insert(to("10.0.0.0/8", 3).with_metric(10)).unwrap();
     assert_eq!(chosen(&table, "10.0.0.1"), Some(2));
-    let there = |dst: &str| table.routes_to(&net(dst)).map(|r| r.iface.0).collect::<Vec<_>>();
-    assert_eq!(there("10.7.7.7/8"), [2, 3, 1]);
-    assert_eq!((there("10.0.0.0/9"), there("0.0.0.0/0")), (vec![], vec![]));
+    let there = |table: &RouteTable, dst: &str| -> Vec<u32> {
+        table.routes_to(&net(dst)).map(|route| route.iface.0).collect()
+    };
+    assert_eq!(there(&table, "10.7.7.7/8"), [2, 3, 1]);
+    assert_eq!((there(&table, "10.0.0.0/9"), there(&table, "0.0.0.0/0")), (vec![], vec![]));
+    let static_one = to("10.0.0.0/8", 2).with_metric(10).with_origin(RouteOrigin::Static);
+    assert!(!table.remove_same(&static_one), "one that somebody else put there");
+    assert!(table.remove_same(&to("10.0.0.0/8", 3).with_metric(10)));
+    assert_eq!(there(&table, "10.0.0.0/8"), [2, 1]);
+    table.insert(to("10.0.0.0/8", 3).with_metric(10)).unwrap();
     table.remove(
         &net("10.0.0.0/8"),
         RouteSelector { iface: Some(IfIndex(2)), ..Default::default() },

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use libnet::ethernet::MacAddr;
 use libnet::iface::{IfIndex, IpCidr};
 use libnet::packet::{Checksum, Packet};
-use libnet::route::RouteSelector;
 use libnet::socket::{Family, Protocol};
 use libnet::time::Instant;
 
@@ -113,12 +112,8 @@ impl Shard {
         }
         self.wide.with_routes(|routes| {
             for route in gone {
-                let selector = RouteSelector {
-                    metric: Some(route.metric),
-                    iface: Some(route.iface),
-                    gateway: route.gateway,
-                };
-                routes.remove(&route.dst, selector);
+                // What somebody put there by hand meanwhile is theirs.
+                routes.remove_same(&route);
             }
             for route in new {
                 // Somebody may have put it there by hand.

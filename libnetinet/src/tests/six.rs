@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use libnet::iface::{Advertise, IfIndex, InterfaceSpec};
+use libnet::iface::{Advertise, AdvertisedPrefix, IfIndex, InterfaceSpec};
 use libnet::packet::Packet;
+use libnet::route::Route;
 use libnet::socket::{
     Domain, Family, OptionKey, Protocol, SendControl, SendMsg, SockType, SocketId, SocketOption,
 };
@@ -510,4 +511,48 @@ fn a_router_that_says_the_same_again_makes_nobody_look_for_paths_anew() {
     net.run_ms(10);
     assert_ne!(host.inet.wide().generation(), generation);
     assert_eq!(host.inet.routers(), []);
+}
+
+#[test]
+fn an_ipv4_address_that_goes_leaves_the_routes_of_ipv6_alone() {
+    let net = Net::new();
+    let (router, host) = (node(&net, 1), net.node(2));
+    let mut prefix = AdvertisedPrefix::new("2001:db8:1::/64".parse().unwrap());
+    // Addresses may be made of it, but its hosts are not neighbours (RFC 5942 §4).
+    prefix.on_link = false;
+    let mut says = Advertise::default();
+    says.prefixes = vec![prefix];
+    router.inet.set_forwarding(Family::Inet6, Forwarding::On);
+    router.inet.advertise(IfIndex(2), Some(says)).unwrap();
+    host.inet.autoconfigure(IfIndex(2)).unwrap();
+    net.run_ms(20_000);
+    let made = |addr: &IpAddr| addr.to_string().starts_with("2001:db8:1:");
+    let addrs: Vec<IpAddr> = host.inet.interfaces()[1].addrs.iter().map(|a| a.0.addr()).collect();
+    assert_eq!(addrs.iter().filter(|addr| made(addr)).count(), 1);
+    let before = host.inet.routes();
+    host.inet.add_address(IfIndex(2), "10.9.0.1/24".parse().unwrap()).unwrap();
+    assert_ne!(host.inet.routes(), before);
+    host.inet.remove_address(IfIndex(2), "10.9.0.1".parse().unwrap()).unwrap();
+    assert_eq!(host.inet.routes(), before);
+}
+
+#[test]
+fn a_route_that_was_set_by_hand_outlives_the_router_that_said_the_same() {
+    let net = Net::new();
+    let (router, host) = (node(&net, 1), net.node(2));
+    router.inet.set_forwarding(Family::Inet6, Forwarding::On);
+    net.run_ms(5_000);
+    let entry = router.inet.interfaces().swap_remove(1);
+    let mut addrs = entry.addrs.iter().map(|(cidr, _)| cidr.addr());
+    let local = addrs.find(|addr| addr.to_string().starts_with("fe80")).unwrap();
+    let by_hand = Route::via("::/0".parse().unwrap(), IfIndex(2), local).with_metric(1_024);
+    host.inet.add_route(by_hand.clone()).unwrap();
+    host.inet.autoconfigure(IfIndex(2)).unwrap();
+    router.inet.advertise(IfIndex(2), Some(Advertise::default())).unwrap();
+    net.run_ms(20_000);
+    assert_eq!(host.inet.routers().len(), 1);
+    router.inet.advertise(IfIndex(2), None).unwrap();
+    net.run_ms(10);
+    assert_eq!(host.inet.routers(), []);
+    assert_eq!(host.inet.routes_to(&by_hand.dst), [by_hand]);
 }
