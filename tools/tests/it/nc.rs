@@ -147,7 +147,7 @@ fn sending_is_something_that_happens() {
 fn an_upload_that_is_stuck_ends_at_its_time_and_says_so() {
     let place = Place::new();
     let server = listener(&place, &[], Stdio::null());
-    let client = ["nc", &place.interface(2), "-v", "-w", "0.3", "10.0.0.1", "9000"];
+    let client = ["nc", &place.interface(2), "-v", "-w", "1.5", "10.0.0.1", "9000"];
     let mut client = Process::with_input(&client, Stdio::piped());
     client.wait_for_error("connected to");
     server.signal(Signal::SIGSTOP);
