@@ -348,6 +348,8 @@ struct Inhabitant {
 impl Drop for Inhabitant {
     /// Nobody can wait here for virtual time to pass: the world keeps what is not delivered.
     fn drop(&mut self) {
+        // Hosts are to look for another router at once.
+        self.inet.stop_advertising();
         if self.inet.undelivered() > 0 {
             self.host.keep(Arc::clone(&self.inet) as Arc<dyn std::any::Any + Send + Sync>);
         }

@@ -204,8 +204,12 @@ impl InterfaceSpec {
         self
     }
 
-    /// Adds a default route through `gateway`.
+    /// Adds a default route through `gateway`; behind a link-local one this interface's own name may
+    /// stand, as in `fe80::1%shmif0`.
     pub fn gateway(mut self, gateway: &str) -> Self {
+        if gateway.contains('%') {
+            return self.route(&format!("default@{gateway}"));
+        }
         match gateway.parse() {
             Ok(gateway) => self.gateways.push(gateway),
             Err(_) => self.fail(&format!("`{gateway}` is not an IP address")),

@@ -19,22 +19,36 @@ macro_rules! counters {
 }
 
 counters! {
-    /// IP packets received and well-formed.
+    /// IPv4 packets received and well-formed.
     ip_in,
-    /// IP packets handed to an interface, fragments counted one by one.
+    /// IPv4 packets handed to an interface, fragments counted one by one.
     ip_out,
-    /// Fragments received.
+    /// Fragments of IPv4 received.
     fragments_in,
-    /// Fragments sent.
+    /// Fragments of IPv4 sent.
     fragments_out,
-    /// Datagrams put together from fragments.
+    /// IPv4 datagrams put together from fragments.
     reassembled,
-    /// Packets passed on to another host.
+    /// IPv4 packets passed on to another host.
     ip_forwarded,
     /// Packets passed on that were cut into fragments.
     ip_fragmented,
     /// Packets to be passed on that were too big and forbade fragments.
     ip_fragment_fails,
+    /// IPv6 packets received and well-formed.
+    ip6_in,
+    /// IPv6 packets handed to an interface, fragments counted one by one.
+    ip6_out,
+    /// Fragments of IPv6 received.
+    fragments6_in,
+    /// Fragments of IPv6 sent.
+    fragments6_out,
+    /// IPv6 datagrams put together from fragments.
+    reassembled6,
+    /// IPv6 packets passed on to another host.
+    ip6_forwarded,
+    /// IPv6 packets to be passed on that were too big for the next link.
+    ip6_too_big,
     /// ARP packets received and well-formed.
     arp_in,
     /// ARP packets sent.
@@ -61,6 +75,16 @@ counters! {
     icmp_errors_in,
     /// ICMP errors sent.
     icmp_errors_out,
+    /// ICMPv6 messages received and well-formed.
+    icmp6_in,
+    /// ICMPv6 messages sent.
+    icmp6_out,
+    /// ICMPv6 echo requests answered.
+    icmp6_echoes,
+    /// ICMPv6 errors received about something of ours.
+    icmp6_errors_in,
+    /// ICMPv6 errors sent.
+    icmp6_errors_out,
     /// Redirects sent.
     redirects_out,
     /// Path MTUs lowered on a router's word.

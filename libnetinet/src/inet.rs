@@ -23,6 +23,7 @@ use crate::datagram::Kind;
 use crate::multicast::listener::Reports;
 use crate::multicast::table::Groups;
 use crate::nd::control::takes_part;
+use crate::neighbour::{NeighbourSetting, NeighbourTable};
 use crate::output::Account;
 use crate::shard::Shard;
 use crate::snapshot::{GroupEntry, InterfaceEntry, NeighbourEntry, SocketEntry};
@@ -120,6 +121,12 @@ impl Inet {
         &self.wide.drops
     }
 
+    /// Why packets of IPv6 were dropped, which [`drops`](Self::drops) counts too; without the
+    /// reasons of TCP and of neighbours.
+    pub fn drops6(&self) -> &DropCounters {
+        &self.wide.drops6
+    }
+
     /// What the protocols did.
     pub fn counters(&self) -> &InetCounters {
         &self.wide.counters
@@ -129,7 +136,8 @@ impl Inet {
     /// and through its gateways.
     ///
     /// # Errors
-    /// `EINVAL` for an MTU that the link does not have and text that could not be understood,
+    /// `EINVAL` for an MTU that the link does not have, text that could not be understood, and a
+    /// route by another interface,
     /// `EEXIST` for a name or a route that is taken, `ENETUNREACH` for a gateway, the default's or a
     /// route's, on none of its networks,
     /// `ENOBUFS` at the bound; as the link's start gives them.
@@ -139,6 +147,7 @@ impl Inet {
         let info = spec.link.info();
         let mtu = check_mtu(&spec, info.mtu)?;
         let name = self.name_for(&spec, info.kind)?;
+        check_routes(&spec, &name)?;
         let gateways = spec.gateways.iter().copied();
         let on_routes = spec.routes.iter().filter_map(|route| route.gateway);
         if !gateways.chain(on_routes).all(|gateway| is_on_link(&spec.addrs, gateway)) {
@@ -300,15 +309,30 @@ impl Inet {
     /// `ENODEV` for an unknown interface, `EINVAL` for a MAC address that no station has,
     /// `ENOBUFS` if the table is full of such.
     pub fn add_neighbour(&self, index: IfIndex, addr: IpAddr, mac: MacAddr) -> io::Result<()> {
+        self.set_neighbour(index, addr, NeighbourSetting::Permanent(mac))
+    }
+
+    /// Sets a neighbour by hand, in any state; from there it goes on as if it had got so by itself.
+    ///
+    /// # Errors
+    /// As [`add_neighbour`](Self::add_neighbour).
+    pub fn set_neighbour(
+        &self,
+        index: IfIndex,
+        addr: IpAddr,
+        setting: NeighbourSetting,
+    ) -> io::Result<()> {
         self.engine.interface(index).ok_or_else(errno::no_device)?;
-        if !mac.is_unicast() {
+        if setting.is_wrong() {
             return Err(errno::invalid());
         }
-        let mut actions = Vec::new();
-        let added =
-            self.wide.with_neighbours(|table| table.set_permanent(index, addr, mac, &mut actions));
-        self.engine.with_shard(COMMON as usize, |shard, now| {
+        let added = self.engine.with_shard(COMMON as usize, |shard, now| {
+            let mut actions = Vec::new();
+            let set =
+                |table: &mut NeighbourTable| table.set(now, index, addr, setting, &mut actions);
+            let added = shard.wide.with_neighbours(set);
             shard.act(now, actions, Account::Sender);
+            added
         });
         if added { Ok(()) } else { Err(errno::no_buffers()) }
     }
@@ -523,6 +547,14 @@ fn check_mtu(spec: &InterfaceSpec, link_mtu: u32) -> io::Result<u32> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     Ok(mtu)
+}
+
+/// Routes that an interface is given with are by itself, whatever link they name.
+fn check_routes(spec: &InterfaceSpec, name: &str) -> io::Result<()> {
+    let other = |route: &&RouteSpec| route.iface.as_ref().is_some_and(|iface| iface != name);
+    let Some(route) = spec.routes.iter().find(other) else { return Ok(()) };
+    let text = format!("the route {route} is given to {name}, and by another interface");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
 /// RFC 1122 §3.2.1.3, RFC 4291 §2.5: addresses that no host has.

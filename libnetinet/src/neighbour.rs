@@ -22,8 +22,8 @@ use crate::hash::{HashMap, Key};
 mod one;
 mod six;
 
-pub use one::NeighbourState;
 pub(crate) use one::{KnownNeighbours, Neighbour};
+pub use one::{NeighbourSetting, NeighbourState};
 pub(crate) use six::Heard;
 
 /// How somebody's address came to us.
@@ -308,22 +308,63 @@ impl NeighbourTable {
         learned.map_or(Times { reachable, retransmit }, |&(_, times)| times)
     }
 
-    /// Sets a neighbour by hand.
-    pub(crate) fn set_permanent(
+    /// Sets a neighbour by hand; from there it goes on as if it had got so by itself.
+    pub(crate) fn set(
         &mut self,
+        now: Instant,
         iface: IfIndex,
         addr: IpAddr,
-        mac: MacAddr,
+        setting: NeighbourSetting,
         actions: &mut Vec<Action>,
     ) -> bool {
+        use NeighbourSetting as To;
         let key = (iface, addr);
         if !self.make_entry(key) {
             return false;
         }
-        self.set_timer(key, None);
+        let config = self.config.clone();
+        let retransmit = self.times_of(key).retransmit;
         let Some(entry) = self.entries.get_mut(&key) else { return false };
-        entry.shared.set(mac, NeighbourState::Permanent);
-        entry.release(mac, &mut self.unresolved, actions);
+        let shared = Arc::clone(&entry.shared);
+        let was_failed = shared.state() == NeighbourState::Failed;
+        shared.used_at.store(now.as_nanos(), Ordering::Relaxed);
+        shared.suspect();
+        (entry.probes_sent, entry.changed_at) = (1, now);
+        let ask = |to| Action::Ask { iface, addr, to, src: None };
+        let (mac, state, timer) = match setting {
+            To::Permanent(mac) => (mac, NeighbourState::Permanent, None),
+            To::Reachable(mac) => {
+                shared.set_confirmed(now);
+                (mac, NeighbourState::Reachable, Some(now + config.expire))
+            }
+            To::Stale(mac) => (mac, NeighbourState::Reachable, Some(now + config.expire)),
+            To::Delay(mac) => (mac, NeighbourState::Delay, Some(now + config.delay)),
+            To::Probe(mac) => {
+                actions.push(ask(Some(mac)));
+                (mac, NeighbourState::Probe, Some(now + retransmit))
+            }
+            To::Incomplete => {
+                actions.push(ask(None));
+                (MacAddr::ZERO, NeighbourState::Incomplete, Some(now + retransmit))
+            }
+            To::Failed => (MacAddr::ZERO, NeighbourState::Failed, Some(now + config.expire)),
+        };
+        shared.set(mac, state);
+        self.gateways_changed |=
+            entry.is_gateway && was_failed != (state == NeighbourState::Failed);
+        match state {
+            NeighbourState::Incomplete => {}
+            NeighbourState::Failed => {
+                let waiting = entry.take_waiting(&mut self.unresolved);
+                for packet in waiting {
+                    let dropped = Dropped::new(iface, Medium::Ip, &packet);
+                    self.drops.count_packet(DropReason::NeighbourUnreachable, dropped);
+                    actions.push(Action::Unreachable { packet });
+                }
+            }
+            _ => entry.release(mac, &mut self.unresolved, actions),
+        }
+        self.set_timer(key, timer);
         true
     }
 

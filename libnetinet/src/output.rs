@@ -99,7 +99,7 @@ impl Shard {
             }
         }
         if packet.len() <= path.mtu as usize || packet.gso.is_some() {
-            bump(&self.wide.counters.ip_out);
+            self.count_out(path.dst);
             return self.link_output(now, path, packet, account);
         }
         // IPv4 alone has a bit that forbids it; whoever sends IPv6 is asked before.
@@ -118,10 +118,20 @@ impl Shard {
             }
         }
         for piece in pieces {
-            bump(&self.wide.counters.ip_out);
-            bump(&self.wide.counters.fragments_out);
+            self.count_out(path.dst);
+            bump(match path.dst {
+                IpAddr::V4(_) => &self.wide.counters.fragments_out,
+                IpAddr::V6(_) => &self.wide.counters.fragments6_out,
+            });
             self.link_output(now, path, piece, account);
         }
+    }
+
+    fn count_out(&self, dst: IpAddr) {
+        bump(match dst {
+            IpAddr::V4(_) => &self.wide.counters.ip_out,
+            IpAddr::V6(_) => &self.wide.counters.ip6_out,
+        });
     }
 
     /// Puts a finished frame into an interface's queue.
@@ -249,7 +259,8 @@ impl Shard {
         self.enqueue(IfIndex::LOOPBACK, packet.clone(), account);
     }
 
-    fn medium_of(&mut self, iface: IfIndex) -> Medium {
+    /// What frames of an interface begin with.
+    pub(crate) fn medium_of(&mut self, iface: IfIndex) -> Medium {
         self.view().iface(iface).map_or(Medium::Ip, |iface| iface.medium)
     }
 

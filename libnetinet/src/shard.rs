@@ -1,6 +1,6 @@
 //! One shard: takes frames in, keeps what is to go out, and serves its timers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use libnet::ethernet::{EtherType, EthernetHeader};
 use libnet::iface::IfIndex;
 use libnet::link::Medium;
 use libnet::packet::{Checksum, Packet};
+use libnet::socket::Family;
 use libnet::stats::{DropReason, Dropped};
 use libnet::time::Instant;
 
@@ -38,6 +39,8 @@ pub struct Shard {
     pub(crate) known_neighbours: KnownNeighbours,
     pub(crate) transit_paths: TransitPaths,
     pub(crate) tcp_events: Vec<tcp::Event>,
+    /// The family of the packet that is looked at.
+    pub(crate) looked_at: Cell<Family>,
     /// Why the frame that is looked at was dropped, while somebody wants to see such frames.
     drop_notes: RefCell<Option<Vec<DropReason>>>,
     view: Arc<View>,
@@ -67,6 +70,7 @@ impl Shard {
             outs: Vec::new(),
             wakes: Vec::new(),
             handoff: Vec::new(),
+            looked_at: Cell::new(Family::Inet),
             drop_notes: RefCell::new(None),
             view: Arc::new(View::default()),
             view_generation: 0,
@@ -86,6 +90,9 @@ impl Shard {
     /// Counts a drop.
     pub(crate) fn drop_packet(&self, reason: DropReason) {
         self.wide.drops.count(reason);
+        if self.looked_at.get() == Family::Inet6 {
+            self.wide.drops6.count(reason);
+        }
         if let Some(notes) = self.drop_notes.borrow_mut().as_mut() {
             notes.push(reason);
         }
@@ -94,6 +101,10 @@ impl Shard {
     /// As [`drop_packet`](Self::drop_packet), of a packet that begins with its IP header and was to
     /// leave by `iface`.
     pub(crate) fn drop_outgoing(&self, reason: DropReason, iface: IfIndex, packet: &Packet) {
+        let mut first = [0];
+        if packet.copy_to(0, &mut first) == 1 && first[0] >> 4 == 6 {
+            self.wide.drops6.count(reason);
+        }
         self.wide.drops.count_packet(reason, Dropped::new(iface, Medium::Ip, packet));
     }
 
@@ -126,6 +137,7 @@ impl Shard {
             return self.drop_packet(DropReason::BadOffload);
         }
         let cause = Cause { now, view, on };
+        self.looked_at.set(Family::Inet);
         match on.medium {
             Medium::Ethernet => self.ethernet_input(&cause, packet),
             _ => self.ip_input(&cause, packet),

@@ -9,7 +9,7 @@ use libnet::socket::{Protocol, SockType, SocketId};
 use libnet::time::Instant;
 
 pub use crate::multicast::table::GroupEntry;
-pub use crate::neighbour::{NeighbourEntry, NeighbourState};
+pub use crate::neighbour::{NeighbourEntry, NeighbourSetting, NeighbourState};
 use crate::tcp::TimerKind;
 
 /// Datagrams of both families that wait for fragments. Source: RFC 791 §3.2, RFC 8200 §4.5.

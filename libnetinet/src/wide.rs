@@ -43,6 +43,8 @@ use crate::tcp::{self, FourTuple, Secrets, TcpConfig};
 pub(crate) struct Wide {
     pub(crate) config: InetConfig,
     pub(crate) drops: Arc<DropCounters>,
+    /// Those of IPv6 among them.
+    pub(crate) drops6: DropCounters,
     pub(crate) counters: InetCounters,
     events: Arc<Events>,
     pub(crate) shards: usize,
@@ -161,6 +163,7 @@ impl Wide {
             forwarding: [config.forwarding.ipv4, config.forwarding.ipv6].map(AtomicBool::new),
             random: Mutex::new(random),
             drops,
+            drops6: DropCounters::new(),
             config,
         }
     }

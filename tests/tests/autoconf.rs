@@ -299,3 +299,18 @@ fn floods_cost_a_transfer_less_than_a_fifth_and_stay_within_bounds() {
         assert!(kept.is_some_and(|entry| entry.state == NeighbourState::Reachable));
     }
 }
+
+#[test]
+fn a_router_that_ends_says_so_and_hosts_look_for_another_at_once() {
+    let lan = Lan::new(1, 1, &InetConfig::default());
+    lan.world.run_for(5 * SECOND);
+    let Lan { world, segment: _segment, router, hosts } = lan;
+    let inet = hosts[0].inet().unwrap();
+    let far = "2001:db8:9::1".parse().unwrap();
+    assert_eq!(inet.routers().len(), 1);
+    assert!(inet.path_to(far, None, None).is_ok());
+    drop(router);
+    world.run_for(10 * MS);
+    assert!(inet.routers().is_empty(), "RFC 4861 §6.2.5: a lifetime of zero");
+    assert!(inet.path_to(far, None, None).is_err());
+}

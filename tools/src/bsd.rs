@@ -9,11 +9,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use clap::Args;
 use libnet::IpCidr;
+use libnet::iface::IfIndex;
+use rumpnet::Inet;
 
 use crate::cli::{Global, Node};
 use crate::fail::{Failure, Outcome, Status};
 use crate::host;
-use crate::inside::Inside;
+use crate::inside::{Inside, index_of};
 
 /// Words as the command of that name takes them.
 #[derive(Args, Clone, Debug)]
@@ -71,6 +73,16 @@ fn following<'a>(
 
 fn address(program: &str, word: &str) -> Result<IpAddr, Failure> {
     word.parse().map_err(|_| wrong(program, format_args!("{word}: bad value")))
+}
+
+/// An address with the interface behind its `%`, if one is told.
+fn zoned(program: &str, inet: &Inet, word: &str) -> Result<(IpAddr, Option<IfIndex>), Failure> {
+    let Some((addr, zone)) = word.split_once('%') else {
+        return Ok((address(program, word)?, None));
+    };
+    let none = || wrong(program, format_args!("{zone}: no such interface"));
+    let index = index_of(inet, zone).ok_or_else(none)?;
+    Ok((address(program, addr)?, Some(index)))
 }
 
 /// A netmask, as `255.255.255.0` or `0xffffff00`, in bits.

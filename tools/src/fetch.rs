@@ -126,8 +126,15 @@ async fn ask(args: &FetchArgs, stack: &Stack) -> Result<(Url, Exchange), Failure
     let mut headers: HeaderMap = args.header.iter().cloned().collect();
     let mut url = args.url.clone();
     for _ in 0..=args.max_redirects {
-        let begun = Exchange::begin(stack, &url, method.clone(), &headers, args.timeout).await;
-        let exchange = begun.map_err(|error| failure(&url, &error))?;
+        let server = url.address(stack)?;
+        let begun =
+            Exchange::begin(stack, server, &url, method.clone(), &headers, args.timeout).await;
+        let exchange = begun.map_err(|error| match error {
+            ExchangeError::Connect(error) => {
+                host::peer_failure(stack, "cannot connect to", server, &error)
+            }
+            error => failure(&url, &error),
+        })?;
         let response = &exchange.response;
         let location = response.headers().get(header::LOCATION);
         let Some(location) = location.filter(|_| is_redirect(response.status())) else {
@@ -245,10 +252,7 @@ fn report(
 }
 
 fn failure(url: &Url, error: &ExchangeError) -> Failure {
-    match error {
-        ExchangeError::Connect(error) => host::peer_failure("cannot connect to", url.server, error),
-        error => Failure::new(format!("{url}: {error}")),
-    }
+    Failure::new(format!("{url}: {error}"))
 }
 
 fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {

@@ -22,6 +22,7 @@ use crate::serve::{BACKLOG, Places};
 use crate::signals::{Asked, Interrupts};
 use crate::tasks;
 use crate::units::parse_seconds;
+use crate::zone::Zoned;
 
 mod counters;
 mod datagrams;
@@ -146,6 +147,15 @@ fn start(
     if !by_host && mapping.at.ip() == Ipv6Addr::UNSPECIFIED {
         mapping.at.set_ip(host::any_address(&shared.stack));
     }
+    let (near, far) = match mapping.listens {
+        Listens::Stack => (&shared.stack, &shared.host),
+        Listens::Host => (&shared.host, &shared.stack),
+    };
+    let [at_zone, zone] = mapping.zones.clone();
+    mapping.at = in_zone(near, mapping.at, at_zone)?;
+    for target in &mut mapping.targets {
+        *target = in_zone(far, *target, zone.clone())?;
+    }
     let mapping = &mapping;
     let what = format!("{}: ", mapping.text);
     let cannot = |error: &io::Error| host::listen_failure(&what, mapping.at, by_host, error);
@@ -158,6 +168,11 @@ fn start(
         Kind::Udp => drop(runtime.spawn(datagrams::serve(socket, to, shared))),
     }
     Ok(served)
+}
+
+/// The address as the stack's sockets take it.
+fn in_zone(stack: &Stack, addr: SocketAddr, zone: Option<String>) -> Result<SocketAddr, Failure> {
+    Zoned { ip: addr.ip(), zone }.at(stack, addr.port())
 }
 
 fn listen(shared: &Shared, mapping: &Mapping) -> io::Result<TaskSocket> {

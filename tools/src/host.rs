@@ -19,6 +19,7 @@ use crate::interface;
 use crate::recording::Recording;
 use crate::settle;
 use crate::signals::Interrupts;
+use crate::zone::{self, Zoned};
 
 /// Whether a bus that is not there is made without being asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,8 +179,9 @@ pub fn any_address(stack: &Stack) -> IpAddr {
 }
 
 /// An address as people write it, which at a socket of both families need not be how it came.
-pub fn plain_addr(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+pub fn plain_addr(mut addr: SocketAddr) -> SocketAddr {
+    addr.set_ip(addr.ip().to_canonical());
+    addr
 }
 
 /// The family of addresses that a user asked for.
@@ -207,16 +209,16 @@ impl FamilyArgs {
     ///
     /// # Errors
     /// An address of the other family.
-    pub fn pick(self, addr: IpAddr) -> Result<IpAddr, Failure> {
-        match (self.wanted(), addr) {
+    pub fn pick(self, addr: &Zoned) -> Result<Zoned, Failure> {
+        match (self.wanted(), addr.ip) {
             (Some(Family::Inet6), IpAddr::V4(Ipv4Addr::LOCALHOST)) => {
-                Ok(Ipv6Addr::LOCALHOST.into())
+                Ok(IpAddr::from(Ipv6Addr::LOCALHOST).into())
             }
-            (Some(wanted), _) if wanted != Family::of(&addr) => {
+            (Some(wanted), ip) if wanted != Family::of(&ip) => {
                 let name = if wanted == Family::Inet6 { "IPv6" } else { "IPv4" };
                 Err(Failure::usage(format!("{addr} is no {name} address")))
             }
-            _ => Ok(addr),
+            _ => Ok(addr.clone()),
         }
     }
 
@@ -242,7 +244,7 @@ pub fn parse_ip(text: &str) -> Result<IpAddr, String> {
 }
 
 /// Says why something could not be done with a peer, and what to look at.
-pub fn peer_failure(what: &str, peer: SocketAddr, error: &io::Error) -> Failure {
+pub fn peer_failure(stack: &Stack, what: &str, peer: SocketAddr, error: &io::Error) -> Failure {
     let hint = match error.kind() {
         io::ErrorKind::NetworkUnreachable => {
             ": give an interface an address in its network, or a gateway (gw=)"
@@ -253,10 +255,7 @@ pub fn peer_failure(what: &str, peer: SocketAddr, error: &io::Error) -> Failure 
         io::ErrorKind::ConnectionRefused => ": nothing listens there",
         _ => "",
     };
-    let peer = match peer.port() {
-        0 => peer.ip().to_string(),
-        _ => peer.to_string(),
-    };
+    let peer = zone::shown(stack, peer);
     Failure::new(format!("{what} {peer}: {}{hint}", plain(error))).with_status(Status::FAILED)
 }
 

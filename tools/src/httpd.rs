@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,7 @@ use crate::serve::{self, Accepting, BACKLOG, Counter, Place, Places};
 use crate::signals::{Asked, Interrupts};
 use crate::tasks;
 use crate::units::parse_seconds;
+use crate::zone::Zoned;
 
 mod body;
 mod listing;
@@ -66,8 +67,8 @@ pub struct HttpdArgs {
     #[arg(short, long, value_name = "PORT", default_value_t = 80)]
     port: u16,
     /// The address to listen at [default: all of the stack's; with --sockin: 127.0.0.1]
-    #[arg(short = 'B', long, value_name = "ADDRESS", value_parser = host::parse_ip)]
-    bind: Option<IpAddr>,
+    #[arg(short = 'B', long, value_name = "ADDRESS")]
+    bind: Option<Zoned>,
     /// Connections at once; more wait in the listener's queue
     #[arg(long, value_name = "N", default_value_t = 1024,
         value_parser = clap::value_parser!(u32).range(1..=60_000))]
@@ -115,7 +116,10 @@ pub fn run(args: &HttpdArgs, global: &Global) -> Outcome {
         true => Ipv4Addr::LOCALHOST.into(),
         false => host::any_address(&stack),
     };
-    let at = SocketAddr::new(args.bind.unwrap_or_else(any), args.port);
+    let at = match &args.bind {
+        Some(bind) => bind.at(&stack, args.port)?,
+        None => SocketAddr::new(any(), args.port),
+    };
     let listener = TaskSocket::listen(&stack, at, BACKLOG)
         .map_err(|error| host::listen_failure("", at, args.sockets.sockin, &error))?;
     let at = listener.socket().local_addr().unwrap_or(at);

@@ -342,6 +342,10 @@ impl IfSpec {
             "addr" if value == "auto" => self.autoconf = true,
             "addr" if value == "link-local" => self.link_local = true,
             "addr" => self.addrs.push(host_addr(value.parse().map_err(|_| bad())?)?),
+            // A link-local gateway's link is the interface's own, which may be told.
+            "gw" if value.contains('%') => {
+                self.routes.push(route(&format!("default@{value}")).ok_or_else(bad)?);
+            }
             "gw" => self.gateways.push(value.parse().map_err(|_| bad())?),
             "route" => self.routes.push(route(value).ok_or_else(bad)?),
             "mtu" => once(key, &mut self.mtu, mtu(value).ok_or_else(bad)?)?,
@@ -381,9 +385,10 @@ impl IfSpec {
     }
 }
 
-/// A route by the interface that it is given for, which it need not name.
+/// A route by the interface that it is given for, which it need not name but behind a gateway.
 fn route(value: &str) -> Option<RouteSpec> {
-    value.parse().ok().filter(|route: &RouteSpec| route.iface.is_none())
+    let own = |route: &RouteSpec| route.iface.is_none() || route.gateway.is_some();
+    value.parse().ok().filter(own)
 }
 
 fn mtu(value: &str) -> Option<u32> {
@@ -555,6 +560,14 @@ mod tests {
         assert_eq!(spec.mac, Some(MacAddr([2, 0, 0, 0, 0, 7])));
         assert_eq!(spec.name.as_deref(), Some("alice"));
         assert!(spec.create);
+    }
+
+    #[test]
+    fn the_link_of_a_gateway_may_be_told() {
+        let spec = parse("shmif:b,gw=fe80::1%shmif0,route=fd00:9::/64@fe80::2%shmif0").unwrap();
+        let routes: Vec<String> = spec.routes.iter().map(ToString::to_string).collect();
+        assert_eq!(routes, ["::/0@fe80::1%shmif0", "fd00:9::/64@fe80::2%shmif0"]);
+        assert!(parse("shmif:b,gw=fe80::1%").unwrap_err().contains("gw=10.0.0.254"));
     }
 
     #[test]

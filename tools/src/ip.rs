@@ -11,6 +11,8 @@ mod print;
 mod route;
 mod words;
 
+use std::net::IpAddr;
+
 use clap::Args;
 use rumpnet::Inet;
 
@@ -117,6 +119,13 @@ impl Ip<'_> {
     fn device(&self, name: &str) -> Result<libnet::IfIndex, Failure> {
         let none = || Failure::verbatim(format!("Cannot find device \"{name}\""), Status::FAILED);
         inside::index_of(self.inet, name).ok_or_else(none)
+    }
+
+    /// An address with the interface behind its `%`, if one is told.
+    fn zoned(&self, word: &str) -> Result<(IpAddr, Option<libnet::IfIndex>), Failure> {
+        let (addr, zone) = word.split_once('%').map_or((word, None), |(a, zone)| (a, Some(zone)));
+        let addr = addr.parse().map_err(|_| wrong("address", word))?;
+        Ok((addr, zone.map(|zone| self.device(zone)).transpose()?))
     }
 
     /// As [`device`](Self::device), of one that is to be shown.

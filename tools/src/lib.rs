@@ -48,6 +48,7 @@ pub mod tracepath;
 pub mod traceroute;
 pub mod units;
 pub mod wire;
+pub mod zone;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

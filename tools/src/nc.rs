@@ -1,19 +1,23 @@
 //! `rumpnet nc`: standard input and output over TCP or UDP.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use libnet::net::Socket;
+use libnet::socket::SocketOption;
+use libnet::{Family, Protocol, SockType};
 use rumpnet::Stack;
 
 use crate::cli::{Global, Sockets};
 use crate::control::ControlArgs;
 use crate::fail::{Failure, Outcome, Status};
-use crate::host::{self, Create, FamilyArgs};
+use crate::host::{self, Create, FamilyArgs, any_address};
 use crate::signals::Interrupts;
 use crate::units::parse_seconds;
+use crate::zone::{self, Zoned};
 
 mod datagrams;
 mod input;
@@ -27,7 +31,7 @@ The end of standard input closes our sending side, and nc goes on until the othe
 pub struct NcArgs {
     #[command(flatten)]
     sockets: Sockets,
-    /// Wait for a connection, instead of making one
+    /// Wait for a connection, instead of making one: of either family, but with -4 or -6
     #[arg(short)]
     listen: bool,
     #[command(flatten)]
@@ -54,8 +58,8 @@ pub struct NcArgs {
     #[arg(short = 'p', value_name = "PORT", conflicts_with = "listen")]
     source_port: Option<u16>,
     /// Send from this address
-    #[arg(short = 's', value_name = "ADDRESS", value_parser = host::parse_ip)]
-    source: Option<IpAddr>,
+    #[arg(short = 's', value_name = "ADDRESS")]
+    source: Option<Zoned>,
     /// [HOST] PORT: whom to connect to; with -l: the port to listen on, and an address of ours
     #[arg(value_name = "[HOST] PORT", num_args = 1..=2, required = true)]
     target: Vec<String>,
@@ -68,14 +72,19 @@ pub struct NcArgs {
 /// # Errors
 /// What std's sockets would give, with what to do about it.
 pub fn run(args: &NcArgs, global: &Global) -> Outcome {
-    let address = address(args)?;
+    let (host, port) = target(args)?;
     let interrupts =
         Interrupts::catch().map_err(|error| Failure::doing("cannot catch signals", &error))?;
     let (_aftermath, stack) = host::start_sockets(&args.sockets, Create::IfAsked, "nc")?;
     let interfaces = &args.sockets.interfaces.interfaces;
     let open = || args.control.open(&stack, interfaces, "nc");
     let _control = args.listen.then(open).transpose()?;
-    let session = Session { args, verbose: global.verbose > 0, stack, interrupts, address };
+    let address = match &host {
+        Some(host) => host.at(&stack, port)?,
+        None => SocketAddr::new(args.family.any().unwrap_or_else(|| any_address(&stack)), port),
+    };
+    let source = args.source.as_ref().map(|source| source.at(&stack, 0)).transpose()?;
+    let session = Session { args, verbose: global.verbose > 0, stack, interrupts, address, source };
     match (args.udp, args.listen) {
         (false, false) => stream::connect(&session),
         (false, true) => stream::listen(&session),
@@ -91,6 +100,8 @@ struct Session<'a> {
     stack: Stack,
     interrupts: Interrupts,
     address: SocketAddr,
+    /// Where to send from.
+    source: Option<SocketAddr>,
 }
 
 /// How long a blocked call sleeps before it looks whether the user has had enough.
@@ -103,6 +114,37 @@ impl Session<'_> {
             // Where stderr is closed nobody could read it anyway.
             let _ = io::Write::write_all(&mut io::stderr(), format!("{text}\n").as_bytes());
         }
+    }
+
+    /// Where to send from, with the port that was asked for, if either was.
+    fn from(&self) -> Option<SocketAddr> {
+        let port = self.args.source_port;
+        if self.source.is_none() && port.is_none() {
+            return None;
+        }
+        let any = Family::of(&self.address.ip()).unspecified();
+        let mut from = self.source.unwrap_or(SocketAddr::new(any, 0));
+        from.set_port(port.unwrap_or(0));
+        Some(from)
+    }
+
+    /// A socket bound to where we are to be heard; with `-6`, not by IPv4.
+    fn bound(&self, ty: SockType) -> io::Result<Socket> {
+        let family = Family::of(&self.address.ip());
+        let socket = self.stack.socket(family, ty, Protocol::DEFAULT)?;
+        if self.args.family.wanted() == Some(Family::Inet6) {
+            socket.set_option(SocketOption::V6Only(true))?;
+        }
+        if ty == SockType::Stream {
+            socket.set_option(SocketOption::ReuseAddr(true))?;
+        }
+        socket.bind(self.address)?;
+        Ok(socket)
+    }
+
+    /// An address as people read it.
+    fn shown(&self, addr: SocketAddr) -> String {
+        zone::shown(&self.stack, addr)
     }
 
     /// What ends by a signal has the status that shells expect of it.
@@ -145,7 +187,8 @@ impl Activity {
     }
 }
 
-fn address(args: &NcArgs) -> Result<SocketAddr, Failure> {
+/// The host that was named, if one was, and the port.
+fn target(args: &NcArgs) -> Result<(Option<Zoned>, u16), Failure> {
     let (host, port) = match &args.target[..] {
         [port] if args.listen => (None, port),
         [host, port] => (Some(host), port),
@@ -159,8 +202,8 @@ fn address(args: &NcArgs) -> Result<SocketAddr, Failure> {
         ))
     })?;
     let host = match host {
-        Some(host) => host::parse_ip(host).map_err(Failure::usage)?,
-        None => args.source.or(args.family.any()).unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+        Some(host) => Some(host.parse().map_err(Failure::usage)?),
+        None => args.source.clone(),
     };
-    Ok(SocketAddr::new(args.family.pick(host)?, port))
+    Ok((host.map(|host| args.family.pick(&host)).transpose()?, port))
 }

@@ -9,11 +9,12 @@ use serde_json::json;
 
 use crate::cli::{Global, Node, Sockets};
 use crate::control::client;
-use crate::fail::{Outcome, Status};
+use crate::fail::{Failure, Outcome, Status};
 use crate::frames::{Watched, interface, source};
 use crate::inside::{Inside, name_of};
 use crate::trace::transport_sum;
 use crate::units::parse_seconds;
+use crate::zone::Zoned;
 
 /// `rumpnet ndisc`.
 #[derive(Args, Clone, Debug)]
@@ -24,7 +25,7 @@ pub struct NdiscArgs {
     #[command(flatten)]
     node: Node,
     /// Whom to ask for
-    destination: Ipv6Addr,
+    destination: Zoned,
     /// By this interface [default: the one that leads there]
     #[arg(value_name = "IF")]
     interface: Option<String>,
@@ -69,8 +70,14 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// As [`run`].
 pub fn inside(args: &NdiscArgs, global: &Global, inside: &mut Inside) -> Outcome {
     let inet = inside.inet()?;
-    let dst = IpAddr::V6(args.destination);
-    let index = interface(&inet, args.interface.as_deref(), dst)?;
+    let dst = args.destination.ip;
+    let IpAddr::V6(target) = dst else {
+        return Err(Failure::usage(format!("{dst} is no IPv6 address: see arping")));
+    };
+    let index = match (&args.interface, args.destination.iface(&inside.stack)) {
+        (None, Ok(Some(index))) => index,
+        (name, _) => interface(&inet, name.as_deref(), dst)?,
+    };
     let watched = Watched::open(&inet, index, is_advertisement)?;
     let from = match (args.source, source(&inet, index, dst)) {
         (Some(source), _) => source,
@@ -80,17 +87,17 @@ pub fn inside(args: &NdiscArgs, global: &Global, inside: &mut Inside) -> Outcome
     };
     let plain = !global.json && !args.quiet;
     if plain {
-        let (to, name) = (args.destination, name_of(&inet, index));
+        let (to, name) = (target, name_of(&inet, index));
         inside.output.line(format!("Soliciting {to} ({to}) on {name}..."))?;
     }
     let mut answers = 0;
     for _ in 0..args.retry {
-        watched.send(solicitation(watched.mac(), from, args.destination))?;
+        watched.send(solicitation(watched.mac(), from, target))?;
         let until = watched.now() + args.wait;
         while watched.now() < until && !inside.interrupts.is_stopped() {
             let left = until.since(watched.now()).min(PATIENCE);
             let Some((_, frame)) = watched.receive(left) else { continue };
-            let Some(answer) = Advertisement::read(&frame, args.destination) else { continue };
+            let Some(answer) = Advertisement::read(&frame, target) else { continue };
             answers += 1;
             let mac = answer.mac.to_string().to_uppercase();
             if global.json {

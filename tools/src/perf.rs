@@ -1,6 +1,6 @@
 //! `rumpnet perf`: throughput and latency between two nodes, with iperf3's habits.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +11,7 @@ use crate::fail::{Failure, Outcome};
 use crate::host::{self, Create, FamilyArgs};
 use crate::signals::Interrupts;
 use crate::units::{parse_bit_rate, parse_bytes, parse_seconds};
+use crate::zone::Zoned;
 
 mod client;
 mod control;
@@ -53,15 +54,15 @@ pub struct PerfArgs {
     #[arg(short, conflicts_with = "client")]
     server: bool,
     /// Measure with the server at HOST
-    #[arg(short, value_name = "HOST", value_parser = host::parse_ip, required_unless_present = "server")]
-    client: Option<IpAddr>,
+    #[arg(short, value_name = "HOST", required_unless_present = "server")]
+    client: Option<Zoned>,
     /// The server's port
     #[arg(short, long, value_name = "PORT", default_value_t = DEFAULT_PORT,
         value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// Serve at this address of ours, or measure from it [default: any]
-    #[arg(short = 'B', long, value_name = "ADDRESS", value_parser = host::parse_ip)]
-    bind: Option<IpAddr>,
+    #[arg(short = 'B', long, value_name = "ADDRESS")]
+    bind: Option<Zoned>,
     /// Serve one client, then end
     #[arg(short = '1', long, requires = "server")]
     one_off: bool,
@@ -121,16 +122,17 @@ pub fn run(args: &PerfArgs, global: &Global) -> Outcome {
     let interfaces = &args.sockets.interfaces.interfaces;
     let open = || args.control.open(&stack, interfaces, name);
     let _control = args.server.then(open).transpose()?;
-    match args.client {
+    let bind = |port| args.bind.as_ref().map(|bind| bind.at(&stack, port)).transpose();
+    match &args.client {
         Some(server) => {
             let plan = plan(args)?;
-            let server = SocketAddr::new(args.family.pick(server)?, args.port);
-            let ends = client::Ends { server, from: args.bind.map(|ip| SocketAddr::new(ip, 0)) };
+            let server = args.family.pick(server)?.at(&stack, args.port)?;
+            let ends = client::Ends { server, from: bind(0)? };
             client::run(&stack, ends, plan, args.interval, global, &interrupts)
         }
         None => {
             let any = || args.family.any().unwrap_or_else(|| host::any_address(&stack));
-            let local = SocketAddr::new(args.bind.unwrap_or_else(any), args.port);
+            let local = bind(args.port)?.unwrap_or_else(|| SocketAddr::new(any(), args.port));
             server::run(&stack, local, args.one_off, global, &interrupts)
         }
     }

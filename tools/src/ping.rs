@@ -20,6 +20,7 @@ use crate::inside::Inside;
 use crate::output::Output;
 use crate::signals::{Asked, Interrupts};
 use crate::units::parse_seconds;
+use crate::zone::Zoned;
 
 mod flight;
 mod probe;
@@ -45,8 +46,7 @@ pub struct PingArgs {
     #[command(flatten)]
     node: Node,
     /// Whom to ask: an IP address
-    #[arg(value_parser = host::parse_ip)]
-    destination: IpAddr,
+    destination: Zoned,
     /// Stop after COUNT requests
     #[arg(short, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -150,7 +150,7 @@ pub fn inside(args: &PingArgs, global: &Global, inside: &mut Inside) -> Outcome 
 }
 
 fn ping(args: &PingArgs, global: &Global, inside: &mut Inside) -> Outcome {
-    args.family.pick(args.destination)?;
+    args.family.pick(&args.destination)?;
     let mut run = Run::new(args, global, inside)?;
     let ended = run.ask();
     if run.stats.transmitted == 0 {
@@ -165,6 +165,8 @@ fn ping(args: &PingArgs, global: &Global, inside: &mut Inside) -> Outcome {
 /// One run of `ping`.
 struct Run<'a> {
     args: &'a PingArgs,
+    /// Whom to ask.
+    to: SocketAddr,
     json: bool,
     stack: &'a Stack,
     socket: Socket,
@@ -189,6 +191,7 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 impl<'a> Run<'a> {
     fn new(args: &'a PingArgs, global: &Global, inside: &'a mut Inside) -> Result<Self, Failure> {
         let stack = &inside.stack;
+        let to = args.destination.at(stack, 0)?;
         let (socket, id) = open(args, stack)?;
         let size = args.size as usize;
         let payload = match &args.pattern {
@@ -197,6 +200,7 @@ impl<'a> Run<'a> {
         };
         Ok(Run {
             args,
+            to,
             json: global.json,
             stack,
             socket,
@@ -223,9 +227,9 @@ impl<'a> Run<'a> {
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             self.output.line(format!("PATTERN: 0x{hex}"))?;
         }
-        let (to, size) = (self.args.destination, self.args.size as usize);
-        let header = if to.is_ipv4() { 20 } else { 40 };
-        let text = match to {
+        let (to, size) = (&self.args.destination, self.args.size as usize);
+        let header = if to.ip.is_ipv4() { 20 } else { 40 };
+        let text = match to.ip {
             IpAddr::V4(_) => {
                 format!("PING {to} ({to}) {size}({}) bytes of data.", size + HEADER_BYTES + header)
             }
@@ -302,9 +306,9 @@ impl<'a> Run<'a> {
         {
             self.line(format!("no answer yet for icmp_seq={unanswered}"))?;
         }
-        let is_v4 = self.args.destination.is_ipv4();
+        let is_v4 = self.to.is_ipv4();
         let message = probe::request(is_v4, self.id, seq, &self.payload);
-        let to = SocketAddr::new(self.args.destination, 0);
+        let to = self.to;
         let now = self.now();
         match self.socket.send_to(&message, to) {
             Ok(_) => {}
@@ -330,7 +334,7 @@ impl<'a> Run<'a> {
     }
 
     fn cannot_send(&self, error: &io::Error) -> Failure {
-        let to = self.args.destination;
+        let to = &self.args.destination;
         let only_loopback = |inet: &std::sync::Arc<rumpnet::Inet>| {
             inet.engine().interfaces().all(|iface| iface.link.loopback)
         };
@@ -345,7 +349,7 @@ impl<'a> Run<'a> {
             _ if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
                 "it is longer than the MTU and must not be fragmented: -s less, or -M dont"
             }
-            _ => return host::peer_failure("cannot send to", SocketAddr::new(to, 0), error),
+            _ => return host::peer_failure(self.stack, "cannot send to", self.to, error),
         };
         Failure::usage(format!("cannot send to {to}: {}: {hint}", host::plain(error)))
     }
@@ -359,12 +363,12 @@ impl<'a> Run<'a> {
         let received = self.socket.recv_msg(&mut [io::IoSliceMut::new(&mut buffer)]);
         let answered = match received {
             Ok(received) => {
-                let from = received.from.map_or(self.args.destination, |from| from.ip());
+                let from = received.from.map_or(self.to.ip(), |from| from.ip());
                 let arrival =
                     if received.rx_at == Instant::ZERO { self.now() } else { received.rx_at };
                 let bytes = &buffer[..received.bytes.min(buffer.len())];
-                let message = probe::strip_ip(bytes, self.args.destination);
-                let answer = probe::read(message, self.id, self.args.destination, &self.payload);
+                let message = probe::strip_ip(bytes, self.to.ip());
+                let answer = probe::read(message, self.id, self.to.ip(), &self.payload);
                 match answer {
                     Some(answer) => self.take(&answer, from, received.ttl, arrival)?,
                     None => false,
@@ -397,9 +401,9 @@ impl<'a> Run<'a> {
         for iface in self.stack.inet().iter().flat_map(|inet| inet.engine().interfaces()) {
             ours.extend(iface.config().addrs.iter().copied());
         }
-        let near = ours.iter().find(|cidr| cidr.contains(self.args.destination));
+        let near = ours.iter().find(|cidr| cidr.contains(self.to.ip()));
         let any = ours.iter().find(|cidr| !cidr.addr().is_loopback());
-        near.or(any).map_or(self.args.destination, libnet::IpCidr::addr)
+        near.or(any).map_or(self.to.ip(), libnet::IpCidr::addr)
     }
 
     fn take(
@@ -545,8 +549,8 @@ impl<'a> Run<'a> {
 fn open(args: &PingArgs, stack: &Stack) -> Result<(Socket, u16), Failure> {
     let wrong =
         |what: &'static str| move |error: io::Error| Failure::doing(what, &host::plain(&error));
-    let family = Family::of(&args.destination);
-    let protocol = if args.destination.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 };
+    let family = Family::of(&args.destination.ip);
+    let protocol = if args.destination.ip.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 };
     // The host's raw sockets need a privilege that its ping sockets do not.
     let (socket, is_raw) = match stack.socket(family, SockType::Raw, protocol) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -577,8 +581,8 @@ fn open(args: &PingArgs, stack: &Stack) -> Result<(Socket, u16), Failure> {
         options.push(SocketOption::Broadcast(true));
     }
     if let Some(from) = &args.from {
-        match from.parse() {
-            Ok(addr) => socket.bind(SocketAddr::new(addr, 0)).map_err(|error| {
+        match from.parse::<Zoned>() {
+            Ok(addr) => socket.bind(addr.at(stack, 0)?).map_err(|error| {
                 Failure::doing(format_args!("cannot send from {addr}"), &host::plain(&error))
             })?,
             Err(_) => options.push(SocketOption::BindToDevice(from.clone())),
@@ -594,7 +598,7 @@ fn open(args: &PingArgs, stack: &Stack) -> Result<(Socket, u16), Failure> {
         return Ok((socket, u16::from_be_bytes(id)));
     }
     // A ping socket's identifier is its port, which it has once it is bound.
-    let bound = match args.from.as_ref().is_some_and(|from| from.parse::<IpAddr>().is_ok()) {
+    let bound = match args.from.as_ref().is_some_and(|from| from.parse::<Zoned>().is_ok()) {
         true => Ok(()),
         false => socket.bind(SocketAddr::new(family.unspecified(), 0)),
     };

@@ -58,7 +58,7 @@ pub(crate) struct Answer {
 /// What probes are sent with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Habits {
-    pub(crate) from: Option<IpAddr>,
+    pub(crate) from: Option<SocketAddr>,
     pub(crate) device: Option<String>,
     pub(crate) tos: Option<u8>,
     /// Never cut a probe.
@@ -68,7 +68,8 @@ pub(crate) struct Habits {
 /// Sends probes to one destination.
 pub(crate) struct Tracer {
     stack: Stack,
-    dst: IpAddr,
+    /// Where to; the port is the probe's.
+    to: SocketAddr,
     method: Method,
     /// Sends the probes.
     probes: Socket,
@@ -86,12 +87,12 @@ impl Tracer {
     /// No such sockets, or no way there.
     pub(crate) fn open(
         stack: &Stack,
-        dst: IpAddr,
+        to: SocketAddr,
         method: Method,
         habits: &Habits,
     ) -> Result<Self, Failure> {
-        let family = Family::of(&dst);
-        let icmp = if dst.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 };
+        let family = Family::of(&to.ip());
+        let icmp = if to.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 };
         let cannot = |error: io::Error| {
             Failure::new(format!("cannot make a socket: {}", host::plain(&error)))
         };
@@ -118,17 +119,19 @@ impl Tracer {
                 }
             }
         }
-        let source = source_for(stack, dst, habits.from)
+        let source = source_for(stack, to, habits.from)
             .map_err(|error| Failure::new(format!("connect: {}", host::plain(&error))))?;
         if let Method::Udp(_) = method {
             let bound = probes.bind(source);
             bound.map_err(|error| Failure::doing("cannot send", &host::plain(&error)))?;
         } else if habits.from.is_some() {
-            let bound = probes.bind(SocketAddr::new(source.ip(), 0));
+            let mut from = source;
+            from.set_port(0);
+            let bound = probes.bind(from);
             bound.map_err(|error| Failure::doing("cannot send", &host::plain(&error)))?;
         }
         let buffer = vec![0; 1 << 16];
-        Ok(Tracer { stack: stack.clone(), dst, method, probes, messages, source, buffer })
+        Ok(Tracer { stack: stack.clone(), to, method, probes, messages, source, buffer })
     }
 
     /// The time on the stack's clock.
@@ -146,7 +149,7 @@ impl Tracer {
     /// # Errors
     /// The socket's: no route, longer than the link takes.
     pub(crate) fn send(&self, number: u16, ttl: u8, bytes: usize) -> io::Result<()> {
-        let ip_bytes = if self.dst.is_ipv4() { 20 } else { 40 };
+        let ip_bytes = if self.to.is_ipv4() { 20 } else { 40 };
         let (message, port) = match self.method {
             Method::Udp(first) => {
                 let payload = vec![0x40; bytes.saturating_sub(ip_bytes + 8)];
@@ -155,11 +158,13 @@ impl Tracer {
             Method::Icmp(first) => {
                 let payload = vec![0x48; bytes.saturating_sub(ip_bytes + 8)];
                 let (id, seq) = (self.source.port(), first.wrapping_add(number));
-                (echo(self.dst.is_ipv4(), id, seq, &payload), 0)
+                (echo(self.to.is_ipv4(), id, seq, &payload), 0)
             }
             Method::Tcp(port) => (self.syn(number, port), 0),
         };
-        let mut control = SendControl::to(Some(SocketAddr::new(self.dst, port)));
+        let mut to = self.to;
+        to.set_port(port);
+        let mut control = SendControl::to(Some(to));
         control.ttl = Some(ttl);
         self.probes.send_with(&[IoSlice::new(&message)], control).map(drop)
     }
@@ -181,10 +186,10 @@ impl Tracer {
         let mut buffer = std::mem::take(&mut self.buffer);
         let received = self.messages.recv_msg(&mut [IoSliceMut::new(&mut buffer)]);
         let answer = received.ok().and_then(|received| {
-            let from = received.from.map_or(self.dst, |from| from.ip());
+            let from = received.from.map_or(self.to.ip(), |from| from.ip());
             let at = if received.rx_at == Instant::ZERO { self.now() } else { received.rx_at };
             let bytes = &buffer[..received.bytes.min(buffer.len())];
-            let quoted = Quoted::read(bytes, self.dst)?;
+            let quoted = Quoted::read(bytes, self.to.ip())?;
             let (number, outcome) = self.meant(&quoted, from)?;
             Some(Answer { number, from, ttl: received.ttl, at, outcome })
         });
@@ -202,7 +207,7 @@ impl Tracer {
     fn meant(&self, quoted: &Quoted<'_>, from: IpAddr) -> Option<(u16, Outcome)> {
         let number = match (self.method, &quoted.kind) {
             (Method::Icmp(first), Kind::EchoReply { id, seq }) => {
-                let ours = *id == self.source.port() && from == self.dst;
+                let ours = *id == self.source.port() && from == self.to.ip();
                 return ours.then(|| (seq.wrapping_sub(first), Outcome::Reached));
             }
             (_, Kind::EchoReply { .. }) => return None,
@@ -221,19 +226,19 @@ impl Tracer {
             }
         };
         let of_protocol = quoted.protocol
-            == match (self.method, self.dst) {
+            == match (self.method, self.to.ip()) {
                 (Method::Udp(_), _) => 17,
                 (Method::Tcp(_), _) => 6,
                 (Method::Icmp(_), IpAddr::V4(_)) => 1,
                 (Method::Icmp(_), IpAddr::V6(_)) => 58,
             };
-        if !of_protocol || quoted.dst != self.dst {
+        if !of_protocol || quoted.dst != self.to.ip() {
             return None;
         }
         let outcome = match &quoted.kind {
             Kind::TimeExceeded => Outcome::Passed,
             Kind::TooBig(mtu) => Outcome::TooBig(*mtu),
-            Kind::Unreachable { is_port: true, .. } if from == self.dst => Outcome::Reached,
+            Kind::Unreachable { is_port: true, .. } if from == self.to.ip() => Outcome::Reached,
             Kind::Unreachable { letters, .. } => Outcome::Refused(letters.clone()),
             Kind::EchoReply { .. } => return None,
         };
@@ -250,11 +255,11 @@ impl Tracer {
             let from = received.from?.ip();
             let at = if received.rx_at == Instant::ZERO { self.now() } else { received.rx_at };
             let bytes = &buffer[..received.bytes.min(buffer.len())];
-            let segment = quote::without_ip(bytes, self.dst);
+            let segment = quote::without_ip(bytes, self.to.ip());
             let word = |at: usize| {
                 segment.get(at..at + 2).map(|word| u16::from_be_bytes([word[0], word[1]]))
             };
-            let ours = from == self.dst && word(0) == Some(port);
+            let ours = from == self.to.ip() && word(0) == Some(port);
             let number = word(2)?.wrapping_sub(self.source.port());
             ours.then_some(Answer {
                 number,
@@ -277,7 +282,7 @@ impl Tracer {
         segment[12] = 5 << 4;
         segment[13] = 0x02;
         segment[14..16].copy_from_slice(&5840u16.to_be_bytes());
-        let sum = transport_sum(self.source.ip(), self.dst, 6, &segment).to_be_bytes();
+        let sum = transport_sum(self.source.ip(), self.to.ip(), 6, &segment).to_be_bytes();
         segment[16..18].copy_from_slice(&sum);
         segment
     }
@@ -311,10 +316,15 @@ fn echo(is_v4: bool, id: u16, seq: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Our address on the way to `dst`, and a port that nobody else has.
-fn source_for(stack: &Stack, dst: IpAddr, from: Option<IpAddr>) -> io::Result<SocketAddr> {
-    let family = Family::of(&dst);
+fn source_for(
+    stack: &Stack,
+    mut to: SocketAddr,
+    from: Option<SocketAddr>,
+) -> io::Result<SocketAddr> {
+    let family = Family::of(&to.ip());
     let socket = stack.socket(family, SockType::Datagram, Protocol::UDP)?;
-    socket.bind(SocketAddr::new(from.unwrap_or(family.unspecified()), 0))?;
-    socket.connect(SocketAddr::new(dst, 9))?;
+    socket.bind(from.unwrap_or(SocketAddr::new(family.unspecified(), 0)))?;
+    to.set_port(9);
+    socket.connect(to)?;
     socket.local_addr()
 }

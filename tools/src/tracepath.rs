@@ -1,7 +1,6 @@
 //! `rumpnet tracepath`: the routers on a path and its MTU, in iputils' lines.
 
 use std::io;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,6 +13,7 @@ use crate::fail::{Failure, Outcome as Ended, Status};
 use crate::host;
 use crate::inside::Inside;
 use crate::trace::{Answer, Habits, Method, Outcome, Tracer};
+use crate::zone::Zoned;
 
 /// `rumpnet tracepath`.
 #[derive(Args, Clone, Debug)]
@@ -23,8 +23,7 @@ pub struct TracepathArgs {
     #[command(flatten)]
     node: Node,
     /// Where to: an IP address
-    #[arg(value_parser = host::parse_ip)]
-    destination: IpAddr,
+    destination: Zoned,
     /// IPv4
     #[arg(short = '4', conflicts_with = "ipv6")]
     ipv4: bool,
@@ -67,13 +66,14 @@ pub fn run(args: &TracepathArgs, global: &Global, argv: Vec<String>) -> Ended {
 /// # Errors
 /// As [`run`].
 pub fn inside(args: &TracepathArgs, global: &Global, inside: &mut Inside) -> Ended {
-    let dst = args.destination;
-    if (args.ipv4 && dst.is_ipv6()) || (args.ipv6 && dst.is_ipv4()) {
+    let dst = &args.destination;
+    if (args.ipv4 && dst.ip.is_ipv6()) || (args.ipv6 && dst.ip.is_ipv4()) {
         return Err(Failure::usage(format!("{dst} is of the other family")));
     }
     let habits = Habits { dont_fragment: true, ..Habits::default() };
-    let tracer = Tracer::open(&inside.stack, dst, Method::Udp(args.port), &habits)?;
-    let known = inside.stack.inet().and_then(|inet| inet.path_to(dst, None, None).ok());
+    let (to, iface) = (dst.at(&inside.stack, 0)?, dst.iface(&inside.stack)?);
+    let tracer = Tracer::open(&inside.stack, to, Method::Udp(args.port), &habits)?;
+    let known = inside.stack.inet().and_then(|inet| inet.path_to(dst.ip, None, iface).ok());
     let pmtu = known.map_or(65_535, |path| path.mtu.min(65_535));
     let bytes = args.length.map_or(pmtu, u32::from);
     Run { args, json: global.json, tracer, inside, bytes, pmtu: bytes, sent: 0 }.trace()
@@ -219,8 +219,10 @@ impl Run<'_> {
 
     /// What the stack itself knows to be the most.
     fn narrower(&self) -> u32 {
-        let dst = self.args.destination;
-        let known = self.inside.stack.inet().and_then(|inet| inet.path_to(dst, None, None).ok());
+        let dst = &self.args.destination;
+        let iface = dst.iface(&self.inside.stack).ok().flatten();
+        let inet = self.inside.stack.inet();
+        let known = inet.and_then(|inet| inet.path_to(dst.ip, None, iface).ok());
         known.map_or(1500, |path| path.mtu).min(self.bytes.saturating_sub(1))
     }
 

@@ -2,7 +2,6 @@
 
 mod hops;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,6 +14,7 @@ use crate::fail::{Failure, Outcome as Ended, Status};
 use crate::host;
 use crate::inside::Inside;
 use crate::trace::{Habits, Method, Outcome, Tracer};
+use crate::zone::Zoned;
 use hops::{Hops, Probe};
 
 /// `rumpnet traceroute`.
@@ -25,8 +25,7 @@ pub struct TracerouteArgs {
     #[command(flatten)]
     node: Node,
     /// Where to: an IP address
-    #[arg(value_parser = host::parse_ip)]
-    destination: IpAddr,
+    destination: Zoned,
     /// Length of the packets in bytes, headers included
     #[arg(value_name = "BYTES", default_value_t = 60,
         value_parser = clap::value_parser!(u16).range(28..))]
@@ -73,8 +72,8 @@ pub struct TracerouteArgs {
         value_parser = clap::value_parser!(u8).range(1..=10))]
     queries: u8,
     /// Send from this address
-    #[arg(short, long, value_name = "ADDRESS", value_parser = host::parse_ip)]
-    source: Option<IpAddr>,
+    #[arg(short, long, value_name = "ADDRESS")]
+    source: Option<Zoned>,
     /// Type of service
     #[arg(short, long, value_name = "TOS")]
     tos: Option<u8>,
@@ -132,7 +131,8 @@ impl TracerouteArgs {
     }
 
     fn check(&self) -> Result<(), Failure> {
-        if (self.ipv4 && self.destination.is_ipv6()) || (self.ipv6 && self.destination.is_ipv4()) {
+        let ip = self.destination.ip;
+        if (self.ipv4 && ip.is_ipv6()) || (self.ipv6 && ip.is_ipv4()) {
             return Err(Failure::usage(format!("{} is of the other family", self.destination)));
         }
         if self.first_ttl > self.max_ttl {
@@ -159,15 +159,17 @@ pub fn run(args: &TracerouteArgs, global: &Global, argv: Vec<String>) -> Ended {
 /// As [`run`].
 pub fn inside(args: &TracerouteArgs, global: &Global, inside: &mut Inside) -> Ended {
     args.check()?;
+    let stack = &inside.stack;
+    let to = args.destination.at(stack, 0)?;
     let habits = Habits {
-        from: args.source,
+        from: args.source.as_ref().map(|source| source.at(stack, 0)).transpose()?,
         device: args.interface.clone(),
         tos: args.tos,
         dont_fragment: args.dont_fragment,
     };
-    let tracer = Tracer::open(&inside.stack, args.destination, args.method(), &habits)?;
+    let tracer = Tracer::open(stack, to, args.method(), &habits)?;
     if !global.json {
-        let (to, hops, bytes) = (args.destination, args.max_ttl, args.packet_bytes);
+        let (to, hops, bytes) = (&args.destination, args.max_ttl, args.packet_bytes);
         let head = format!("traceroute to {to} ({to}), {hops} hops max, {bytes} byte packets");
         inside.output.line(head)?;
         inside.output.flush()?;

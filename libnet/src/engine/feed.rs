@@ -9,7 +9,7 @@ use crate::gso;
 use crate::iface::IfIndex;
 use crate::link::Readiness;
 use crate::packet::Packet;
-use crate::stats::{DropReason, IfaceCounters};
+use crate::stats::{DropReason, Dropped, IfaceCounters};
 use crate::sync::lock;
 use crate::time::Instant;
 
@@ -176,8 +176,9 @@ impl<C: StackCore> Engine<C> {
                     IfaceCounters::bump(&counters.tx_bytes, (before - after) as u64);
                 }
                 Err(error) => {
-                    self.drops.add(DropReason::LinkFailed, tx.pending.len() as u64);
-                    tx.pending.clear();
+                    for frame in tx.pending.drain(..) {
+                        self.drop_leaving(port, DropReason::LinkFailed, &frame);
+                    }
                     port.lost_link(queue, &error);
                 }
             }
@@ -201,15 +202,28 @@ impl<C: StackCore> Engine<C> {
         }
     }
 
+    /// Counts and shows a frame that cannot leave.
+    fn drop_leaving(&self, port: &Port, reason: DropReason, frame: &Packet) {
+        let (index, medium) = (port.iface.index, port.iface.link.medium);
+        self.drops.count_packet(reason, Dropped::new(index, medium, frame));
+    }
+
     /// Takes all queued frames, makes them what the link can carry, and shows them to the taps.
     fn take_queued(&self, port: &Port, queue: &PortQueue, now: Instant, tx: &mut TxSide) {
         std::mem::swap(&mut *lock(&queue.out), &mut tx.spare);
+        // Only who looks pays for copies, which share the payload.
+        let is_watched = self.drops.is_watched();
         for packet in tx.spare.drain(..) {
+            let seen = is_watched.then(|| packet.clone());
             if let Err(unfit) = gso::fit_to_link(packet, &port.iface.link, &mut tx.pending) {
-                self.drops.count(match unfit {
+                let reason = match unfit {
                     gso::Unfit::BadOffload => DropReason::BadOffload,
                     gso::Unfit::TooLong => DropReason::FrameTooLong,
-                });
+                };
+                match &seen {
+                    Some(frame) => self.drop_leaving(port, reason, frame),
+                    None => self.drops.count(reason),
+                }
                 IfaceCounters::bump(&port.iface.counters.tx_dropped, 1);
             }
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use libnet::iface::IfIndex;
 use libnet::packet::Packet;
-use libnet::stats::DropReason;
+use libnet::stats::{DropReason, Dropped};
 use libnet::time::Instant;
 
 use crate::config::ForwardingConfig;
@@ -24,16 +24,16 @@ pub(crate) struct TransitQueue {
 }
 
 impl TransitQueue {
-    /// Takes a frame, unless it is full.
-    fn push(&mut self, frame: Packet, config: &ForwardingConfig) -> Result<(), DropReason> {
+    /// Takes a frame, unless it is full; gives it back then.
+    fn push(&mut self, frame: Packet, config: &ForwardingConfig) -> Option<Packet> {
         let bytes = frame.len();
         let too_many = self.frames.len() >= config.queue_packets;
         if too_many || (self.bytes + bytes > config.queue_bytes && !self.frames.is_empty()) {
-            return Err(DropReason::ForwardQueueFull);
+            return Some(frame);
         }
         self.bytes += bytes;
         self.frames.push_back(frame);
-        Ok(())
+        None
     }
 
     fn pop(&mut self) -> Option<Packet> {
@@ -61,8 +61,9 @@ impl Shard {
     pub(crate) fn enqueue_transit(&mut self, iface: IfIndex, frame: Packet) {
         let _ = self.queue(iface);
         let transit = &mut self.outs[iface.0 as usize].transit;
-        if let Err(reason) = transit.push(frame, &self.wide.config.forwarding) {
-            self.drop_packet(reason);
+        if let Some(frame) = transit.push(frame, &self.wide.config.forwarding) {
+            let dropped = Dropped::new(iface, self.medium_of(iface), &frame);
+            self.wide.drops.count_packet(DropReason::ForwardQueueFull, dropped);
         }
     }
 

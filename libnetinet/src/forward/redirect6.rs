@@ -53,7 +53,7 @@ impl Shard {
         let message = Redirect { target, destination, target_mac: mac, about };
         let message = packet_of(ours, src, &Message::Redirect(message));
         bump(&self.wide.counters.redirects_out);
-        bump(&self.wide.counters.icmp_out);
+        bump(&self.wide.counters.icmp6_out);
         self.send_ip(cause.now, &mut back, message, Account::Reply);
     }
 }

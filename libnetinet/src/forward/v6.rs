@@ -43,7 +43,7 @@ impl Shard {
         if let Err(reason) = self.check_offload_v6(&mut meta, &packet) {
             return self.drop_packet(reason);
         }
-        bump(&self.wide.counters.ip_in);
+        bump(&self.wide.counters.ip6_in);
         // RFC 8200 §3: what has no more hops to go is discarded; RFC 4443 §3.3: its sender told.
         if header.hop_limit <= 1 {
             self.drop_packet(DropReason::HopLimit);
@@ -75,7 +75,7 @@ impl Shard {
         }
         // RFC 8200 §5: a router cuts nothing; RFC 4443 §3.2: it tells what the next link takes.
         if longest(&packet, meta.header_bytes) > path.mtu as usize {
-            bump(&self.wide.counters.ip_fragment_fails);
+            bump(&self.wide.counters.ip6_too_big);
             self.drop_packet(DropReason::TooBig);
             let complaint = Complaint::TooBig { mtu: path.mtu };
             return self.complain6(cause.now, meta, &packet, complaint);
@@ -85,7 +85,7 @@ impl Shard {
             return self.drop_packet(DropReason::IpMalformed);
         };
         header[7] -= 1;
-        bump(&self.wide.counters.ip_forwarded);
+        bump(&self.wide.counters.ip6_forwarded);
         self.link_output(cause.now, path, packet, Account::Transit);
     }
 

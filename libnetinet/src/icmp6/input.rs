@@ -33,7 +33,7 @@ impl Shard {
             .pull(meta.header_bytes + HEADER_BYTES)
             .and_then(|bytes| Icmp6Header::parse(&bytes[meta.header_bytes..]));
         let Some(header) = header else { return self.drop_packet(DropReason::IcmpMalformed) };
-        bump(&self.wide.counters.icmp_in);
+        bump(&self.wide.counters.icmp6_in);
         match header.ty {
             Icmp6Type::ECHO => self.echo6(cause.now, &meta, header, packet),
             Icmp6Type::ECHO_REPLY => self.ping_input(&meta, header.ident(), packet),
@@ -64,7 +64,7 @@ impl Shard {
         }
         let reply_header = Icmp6Header { ty: Icmp6Type::ECHO_REPLY, code: 0, rest: header.rest };
         reply.prepend(HEADER_BYTES).copy_from_slice(&reply_header.to_bytes());
-        bump(&self.wide.counters.icmp_echoes);
+        bump(&self.wide.counters.icmp6_echoes);
         let envelope = Envelope {
             src: to_one.then_some(dst),
             dst: src,
@@ -115,7 +115,7 @@ impl Shard {
             protocol: quoted.protocol,
             packet_bytes: IP_BYTES as u32 + u32::from(quoted.header.payload_bytes),
         };
-        bump(&self.wide.counters.icmp_errors_in);
+        bump(&self.wide.counters.icmp6_errors_in);
         self.take_error(cause.now, &error, ports, &packet);
     }
 }

@@ -75,7 +75,7 @@ impl Shard {
         header.traffic_class = to.traffic_class;
         header.flow_label = path.label_seed.label([0; 4]);
         header.prepend_to(&mut message);
-        bump(&self.wide.counters.icmp_out);
+        bump(&self.wide.counters.icmp6_out);
         self.send_ip(now, &mut path, message, Account::Reply);
     }
 
@@ -98,7 +98,7 @@ impl Shard {
         }
         let mut message = Packet::from_payload(quote(about));
         message.prepend(ICMP_BYTES).copy_from_slice(&complaint.header().to_bytes());
-        bump(&self.wide.counters.icmp_errors_out);
+        bump(&self.wide.counters.icmp6_errors_out);
         // RFC 4443 §2.2(a): from the address that the packet was sent to, if it is ours.
         let src = view.is_local(src.into()).then_some(src);
         // What is of one link goes back by it.

@@ -73,7 +73,10 @@ impl Shard {
         key: DatagramKey,
         fragment: Fragment,
     ) -> Option<(bytes::Bytes, Packet)> {
-        bump(&self.wide.counters.fragments_in);
+        bump(match key.src {
+            IpAddr::V4(_) => &self.wide.counters.fragments_in,
+            IpAddr::V6(_) => &self.wide.counters.fragments6_in,
+        });
         let mut evicted = 0;
         let result =
             self.wide.with_reassembly(|all| all.insert(now, iface, key, fragment, &mut evicted));
@@ -85,7 +88,10 @@ impl Shard {
                 return None;
             }
         };
-        bump(&self.wide.counters.reassembled);
+        bump(match key.src {
+            IpAddr::V4(_) => &self.wide.counters.reassembled,
+            IpAddr::V6(_) => &self.wide.counters.reassembled6,
+        });
         let mut data = Packet::new();
         for piece in pieces {
             data.push_payload(piece);
@@ -117,7 +123,8 @@ impl Shard {
     pub(crate) fn expire_fragments(&mut self, now: Instant) {
         let mut expired = Vec::new();
         self.wide.with_reassembly(|all| all.expire(now, &mut expired));
-        for Expired { iface, first } in expired {
+        for Expired { iface, family, first } in expired {
+            self.looked_at.set(family);
             self.drop_packet(DropReason::FragmentTimeout);
             // RFC 1122 §3.3.2, RFC 8200 §4.5: time exceeded (code 1) if the first fragment was
             // received.

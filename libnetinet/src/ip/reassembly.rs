@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use libnet::iface::IfIndex;
 use libnet::packet::Packet;
+use libnet::socket::Family;
 use libnet::stats::DropReason;
 use libnet::time::Instant;
 
@@ -58,6 +59,7 @@ pub(crate) type Refused = DropReason;
 pub(crate) struct Expired {
     /// By which interface its first fragment came.
     pub(crate) iface: IfIndex,
+    pub(crate) family: Family,
     /// The first fragment, if it was among those received: what an ICMP error is about.
     pub(crate) first: Option<Packet>,
 }
@@ -146,7 +148,9 @@ impl Reassembly {
                 return;
             }
             let Some(partial) = self.remove(&key) else { continue };
-            out.push(Expired { iface: partial.iface, first: partial.first_fragment() });
+            let family = Family::of(&key.src);
+            let (iface, first) = (partial.iface, partial.first_fragment());
+            out.push(Expired { iface, family, first });
         }
     }
 

@@ -35,6 +35,7 @@ impl Shard {
         mut packet: Packet,
         link_cast: LinkCast,
     ) {
+        self.looked_at.set(Family::Inet6);
         let header = match Ipv6Header::parse(&mut packet) {
             Ok(header) => header,
             Err(reason) => return self.drop_packet(reason),
@@ -49,7 +50,7 @@ impl Shard {
             }
             Err(reason) => return self.drop_packet(reason),
         };
-        bump(&self.wide.counters.ip_in);
+        bump(&self.wide.counters.ip6_in);
         let meta = meta_of(cause, &header, cast, link_cast);
         if cast == Cast::Multicast && !self.is_wanted(&meta) {
             return self.drop_packet(DropReason::GroupNotJoined);

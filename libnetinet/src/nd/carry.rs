@@ -136,7 +136,7 @@ impl Shard {
             return;
         }
         let packet = packet_of(src, dst, message);
-        bump(&self.wide.counters.icmp_out);
+        bump(&self.wide.counters.icmp6_out);
         bump(&self.wide.counters.nd_out);
         self.ethernet_output(iface, to, packet, Account::Reply);
     }

@@ -29,6 +29,45 @@ pub enum NeighbourState {
     Gone,
 }
 
+/// What a neighbour is set to by hand: a state, and where one goes with it a MAC address. Source:
+/// RFC 4861 §7.3.2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum NeighbourSetting {
+    /// Neither asked about nor forgotten.
+    Permanent(MacAddr),
+    /// Confirmed just now.
+    Reachable(MacAddr),
+    /// Confirmed long ago.
+    Stale(MacAddr),
+    /// Stale and in use: asked about soon.
+    Delay(MacAddr),
+    /// Asked by unicast at once whether it is still there.
+    Probe(MacAddr),
+    /// Asked for at once.
+    Incomplete,
+    /// Asked for in vain.
+    Failed,
+}
+
+impl NeighbourSetting {
+    const fn mac(self) -> Option<MacAddr> {
+        match self {
+            NeighbourSetting::Permanent(mac)
+            | NeighbourSetting::Reachable(mac)
+            | NeighbourSetting::Stale(mac)
+            | NeighbourSetting::Delay(mac)
+            | NeighbourSetting::Probe(mac) => Some(mac),
+            NeighbourSetting::Incomplete | NeighbourSetting::Failed => None,
+        }
+    }
+
+    /// Has it an address that no station has?
+    pub(crate) fn is_wrong(self) -> bool {
+        self.mac().is_some_and(|mac| !mac.is_unicast())
+    }
+}
+
 impl NeighbourState {
     const fn from_bits(bits: u64) -> Self {
         match bits & 0xff {

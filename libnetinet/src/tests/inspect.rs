@@ -1,18 +1,24 @@
 //! What tools see of a stack: events, drops with their packets, paths, frames of their own.
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
-use libnet::iface::IfIndex;
+use bytes::Bytes;
+use libnet::iface::{IfIndex, InterfaceSpec};
 use libnet::link::Medium;
 use libnet::packet::Packet;
 use libnet::route::Route;
 use libnet::socket::{Domain, Protocol};
 use libnet::stats::{DropReason, DropTap, Dropped};
+use libnet::world::LinkConfig;
 
+use crate::arp::packet::{ArpPacket, Operation};
+use crate::config::InetConfig;
 use crate::events::InetEvent;
-use crate::inet::AdminState;
+use crate::inet::{AdminState, Inet};
+use crate::ipv6::header::Ipv6Header;
 use crate::snapshot::{NeighbourState, PathKind};
-use crate::testing::{Net, Node, at, errno, ip, ip_packet};
+use crate::testing::{Net, Node, STRANGER, at, errno, ip, ip_packet, mac};
 
 const SECOND: IfIndex = IfIndex(2);
 
@@ -150,6 +156,57 @@ fn a_dropped_packet_is_seen_whole_with_every_reason() {
     net.inject_ip(&a, ip_packet(ip(9), ip(1), Protocol::UDP, &[0, 9, 0, 9, 0, 8, 0, 0]));
     net.run_ms(10);
     assert_eq!((seen.0.lock().unwrap().len(), a.dropped(DropReason::UdpNoPort)), (count, 2));
+}
+
+#[test]
+fn what_is_passed_on_and_dropped_on_its_way_out_is_seen_as_it_would_have_left() {
+    let net = Net::new();
+    let far = net.world.segment(LinkConfig::default());
+    let driver = net.world.host("router");
+    let mut config = InetConfig::default();
+    config.forwarding.ipv4 = true;
+    config.forwarding.queue_packets = 1;
+    let inet = Inet::new(config, driver.seed(), driver.clone(), 1).unwrap();
+    let near = InterfaceSpec::new(net.segment.link(mac(1))).addr("10.0.0.1/24");
+    inet.add_interface(near).unwrap();
+    let spec = InterfaceSpec::new(far.link(mac(101))).addr("10.0.1.1/24");
+    let out = inet.add_interface(spec).unwrap();
+    driver.attach(inet.engine()).unwrap();
+    let router = Node { inet, driver, mac: mac(1) };
+    let (seen, _tap) = watch(&router);
+    let there: Ipv4Addr = "10.0.1.9".parse().unwrap();
+    for _ in 0..3 {
+        net.inject_ip(&router, ip_packet(ip(9), there, Protocol::UDP, &[0; 8]));
+    }
+    // All three waited for the neighbour, and leave together.
+    let reply = ArpPacket {
+        operation: Operation::Reply,
+        sender_mac: STRANGER,
+        sender: there,
+        target_mac: mac(101),
+        target: "10.0.1.1".parse().unwrap(),
+    };
+    far.send_raw(reply.to_frame(mac(101)));
+    net.run_ms(10);
+    let one = (vec![DropReason::ForwardQueueFull], out, Medium::Ethernet, 14 + 20 + 8);
+    assert_eq!(*seen.0.lock().unwrap(), [one.clone(), one]);
+}
+
+#[test]
+fn drops_of_ipv6_are_counted_apart_too() {
+    let net = Net::new();
+    let a = net.node(1);
+    net.inject_ip(&a, ip_packet(ip(9), ip(1), Protocol(253), &[1]));
+    let mut six = Packet::from_payload(Bytes::from_static(&[1]));
+    let nobody = "fd00::9".parse().unwrap();
+    Ipv6Header::new(nobody, nobody, Protocol::UDP).prepend_to(&mut six);
+    net.inject_six(&a, six);
+    let both = |reason| (a.dropped(reason), a.inet.drops6().get(reason));
+    assert_eq!(both(DropReason::IpUnknownProtocol), (1, 0));
+    assert_eq!(both(DropReason::IpNotOurs), (1, 1));
+    let counters = a.inet.counters().all();
+    let count = |name: &str| counters.iter().find(|(other, _)| *other == name).unwrap().1;
+    assert_eq!((count("ip_in"), count("ip6_in")), (1, 0));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
 use libnet::packet::Packet;
@@ -10,7 +11,7 @@ use libnet::socket::{Domain, Protocol, SocketOption};
 use libnet::stats::DropReason;
 
 use crate::arp::packet::{ArpPacket, Operation};
-use crate::snapshot::NeighbourState;
+use crate::snapshot::{NeighbourSetting, NeighbourState};
 use crate::testing::{Net, Node, STRANGER, at, errno, ip, is_arp, is_ip, mac};
 
 const EHOSTUNREACH: i32 = 113;
@@ -286,4 +287,45 @@ fn a_conflict_is_counted_and_answered_at_most_every_ten_seconds() {
     assert_eq!(defences(&net), 1);
     assert_eq!(a.inet.interfaces()[1].addrs[0].1, 6);
     assert_eq!(state_of(&a, 1), None, "our own address is no neighbour's");
+}
+
+#[test]
+fn a_neighbour_set_to_a_state_goes_on_from_there() {
+    use NeighbourSetting as To;
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node(2));
+    let set = |setting| a.inet.set_neighbour(ETH, ip(2).into(), setting).unwrap();
+    let asked = |net: &Net| {
+        let is_ours = |f: &Bytes| is_arp(f) && f[21] == 1 && f[6..12] == mac(1).0;
+        let questions = net.frames().into_iter().filter(is_ours);
+        questions.map(|f| f[..6] == mac(2).0).collect::<Vec<bool>>()
+    };
+    let socket = a.udp();
+    let state = || state_of(&a, 2).unwrap().0;
+    set(To::Reachable(b.mac));
+    a.send_to(socket, b"x", at(2, 7)).unwrap();
+    net.run_ms(10_000);
+    assert_eq!((state(), asked(&net)), (NeighbourState::Reachable, vec![]));
+    set(To::Stale(b.mac));
+    assert!(a.inet.neighbours()[0].stale);
+    a.send_to(socket, b"x", at(2, 7)).unwrap();
+    net.run_ms(1);
+    assert_eq!(state(), NeighbourState::Delay);
+    net.run_ms(6_000);
+    assert_eq!((state(), asked(&net)), (NeighbourState::Reachable, vec![true]), "by unicast");
+    set(To::Delay(b.mac));
+    net.run_ms(6_000);
+    assert_eq!((state(), asked(&net)), (NeighbourState::Reachable, vec![true]));
+    set(To::Probe(b.mac));
+    net.run_ms(10);
+    assert_eq!((state(), asked(&net)), (NeighbourState::Reachable, vec![true]), "at once");
+    set(To::Incomplete);
+    net.run_ms(10);
+    assert_eq!((state(), asked(&net)), (NeighbourState::Reachable, vec![false]), "all are asked");
+    set(To::Failed);
+    assert_eq!(state_of(&a, 2), Some((NeighbourState::Failed, None)));
+    net.run_ms(700_000);
+    assert_eq!(state_of(&a, 2), None, "and is forgotten in the end");
+    let wrong = a.inet.set_neighbour(ETH, ip(2).into(), To::Stale(MacAddr::BROADCAST));
+    assert!(wrong.is_err());
 }

@@ -372,7 +372,7 @@ fn a_segment_put_together_from_fragments_reaches_its_shard() {
         net.run_ms(5);
         assert_eq!(b.got(server), [round; 600]);
     }
-    let reassembled = b.inet.counters().reassembled.load(std::sync::atomic::Ordering::Relaxed);
+    let reassembled = b.inet.counters().reassembled6.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(reassembled, 9);
 }
 

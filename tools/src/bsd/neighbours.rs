@@ -7,31 +7,45 @@ use libnet::iface::IfIndex;
 use rumpnet::Inet;
 use rumpnet::libnetinet::snapshot::{NeighbourEntry, NeighbourState};
 
-use super::{address, refused, wrong};
+use super::{refused, wrong, zoned};
 use crate::fail::{Failure, Outcome, Status};
 use crate::inside::{Inside, name_of};
+
+/// A neighbour, and on which interface if that was told.
+#[derive(Clone, Copy)]
+struct Told {
+    addr: IpAddr,
+    iface: Option<IfIndex>,
+}
+
+impl Told {
+    fn is(&self, entry: &NeighbourEntry) -> bool {
+        entry.addr == self.addr && self.iface.is_none_or(|iface| iface == entry.iface)
+    }
+}
 
 /// What is asked for.
 enum Deed<'a> {
     List,
-    One(IpAddr),
-    Set(IpAddr, &'a str),
-    Delete(IpAddr),
+    One(Told),
+    Set(Told, &'a str),
+    Delete(Told),
     Clear,
 }
 
 pub(super) fn arp(words: &[&str], inside: &mut Inside) -> Outcome {
     let inet = inside.inet()?;
     let shown = |entry: &NeighbourEntry| entry.addr.is_ipv4();
-    match deed("arp", words)? {
+    match deed("arp", &inet, words)? {
         Deed::List => {
             for entry in inet.neighbours().iter().filter(|entry| shown(entry)) {
                 inside.output.line(arp_line(&inet, entry))?;
             }
             Ok(Status::DONE)
         }
-        Deed::One(addr) => {
-            match inet.neighbours().iter().find(|entry| entry.addr == addr) {
+        Deed::One(told) => {
+            let addr = told.addr;
+            match inet.neighbours().iter().find(|entry| told.is(entry)) {
                 Some(entry) => inside.output.line(arp_line(&inet, entry))?,
                 None => return Err(wrong("arp", format_args!("{addr} ({addr}) -- no entry"))),
             }
@@ -52,7 +66,7 @@ pub(super) fn ndp(words: &[&str], inside: &mut Inside) -> Outcome {
     let inet = inside.inet()?;
     let head = "Neighbor                                Linklayer Address  Netif    Expire S Flags";
     let all = inet.neighbours();
-    match deed("ndp", words)? {
+    match deed("ndp", &inet, words)? {
         Deed::List => {
             inside.output.line(head)?;
             for entry in all.iter().filter(|entry| entry.addr.is_ipv6()) {
@@ -60,8 +74,9 @@ pub(super) fn ndp(words: &[&str], inside: &mut Inside) -> Outcome {
             }
             Ok(Status::DONE)
         }
-        Deed::One(addr) => {
-            let entry = all.iter().find(|entry| entry.addr == addr);
+        Deed::One(told) => {
+            let addr = told.addr;
+            let entry = all.iter().find(|entry| told.is(entry));
             let entry =
                 entry.ok_or_else(|| wrong("ndp", format_args!("{addr} ({addr}) -- no entry")))?;
             inside.output.line(head)?;
@@ -87,12 +102,12 @@ fn ndp_line(inet: &Inet, entry: &NeighbourEntry) -> String {
     format!("{:<39} {mac:<18} {name:<8} {expire:<6} {state}", entry.addr.to_string())
 }
 
-fn deed<'a>(program: &str, words: &[&'a str]) -> Result<Deed<'a>, Failure> {
+fn deed<'a>(program: &str, inet: &Inet, words: &[&'a str]) -> Result<Deed<'a>, Failure> {
     let letters: String =
         words.iter().filter(|word| word.starts_with('-')).map(|word| &word[1..]).collect();
     let rest: Vec<&'a str> = words.iter().copied().filter(|word| !word.starts_with('-')).collect();
     let one = |at: usize| match rest.get(at) {
-        Some(word) => address(program, word.split('%').next().unwrap_or(word)),
+        Some(word) => zoned(program, inet, word).map(|(addr, iface)| Told { addr, iface }),
         None => Err(wrong(program, "which address?")),
     };
     let has = |letter| letters.contains(letter);
@@ -114,16 +129,17 @@ fn deed<'a>(program: &str, words: &[&'a str]) -> Result<Deed<'a>, Failure> {
 
 fn apply(program: &str, inet: &Inet, deed: Deed<'_>, v4: bool) -> Outcome {
     match deed {
-        Deed::Set(addr, mac) => {
+        Deed::Set(Told { addr, iface }, mac) => {
             let parsed: Result<MacAddr, _> = mac.parse();
             let mac = parsed
                 .map_err(|_| wrong(program, format_args!("{mac}: invalid link-layer address")))?;
-            let added = inet.add_neighbour(interface(program, inet, addr)?, addr, mac);
+            let iface = iface.map_or_else(|| interface(program, inet, addr), Ok)?;
+            let added = inet.add_neighbour(iface, addr, mac);
             added.map_err(|error| refused(program, &addr.to_string(), &error))?;
         }
-        Deed::Delete(addr) => {
-            let known = inet.neighbours();
-            let mut entries = known.iter().filter(|entry| entry.addr == addr).peekable();
+        Deed::Delete(told) => {
+            let (known, addr) = (inet.neighbours(), told.addr);
+            let mut entries = known.iter().filter(|entry| told.is(entry)).peekable();
             if entries.peek().is_none() {
                 return Err(wrong(program, format_args!("{addr}: not in the table")));
             }

@@ -9,7 +9,7 @@ use libnet::route::{Route, RouteKind, RouteOrigin, RouteSelector};
 use rumpnet::Inet;
 use rumpnet::libnetinet::snapshot::PathKind;
 
-use super::{address, cidr, class_bits, following, mask_bits, wrong};
+use super::{address, cidr, class_bits, following, mask_bits, wrong, zoned};
 use crate::fail::{Failure, Outcome, Status};
 use crate::host;
 use crate::inside::{Inside, index_of, name_of};
@@ -127,10 +127,16 @@ impl Told {
                 "-ifp" | "dev" => {
                     device = Some(self::device(inet, following(NAME, &mut words, word)?)?);
                 }
-                "gw" => gateway = Some(address(NAME, following(NAME, &mut words, word)?)?),
+                "gw" => {
+                    let (addr, zone) = zoned(NAME, inet, following(NAME, &mut words, word)?)?;
+                    (gateway, device) = (Some(addr), device.or(zone));
+                }
                 _ if dst.is_none() => dst = Some(word),
                 _ if index_of(inet, word).is_some() => device = index_of(inet, word),
-                _ => gateway = Some(address(NAME, word)?),
+                _ => {
+                    let (addr, zone) = zoned(NAME, inet, word)?;
+                    (gateway, device) = (Some(addr), device.or(zone));
+                }
             }
         }
         let dst = dst.ok_or_else(|| wrong(NAME, "which destination?"))?;

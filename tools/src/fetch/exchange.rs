@@ -1,6 +1,7 @@
 //! One request and its answer, over a connection of their own.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,20 +42,21 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Asks for `url`, with `headers` beside our own or in place of them.
+    /// Asks `server` for `url`, with `headers` beside our own or in place of them.
     ///
     /// # Errors
     /// No connection, no answer in time, or none of HTTP.
     pub(super) async fn begin(
         stack: &Stack,
+        server: SocketAddr,
         url: &Url,
         method: Method,
         headers: &HeaderMap,
         patience: Duration,
     ) -> Result<Self, ExchangeError> {
-        let socket = TaskSocket::open(stack, url.server, SockType::Stream)
-            .map_err(ExchangeError::Connect)?;
-        let connected = timeout(patience, socket.connect(url.server)).await;
+        let socket =
+            TaskSocket::open(stack, server, SockType::Stream).map_err(ExchangeError::Connect)?;
+        let connected = timeout(patience, socket.connect(server)).await;
         connected.unwrap_or_else(|_| Err(errno::timed_out())).map_err(ExchangeError::Connect)?;
         let stream = HttpStream::new(Arc::new(socket), patience);
         let (mut sender, connection) = http1::handshake(stream).await?;

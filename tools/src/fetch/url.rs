@@ -3,14 +3,19 @@
 use std::net::SocketAddr;
 
 use hyper::Uri;
+use rumpnet::Stack;
 
+use crate::fail::Failure;
 use crate::host;
+use crate::zone::Zoned;
 
 /// Whom to ask, and for what.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Url {
     /// Whom to connect to.
     pub(super) server: SocketAddr,
+    /// The link that a link-local server is of (RFC 6874); it is no part of what is sent.
+    zone: Option<String>,
     /// The server as the URL has it, for the Host header.
     pub(super) host: String,
     /// Path and query, as they are sent; at least `/`.
@@ -60,12 +65,17 @@ impl Url {
             let scheme = scheme.to_ascii_lowercase();
             return Err(if is_scheme { UrlError::Scheme { scheme } } else { malformed() });
         }
+        let (rest, zone) = take_zone(rest);
         let uri: Uri = format!("http://{rest}").parse().map_err(|_| malformed())?;
         let authority = uri.authority().ok_or_else(malformed)?;
         if authority.as_str().contains('@') {
             return Err(UrlError::User { text: text.to_owned() });
         }
-        let ip = host::parse_ip(authority.host()).map_err(|message| UrlError::Name { message })?;
+        let wrong = |message| UrlError::Name { message };
+        let zoned: Zoned = match &zone {
+            Some(zone) => format!("{}%{zone}", authority.host()).parse().map_err(wrong)?,
+            None => host::parse_ip(authority.host()).map_err(wrong)?.into(),
+        };
         let port = match authority.port() {
             Some(port) => Some(port.as_u16()).filter(|&port| port > 0).ok_or_else(malformed)?,
             // An empty or overlong port is not one.
@@ -75,7 +85,8 @@ impl Url {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Url {
-            server: SocketAddr::new(ip, port),
+            server: SocketAddr::new(zoned.ip, port),
+            zone,
             host: authority.as_str().to_owned(),
             path: format!("{slash}{path}"),
         })
@@ -109,7 +120,17 @@ impl Url {
                 format!("{folder}{location}")
             }
         };
-        Url::parse(&format!("http://{}{path}", self.host))
+        let same = Url::parse(&format!("http://{}{path}", self.host))?;
+        Ok(Url { zone: self.zone.clone(), ..same })
+    }
+
+    /// The server's address, as a stack's sockets take it.
+    ///
+    /// # Errors
+    /// A link that is not there, or none told where there are several.
+    pub(super) fn address(&self, stack: &Stack) -> Result<SocketAddr, Failure> {
+        let server = Zoned { ip: self.server.ip(), zone: self.zone.clone() };
+        server.at(stack, self.server.port())
     }
 
     /// The last part of the path, as a file's name.
@@ -126,6 +147,20 @@ impl std::fmt::Display for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "http://{}{}", self.host, self.path)
     }
+}
+
+/// What stands behind the scheme without the zone of its address, and that zone. RFC 6874 §2 has it
+/// behind `%25`; as RFC 6874 §3 suggests, `%` alone is taken too, as people write it elsewhere.
+fn take_zone(rest: &str) -> (String, Option<String>) {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let parts = authority.split_once('%').and_then(|(addr, behind)| {
+        let (zone, port) = behind.split_once(']')?;
+        addr.starts_with('[').then_some((addr, zone, port))
+    });
+    let Some((addr, zone, port)) = parts else { return (rest.to_owned(), None) };
+    let zone = zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone);
+    (format!("{addr}]{port}{path}"), Some(zone.to_owned()))
 }
 
 #[cfg(test)]
@@ -148,6 +183,20 @@ mod tests {
         assert_eq!(url("10.0.0.1:8080").to_string(), "http://10.0.0.1:8080/");
         assert_eq!(url("HTTP://[fd00::1]:81/x").server, "[fd00::1]:81".parse().unwrap());
         assert_eq!(url("10.0.0.1?q").path, "/?q");
+    }
+
+    #[test]
+    fn a_link_may_stand_behind_a_link_local_address() {
+        for text in ["http://[fe80::1%25shmif0]:81/a", "[fe80::1%shmif0]:81/a"] {
+            let url = url(text);
+            assert_eq!(url.zone.as_deref(), Some("shmif0"));
+            assert_eq!((url.server, &*url.path), ("[fe80::1]:81".parse().unwrap(), "/a"));
+            assert_eq!(url.host, "[fe80::1]:81", "RFC 6874 §3: it is ours alone");
+            assert_eq!(url.join("/b").unwrap().zone.as_deref(), Some("shmif0"));
+            assert_eq!(url.join("http://10.0.0.1/").unwrap().zone, None);
+        }
+        assert_eq!(url("10.0.0.1/%20[x%]").zone, None);
+        assert!(told("http://[fd00::1%25shmif0]/").contains("leave %shmif0 out"));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! `[tcp:|udp:][ADDRESS:]PORT=ADDRESS:PORT`: what is listened to, and what is connected to.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
 use crate::host;
+use crate::zone::Zoned;
 
 /// What is forwarded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +33,8 @@ pub(super) struct Mapping {
     pub(super) at: SocketAddr,
     /// Whom to connect to: the first of these that answers.
     pub(super) targets: Vec<SocketAddr>,
+    /// The links that the two are of, where they are link-local.
+    pub(super) zones: [Option<String>; 2],
     /// As the user wrote it.
     pub(super) text: String,
 }
@@ -119,7 +122,7 @@ fn parse(text: &str, listens: Listens) -> Result<Mapping, MappingError> {
         Some(("udp", rest)) => (Kind::Udp, rest),
         _ => (Kind::Tcp, listen),
     };
-    let at = listen_at(listen, listens)?;
+    let (at, at_zone) = listen_at(listen, listens)?;
     let (host, port) = target
         .rsplit_once(':')
         .filter(|(host, _)| !host.is_empty())
@@ -128,27 +131,28 @@ fn parse(text: &str, listens: Listens) -> Result<Mapping, MappingError> {
     if port == 0 {
         return Err(MappingError::PortZero { text: target.to_owned() });
     }
-    let targets = match (host::parse_ip(host), listens) {
-        (Ok(ip), _) => vec![SocketAddr::new(ip, port)],
-        (Err(_), Listens::Stack) => look_up(host, port)?,
+    let (targets, zone) = match (host.parse::<Zoned>(), listens) {
+        (Ok(Zoned { ip, zone }), _) => (vec![SocketAddr::new(ip, port)], zone),
+        (Err(_), Listens::Stack) => (look_up(host, port)?, None),
         (Err(message), Listens::Host) => return Err(MappingError::Address { message }),
     };
-    Ok(Mapping { kind, listens, at, targets, text: text.to_owned() })
+    Ok(Mapping { kind, listens, at, targets, zones: [at_zone, zone], text: text.to_owned() })
 }
 
-fn listen_at(text: &str, listens: Listens) -> Result<SocketAddr, MappingError> {
+/// Where to listen, and on which link.
+fn listen_at(text: &str, listens: Listens) -> Result<(SocketAddr, Option<String>), MappingError> {
     let Some((address, port)) = text.rsplit_once(':') else {
         let ip = match listens {
             Listens::Stack => Ipv6Addr::UNSPECIFIED.into(),
             // Who else may use the host's network is for the user to say.
             Listens::Host => Ipv4Addr::LOCALHOST.into(),
         };
-        return Ok(SocketAddr::new(ip, parse_port(text)?));
+        return Ok((SocketAddr::new(ip, parse_port(text)?), None));
     };
     let port = parse_port(port)?;
-    let ip: IpAddr =
-        host::parse_ip(address).map_err(|_| MappingError::Listen { text: address.to_owned() })?;
-    Ok(SocketAddr::new(ip, port))
+    let Zoned { ip, zone } =
+        address.parse().map_err(|_| MappingError::Listen { text: address.to_owned() })?;
+    Ok((SocketAddr::new(ip, port), zone))
 }
 
 fn parse_port(text: &str) -> Result<u16, MappingError> {

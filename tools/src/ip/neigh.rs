@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use libnet::IpCidr;
 use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
-use rumpnet::libnetinet::snapshot::{NeighbourEntry, NeighbourState};
+use rumpnet::libnetinet::snapshot::{NeighbourEntry, NeighbourSetting, NeighbourState};
 use serde_json::{Map, Value};
 
 use super::link::is_show;
@@ -122,10 +122,24 @@ struct Named {
     addr: IpAddr,
     device: IfIndex,
     mac: Option<MacAddr>,
+    /// `nud`.
+    state: Option<Nud>,
+}
+
+/// The states that a neighbour can be set to, in iproute2's words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nud {
+    Permanent,
+    Reachable,
+    Stale,
+    Delay,
+    Probe,
+    Incomplete,
+    Failed,
 }
 
 fn named(ip: &Ip<'_>, words: &mut Words<'_>) -> Result<Named, Failure> {
-    let (mut addr, mut device, mut mac) = (None, None, None);
+    let (mut addr, mut device, mut mac, mut state) = (None, None, None, None);
     while let Some(word) = words.next() {
         match word {
             "dev" => device = Some(ip.device(words.need()?)?),
@@ -136,14 +150,16 @@ fn named(ip: &Ip<'_>, words: &mut Words<'_>) -> Result<Named, Failure> {
                     Failure::verbatim(format!("\"{text}\" is invalid lladdr."), Status::FAILED)
                 })?);
             }
-            "nud" => check_state(words.need()?)?,
+            "nud" => state = Some(nud(words.need()?)?),
             "proto" | "protocol" => {
                 words.need()?;
             }
             "router" | "extern_learn" | "managed" | "use" => {}
             _ if addr.is_none() => {
                 let text = if word == "to" { words.need()? } else { word };
-                addr = Some(text.parse().map_err(|_| wrong("address", text))?);
+                let (told, zone) = ip.zoned(text)?;
+                addr = Some(told);
+                device = device.or(zone);
             }
             other => return Err(garbage(other, "to")),
         }
@@ -152,21 +168,41 @@ fn named(ip: &Ip<'_>, words: &mut Words<'_>) -> Result<Named, Failure> {
         let text = "Device and destination are required arguments.";
         return Err(Failure::verbatim(text, super::WRONG_USAGE));
     };
-    Ok(Named { addr, device, mac })
+    Ok(Named { addr, device, mac, state })
 }
 
-/// Neighbours are set by hand for good, or not at all.
-fn check_state(state: &str) -> Result<(), Failure> {
-    match state {
-        "permanent" => Ok(()),
-        "reachable" | "stale" | "noarp" | "delay" | "probe" | "failed" | "none" | "incomplete" => {
+fn nud(word: &str) -> Result<Nud, Failure> {
+    Ok(match word {
+        // What needs no resolution is not asked about either.
+        "permanent" | "noarp" => Nud::Permanent,
+        "reachable" => Nud::Reachable,
+        "stale" => Nud::Stale,
+        "delay" => Nud::Delay,
+        "probe" => Nud::Probe,
+        "incomplete" => Nud::Incomplete,
+        "failed" => Nud::Failed,
+        // As the kernel, which has no entry that is in no state.
+        "none" => {
             let text = "RTNETLINK answers: Operation not supported";
-            Err(Failure::verbatim(text, super::REFUSED))
+            return Err(Failure::verbatim(text, super::REFUSED));
         }
         other => {
             let text = format!("Error: argument \"{other}\" is wrong: nud state is bad");
-            Err(Failure::verbatim(text, super::WRONG_USAGE))
+            return Err(Failure::verbatim(text, super::WRONG_USAGE));
         }
+    })
+}
+
+/// What to set; `None` for a state that needs an address, without one.
+fn setting(state: Option<Nud>, mac: Option<MacAddr>) -> Option<NeighbourSetting> {
+    match state.unwrap_or(Nud::Permanent) {
+        Nud::Permanent => mac.map(NeighbourSetting::Permanent),
+        Nud::Reachable => mac.map(NeighbourSetting::Reachable),
+        Nud::Stale => mac.map(NeighbourSetting::Stale),
+        Nud::Delay => mac.map(NeighbourSetting::Delay),
+        Nud::Probe => mac.map(NeighbourSetting::Probe),
+        Nud::Incomplete => Some(NeighbourSetting::Incomplete),
+        Nud::Failed => Some(NeighbourSetting::Failed),
     }
 }
 
@@ -186,8 +222,8 @@ fn set(ip: &Ip<'_>, words: &mut Words<'_>, existing: Existing) -> Outcome {
         _ => {}
     }
     let mac = named.mac.or(known.and_then(|entry| entry.mac));
-    let mac = mac.ok_or_else(|| answer("Invalid argument"))?;
-    ip.inet.add_neighbour(named.device, named.addr, mac).map_err(|error| refused(&error))?;
+    let setting = setting(named.state, mac).ok_or_else(|| answer("Invalid argument"))?;
+    ip.inet.set_neighbour(named.device, named.addr, setting).map_err(|error| refused(&error))?;
     Ok(Status::DONE)
 }
 

@@ -338,7 +338,11 @@ impl Told {
         while let Some(word) = words.next() {
             match word {
                 "dev" | "oif" => told.device = Some(ip.device(words.need()?)?),
-                "via" => told.via = Some(address(gateway_word(words)?)?),
+                "via" => {
+                    let (via, zone) = ip.zoned(gateway_word(words)?)?;
+                    told.via = Some(via);
+                    told.device = told.device.or(zone);
+                }
                 "metric" | "preference" | "priority" => told.metric = Some(words.number("metric")?),
                 "src" => told.src = Some(address(words.need()?)?),
                 "mtu" => {
@@ -487,14 +491,18 @@ fn get(ip: Ip<'_>, words: &mut Words<'_>) -> Outcome {
         match word {
             "from" => src = Some(address(words.need()?)?),
             "oif" | "dev" => device = Some(ip.device(words.need()?)?),
-            "to" => dst = Some(address(words.need()?)?),
             "tos" | "mark" | "uid" | "ipproto" | "sport" | "dport" | "iif" => {
                 words.need()?;
             }
             "fibmatch" | "notify" | "connected" => {}
             _ if dst.is_some() => return Err(garbage(word, "to")),
             // As iproute2: a prefix is taken for its address.
-            _ => dst = Some(address(word.split('/').next().unwrap_or(word))?),
+            _ => {
+                let word = if word == "to" { words.need()? } else { word };
+                let (addr, zone) = ip.zoned(word.split('/').next().unwrap_or(word))?;
+                dst = Some(addr);
+                device = device.or(zone);
+            }
         }
     }
     let missing = || Failure::verbatim("need at least a destination address", Status::FAILED);

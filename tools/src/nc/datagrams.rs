@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, bounded, select};
-use libnet::net::UdpSocket;
+use libnet::net::{Socket, UdpSocket};
+use libnet::{Family, Protocol, SockType};
 
 use super::stream::{is_over, is_timeout};
 use super::{Activity, PATIENCE, Session, input};
@@ -15,16 +16,16 @@ use crate::fail::{Failure, Outcome};
 use crate::host;
 
 pub(super) fn connect(session: &Session<'_>) -> Outcome {
-    let from = session.args.source.unwrap_or(match session.address {
-        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-    });
-    let local = SocketAddr::new(from, session.args.source_port.unwrap_or(0));
-    let socket = bind(session, local)?;
-    socket
-        .connect(session.address)
-        .map_err(|error| host::peer_failure("cannot send to", session.address, &error))?;
-    session.say(&format!("sending to {}", session.address));
+    let any = SocketAddr::new(Family::of(&session.address.ip()).unspecified(), 0);
+    let local = session.from().unwrap_or(any);
+    let socket = patient(session, local, || {
+        let family = Family::of(&local.ip());
+        let socket = session.stack.socket(family, SockType::Datagram, Protocol::DEFAULT)?;
+        socket.bind(local)?;
+        Ok(socket)
+    })?;
+    socket.connect(session.address).map_err(|error| cannot_send(session, &error))?;
+    session.say(&format!("sending to {}", session.shown(session.address)));
     let input = if session.args.no_input { Ok(input::nothing()) } else { input::datagrams() };
     let input = input.map_err(|error| Failure::doing("cannot read standard input", &error))?;
     pass(session, &socket, &input)
@@ -32,8 +33,8 @@ pub(super) fn connect(session: &Session<'_>) -> Outcome {
 
 /// Takes what comes; the first sender is who we answer, unless `-k` lets everybody send.
 pub(super) fn listen(session: &Session<'_>) -> Outcome {
-    let socket = bind(session, session.address)?;
-    session.say(&format!("listening on {}", session.address));
+    let socket = patient(session, session.address, || session.bound(SockType::Datagram))?;
+    session.say(&format!("listening on {}", session.shown(session.address)));
     if session.args.keep {
         return pass(session, &socket, &input::nothing());
     }
@@ -54,17 +55,29 @@ pub(super) fn listen(session: &Session<'_>) -> Outcome {
             Err(error) => return Err(Failure::doing("cannot receive", &host::plain(&error))),
         }
     };
-    socket.connect(peer).map_err(|error| host::peer_failure("cannot answer", peer, &error))?;
-    session.say(&format!("datagram from {}", host::plain_addr(peer)));
+    let cannot = |error| host::peer_failure(&session.stack, "cannot answer", peer, &error);
+    socket.connect(peer).map_err(cannot)?;
+    session.say(&format!("datagram from {}", session.shown(peer)));
     let input = if session.args.no_input { Ok(input::nothing()) } else { input::datagrams() };
     let input = input.map_err(|error| Failure::doing("cannot read standard input", &error))?;
     pass(session, &socket, &input)
 }
 
-fn bind(session: &Session<'_>, local: SocketAddr) -> Result<UdpSocket, Failure> {
-    let wrong =
-        |error: io::Error| Failure::new(format!("cannot bind {local}: {}", host::plain(&error)));
-    let socket = session.stack.udp_bind(local).map_err(wrong)?;
+fn cannot_send(session: &Session<'_>, error: &io::Error) -> Failure {
+    host::peer_failure(&session.stack, "cannot send to", session.address, error)
+}
+
+/// A socket that is bound to `local`, and sleeps for a while only.
+fn patient(
+    session: &Session<'_>,
+    local: SocketAddr,
+    bind: impl FnOnce() -> io::Result<Socket>,
+) -> Result<UdpSocket, Failure> {
+    let wrong = |error: io::Error| {
+        let local = session.shown(local);
+        Failure::new(format!("cannot bind {local}: {}", host::plain(&error)))
+    };
+    let socket = UdpSocket::from_socket(bind().map_err(wrong)?);
     socket.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
     socket.set_write_timeout(Some(PATIENCE)).map_err(wrong)?;
     Ok(socket)
@@ -148,7 +161,7 @@ fn send(
                     }
                 }
                 Err(error) => {
-                    return Err(host::peer_failure("cannot send to", session.address, &error));
+                    return Err(cannot_send(session, &error));
                 }
             }
         }
@@ -183,7 +196,7 @@ fn receive(
         }
         if refusals.are_final() {
             let error = io::Error::from(rustix::io::Errno::CONNREFUSED);
-            return Err(host::peer_failure("cannot send to", session.address, &error));
+            return Err(cannot_send(session, &error));
         }
     }
     Ok(())

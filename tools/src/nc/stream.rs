@@ -2,34 +2,36 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IsTerminal as _, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, TryRecvError, bounded, select};
-use libnet::Family;
-use libnet::net::TcpStream;
+use libnet::SockType;
+use libnet::net::{TcpListener, TcpStream};
 
 use super::{Activity, PATIENCE, Session, input};
 use crate::fail::{Failure, Outcome, Status};
 use crate::host;
 
+/// Connections that wait to be accepted, as std's listeners have it.
+const BACKLOG: u32 = 128;
 /// Bytes taken from the network at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
 pub(super) fn connect(session: &Session<'_>) -> Outcome {
     let (args, to) = (session.args, session.address);
-    let any = Family::of(&to.ip()).unspecified();
-    let from = (args.source.is_some() || args.source_port.is_some())
-        .then(|| SocketAddr::new(args.source.unwrap_or(any), args.source_port.unwrap_or(0)));
+    let from = session.from();
     let within = args.timeout.filter(|timeout| !timeout.is_zero());
     let stream = match host::connect(&session.stack, from, to, within, &session.interrupts) {
         Ok(stream) => stream,
         Err(error) if error.kind() == io::ErrorKind::Interrupted => return session.interrupted(),
-        Err(error) => return Err(host::peer_failure("cannot connect to", to, &error)),
+        Err(error) => {
+            return Err(host::peer_failure(&session.stack, "cannot connect to", to, &error));
+        }
     };
-    session.say(&format!("connected to {to}"));
+    session.say(&format!("connected to {}", session.shown(to)));
     if args.scan {
         return Ok(Status::DONE);
     }
@@ -39,10 +41,15 @@ pub(super) fn connect(session: &Session<'_>) -> Outcome {
 }
 
 pub(super) fn listen(session: &Session<'_>) -> Outcome {
-    let listener = session.stack.tcp_listen(session.address).map_err(|error| {
-        Failure::new(format!("cannot listen on {}: {}", session.address, host::plain(&error)))
+    let bound = session.bound(SockType::Stream).and_then(|socket| {
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from_socket(socket))
+    });
+    let listener = bound.map_err(|error| {
+        let at = session.shown(session.address);
+        Failure::new(format!("cannot listen on {at}: {}", host::plain(&error)))
     })?;
-    session.say(&format!("listening on {}", session.address));
+    session.say(&format!("listening on {}", session.shown(session.address)));
     listener
         .socket()
         .set_read_timeout(Some(PATIENCE))
@@ -62,7 +69,7 @@ pub(super) fn listen(session: &Session<'_>) -> Outcome {
             }
             Err(error) => return Err(Failure::doing("cannot accept", &host::plain(&error))),
         };
-        session.say(&format!("connection from {}", host::plain_addr(peer)));
+        session.say(&format!("connection from {}", session.shown(peer)));
         if !session.args.keep {
             drop(listener);
             return pass(session, &stream, &input);

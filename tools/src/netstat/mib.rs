@@ -24,7 +24,8 @@ pub(crate) struct Counter {
 /// All of them.
 pub(crate) fn sections(inet: &Inet) -> Vec<Section> {
     let sources = Sources::new(inet);
-    let mut sections = vec![ip(&sources), icmp(&sources), tcp(&sources), udp(&sources)];
+    let mut sections = vec![ip(&sources), icmp(&sources)];
+    sections.extend([ip6(&sources), icmp6(&sources), tcp(&sources), udp(&sources)]);
     sections.push(tcp_more(&sources));
     sections.push(rest(&sources));
     sections
@@ -49,6 +50,15 @@ impl<'a> Sources<'a> {
         reasons.iter().map(|reason| self.inet.drops().get(*reason)).sum()
     }
 
+    /// Those of one family.
+    fn dropped_of(&self, family: Family, reasons: &[DropReason]) -> u64 {
+        let six: u64 = reasons.iter().map(|reason| self.inet.drops6().get(*reason)).sum();
+        match family {
+            Family::Inet6 => six,
+            _ => self.dropped(reasons).saturating_sub(six),
+        }
+    }
+
     fn tcp(&self, field: impl Fn(&TcpCounters) -> u64) -> u64 {
         self.tcp.iter().map(field).sum()
     }
@@ -58,58 +68,113 @@ const fn count(name: &'static str, value: u64) -> Counter {
     Counter { name, value, is_gauge: false }
 }
 
+/// RFC 4293, `ipSystemStatsTable` of IPv4, in the names of MIB-II.
 fn ip(from: &Sources<'_>) -> Section {
     use DropReason as D;
-    let header_errors = from.dropped(&[D::IpMalformed, D::IpChecksum, D::IpBadOptions]);
-    let forwards = [Family::Inet, Family::Inet6]
-        .iter()
-        .any(|family| from.inet.forwarding(*family) == Forwarding::On);
+    let dropped = |reasons: &[DropReason]| from.dropped_of(Family::Inet, reasons);
+    let header_errors = dropped(&[D::IpMalformed, D::IpChecksum, D::IpBadOptions]);
     let counters = vec![
-        // RFC 4293: 1 a router, 2 a host.
-        Counter { name: "Forwarding", value: if forwards { 1 } else { 2 }, is_gauge: true },
+        forwarding(from, Family::Inet),
         count("InReceives", from.counter("ip_in") + header_errors),
         count("InHdrErrors", header_errors),
-        count("InAddrErrors", from.dropped(&[D::IpNotOurs, D::IpBadSource, D::IpLinkBroadcast])),
-        count("InUnknownProtos", from.dropped(&[D::IpUnknownProtocol])),
-        count("InDiscards", from.dropped(&[D::FragmentMemory])),
+        count("InAddrErrors", dropped(&[D::IpNotOurs, D::IpBadSource, D::IpLinkBroadcast])),
+        count("InUnknownProtos", dropped(&[D::IpUnknownProtocol])),
+        count("InDiscards", dropped(&[D::FragmentMemory])),
         count("OutRequests", from.counter("ip_out")),
         count("OutDiscards", from.dropped(&[D::ReplyQueueFull, D::NeighbourQueueFull])),
-        count("OutNoRoutes", from.dropped(&[D::NoRoute])),
+        count("OutNoRoutes", dropped(&[D::NoRoute])),
         count("ForwDatagrams", from.counter("ip_forwarded")),
-        count("ReasmTimeout", from.dropped(&[D::FragmentTimeout])),
+        count("ReasmTimeout", dropped(&[D::FragmentTimeout])),
         count("ReasmReqds", from.counter("fragments_in")),
         count("ReasmOKs", from.counter("reassembled")),
-        count(
-            "ReasmFails",
-            from.dropped(&[
-                D::FragmentTimeout,
-                D::FragmentMemory,
-                D::FragmentMalformed,
-                D::FragmentOverlap,
-            ]),
-        ),
+        count("ReasmFails", dropped(&REASSEMBLY_FAILS)),
         count("FragOKs", from.counter("ip_fragmented")),
-        count("FragFails", from.dropped(&[D::TooBig])),
+        count("FragFails", dropped(&[D::TooBig])),
         count("FragCreates", from.counter("fragments_out")),
-        count("InCsumErrors", from.dropped(&[D::IpChecksum])),
+        count("InCsumErrors", dropped(&[D::IpChecksum])),
     ];
     Section { name: "Ip", counters }
 }
 
-fn icmp(from: &Sources<'_>) -> Section {
+/// RFC 4293, `ipSystemStatsTable` of IPv6, in Linux's names (`/proc/net/snmp6`).
+fn ip6(from: &Sources<'_>) -> Section {
     use DropReason as D;
-    let errors = from.dropped(&[D::IcmpMalformed, D::IcmpChecksum]);
+    let dropped = |reasons: &[DropReason]| from.dropped_of(Family::Inet6, reasons);
+    let header_errors =
+        dropped(&[D::IpMalformed, D::IpBadOptions, D::IpExtensionLimit, D::HopLimit]);
     let counters = vec![
-        count("InMsgs", from.counter("icmp_in") + errors),
-        count("InErrors", errors),
-        count("InCsumErrors", from.dropped(&[D::IcmpChecksum])),
-        count("OutMsgs", from.counter("icmp_out")),
-        count("OutErrors", from.dropped(&[D::IcmpRateLimited])),
-        count("OutEchoReps", from.counter("icmp_echoes")),
-        count("InErrorMsgs", from.counter("icmp_errors_in")),
-        count("OutErrorMsgs", from.counter("icmp_errors_out")),
+        forwarding(from, Family::Inet6),
+        count("InReceives", from.counter("ip6_in") + header_errors),
+        count("InHdrErrors", header_errors),
+        count("InTooBigErrors", from.counter("ip6_too_big")),
+        count("InAddrErrors", dropped(&[D::IpNotOurs, D::IpBadSource, D::IpLinkBroadcast])),
+        count("InUnknownProtos", dropped(&[D::IpUnknownProtocol])),
+        count("InDiscards", dropped(&[D::FragmentMemory])),
+        count("OutForwDatagrams", from.counter("ip6_forwarded")),
+        count("OutRequests", from.counter("ip6_out")),
+        count("OutNoRoutes", dropped(&[D::NoRoute])),
+        count("ReasmTimeout", dropped(&[D::FragmentTimeout])),
+        count("ReasmReqds", from.counter("fragments6_in")),
+        count("ReasmOKs", from.counter("reassembled6")),
+        count("ReasmFails", dropped(&REASSEMBLY_FAILS)),
+        count("FragFails", dropped(&[D::TooBig])),
+        count("FragCreates", from.counter("fragments6_out")),
     ];
-    Section { name: "Icmp", counters }
+    Section { name: "Ip6", counters }
+}
+
+const REASSEMBLY_FAILS: [DropReason; 4] = [
+    DropReason::FragmentTimeout,
+    DropReason::FragmentMemory,
+    DropReason::FragmentMalformed,
+    DropReason::FragmentOverlap,
+];
+
+/// RFC 4293: 1 a router, 2 a host.
+fn forwarding(from: &Sources<'_>, family: Family) -> Counter {
+    let value = if from.inet.forwarding(family) == Forwarding::On { 1 } else { 2 };
+    Counter { name: "Forwarding", value, is_gauge: true }
+}
+
+fn icmp(from: &Sources<'_>) -> Section {
+    of_icmp(
+        from,
+        "Icmp",
+        Family::Inet,
+        ["icmp_in", "icmp_out", "icmp_echoes", "icmp_errors_in", "icmp_errors_out"],
+    )
+}
+
+fn icmp6(from: &Sources<'_>) -> Section {
+    of_icmp(
+        from,
+        "Icmp6",
+        Family::Inet6,
+        ["icmp6_in", "icmp6_out", "icmp6_echoes", "icmp6_errors_in", "icmp6_errors_out"],
+    )
+}
+
+/// RFC 4293, `icmpStatsTable`, for one family.
+fn of_icmp(
+    from: &Sources<'_>,
+    name: &'static str,
+    family: Family,
+    [messages_in, messages_out, echoes, errors_in, errors_out]: [&str; 5],
+) -> Section {
+    use DropReason as D;
+    let dropped = |reasons: &[DropReason]| from.dropped_of(family, reasons);
+    let errors = dropped(&[D::IcmpMalformed, D::IcmpChecksum]);
+    let counters = vec![
+        count("InMsgs", from.counter(messages_in) + errors),
+        count("InErrors", errors),
+        count("InCsumErrors", dropped(&[D::IcmpChecksum])),
+        count("OutMsgs", from.counter(messages_out)),
+        count("OutErrors", dropped(&[D::IcmpRateLimited])),
+        count("OutEchoReps", from.counter(echoes)),
+        count("InErrorMsgs", from.counter(errors_in)),
+        count("OutErrorMsgs", from.counter(errors_out)),
+    ];
+    Section { name, counters }
 }
 
 fn tcp(from: &Sources<'_>) -> Section {
@@ -170,7 +235,7 @@ fn tcp_more(from: &Sources<'_>) -> Section {
 }
 
 /// Those that stand under another name above.
-const NAMED: [&str; 14] = [
+const NAMED: [&str; 26] = [
     "ip_in",
     "ip_out",
     "fragments_in",
@@ -183,6 +248,18 @@ const NAMED: [&str; 14] = [
     "icmp_echoes",
     "icmp_errors_in",
     "icmp_errors_out",
+    "ip6_in",
+    "ip6_out",
+    "fragments6_in",
+    "fragments6_out",
+    "reassembled6",
+    "ip6_forwarded",
+    "ip6_too_big",
+    "icmp6_in",
+    "icmp6_out",
+    "icmp6_echoes",
+    "icmp6_errors_in",
+    "icmp6_errors_out",
     "udp_in",
     "udp_out",
 ];

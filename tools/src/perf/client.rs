@@ -49,14 +49,15 @@ pub(super) fn run(
     global: &Global,
     interrupts: &Interrupts,
 ) -> Outcome {
-    let unreachable = |error: io::Error| host::peer_failure("cannot connect to", server, &error);
+    let unreachable =
+        |error: io::Error| host::peer_failure(stack, "cannot connect to", server, &error);
     let control = host::connect(stack, from, server, Some(CONNECT_WITHIN), interrupts);
     let control = control.map_err(unreachable)?;
     let control = Control::new(control).map_err(unreachable)?;
     let cookie = control::cookie().map_err(|error| Failure::doing("no entropy", &error))?;
     let to = propose(&control, &cookie, server, &plan)?;
     let paths = open(stack, from, to, &plan, &cookie, interrupts)
-        .map_err(|error| host::peer_failure("cannot open a stream to", to, &error))?;
+        .map_err(|error| host::peer_failure(stack, "cannot open a stream to", to, &error))?;
     let ends = paths.iter().map(|path| ends(path, to)).collect();
     let mut report = Report::new(&plan, plan.client_role(), server, ends, global.json);
     control.expect(State::TestStart)?;
@@ -109,7 +110,9 @@ fn propose(
     let port = control.take()?["port"].as_u64().and_then(|port| u16::try_from(port).ok());
     let port = port.ok_or_else(|| Failure::new("the server named no port"))?;
     control.expect(State::CreateStreams)?;
-    Ok(SocketAddr::new(server.ip(), port))
+    let mut to = server;
+    to.set_port(port);
+    Ok(to)
 }
 
 fn exchange(control: &Control, plan: &Plan, ours: &Results) -> Result<Results, Failure> {

@@ -189,7 +189,8 @@ impl Test<'_> {
                 return Ok(Open::Datagrams(socket, peers));
             }
             Mode::ConnectClose => {
-                let any = SocketAddr::new(self.local.ip(), 0);
+                let mut any = self.local;
+                any.set_port(0);
                 let listener = self.stack.tcp_listen(any).map_err(wrong)?;
                 let port = listener.local_addr().map_err(wrong)?.port();
                 control.say(State::Extension)?;

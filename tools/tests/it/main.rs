@@ -17,3 +17,4 @@ mod routers;
 mod six;
 mod sockin;
 mod usage;
+mod zones;

@@ -13,7 +13,7 @@ fn listener(place: &Place, more: &[&str], input: Stdio) -> Process {
     let mut args = vec!["nc", &interface, "-v", "-l", "9000"];
     args.extend(more);
     let process = Process::with_input(&args, input);
-    process.wait_for_error("listening on 0.0.0.0:9000");
+    process.wait_for_error("listening on [::]:9000");
     process
 }
 

@@ -10,7 +10,7 @@ use libnet::stats::DropCounters;
 use super::*;
 use crate::config::ArpConfig;
 use crate::hash::Key;
-use crate::neighbour::{NextHop, Times};
+use crate::neighbour::{NeighbourSetting, NextHop, Times};
 
 const ETH: IfIndex = IfIndex(2);
 const PEER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
@@ -307,7 +307,8 @@ fn only_who_changed_is_told_of() {
     rig.table.tell_changes(true);
     for n in 0..1_000u128 {
         let addr = Ipv6Addr::from_bits(PEER.to_bits() + 1 + n);
-        rig.table.set_permanent(ETH, addr.into(), NEW, &mut rig.actions);
+        let to = NeighbourSetting::Permanent(NEW);
+        rig.table.set(rig.now, ETH, addr.into(), to, &mut rig.actions);
     }
     assert_eq!(changed(&mut rig).len(), 1_000);
     rig.advertise(Some(OLD), true, true, false);

@@ -63,11 +63,13 @@ fn counters_have_mib_iis_names_and_drops_their_reasons() {
     let text = place.see("alice", &["netstat", "-s"]);
     assert!(
         text.contains("Ip:\n    Forwarding: 2\n    InReceives: ")
-            && text.contains("    OutEchoReps: 3\n"),
+            && text.contains("    OutEchoReps: 3\n")
+            && text.contains("\nIp6:\n    Forwarding: 2\n    InReceives: 0\n"),
         "{text}"
     );
     let json = place.see_json("alice", &["netstat", "-s", "--json"]);
     assert_eq!(json["Icmp"]["OutEchoReps"], 3);
+    assert_eq!(json["Icmp6"]["OutEchoReps"], 0);
     assert!(json["Dropped"].is_object());
     // A packet for which a router has no route is counted once.
     place.see("alice", &["ip", "-4", "forwarding", "on"]);
