@@ -184,6 +184,9 @@ struct Run<'a> {
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long to wait for the last answers if there was none yet, as iputils does.
 const LINGER: Duration = Duration::from_secs(10);
+/// Room for answers that come all at once, when a neighbour was asked for until then: of the longest
+/// packets, 64.
+const RECEIVE_BYTES: u32 = 4 << 20;
 /// A flood sends at least this often.
 const FLOOD_INTERVAL: Duration = Duration::from_millis(10);
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -568,7 +571,11 @@ fn open(args: &PingArgs, stack: &Stack) -> Result<(Socket, u16), Failure> {
         };
         Failure::new(format!("cannot make a socket for ICMP: {}{hint}", host::plain(&error)))
     })?;
-    let mut options = vec![SocketOption::ReceiveTtl(true), SocketOption::ReceiveTime(true)];
+    let mut options = vec![
+        SocketOption::ReceiveTtl(true),
+        SocketOption::ReceiveTime(true),
+        SocketOption::ReceiveBufferBytes(RECEIVE_BYTES),
+    ];
     options.extend(args.ttl.map(SocketOption::Ttl));
     options.extend(args.mtu_discovery.map(|hint| {
         SocketOption::MtuDiscovery(match hint {
