@@ -43,7 +43,8 @@ fn unsafe_code_stands_in_one_file_per_crate() {
     for (path, text) in rust_files() {
         let blocks = text.lines().any(|line| {
             let code = line.split("//").next().unwrap_or_default();
-            code.contains("unsafe {") || code.contains("unsafe impl") || code.contains("unsafe fn")
+            // In two pieces each, so that this file does not find itself.
+            ["{", "impl", "fn"].iter().any(|what| code.contains(&format!("{} {what}", "unsafe")))
         });
         if blocks && let Some(home) = path.components().next() {
             by_crate.entry(home.as_os_str().into()).or_default().push(path.display().to_string());
