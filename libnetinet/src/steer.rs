@@ -54,10 +54,8 @@ fn of_bytes(packet: &Packet, skip: usize, wide: &Wide) -> u64 {
     match header.protocol {
         Protocol::TCP => of_segment(header.src.into(), header.dst.into(), rest, key),
         Protocol::ICMP => {
-            // Routes change in one place.
-            let is_error = rest
-                .first()
-                .is_some_and(|&ty| IcmpType(ty).is_error() && IcmpType(ty) != IcmpType::REDIRECT);
+            // Redirects too: whoever has the connection knows whether it sent that.
+            let is_error = rest.first().is_some_and(|&ty| IcmpType(ty).is_error());
             let quoted = rest.get(HEADER_BYTES..).filter(|_| is_error).and_then(split);
             match quoted {
                 Some((quoted, ports)) if quoted.protocol == Protocol::TCP => {

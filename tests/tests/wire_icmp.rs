@@ -265,6 +265,10 @@ fn redirects_are_not_followed_but_from_the_first_hop_and_to_a_neighbour() {
     let rig = with_two_gateways(InetConfig::default());
     let (socket, sent) = connected(&rig, FAR);
     let theirs = Ip { src: PEER, ..sent.clone() };
+    let mut nobodys = sent.clone();
+    nobodys.data[0] ^= 0x10;
+    let ping = Ip::new(US, FAR, ICMP, vec![8, 0, 0, 0, 0, 1, 0, 1]);
+    let segment = Ip::new(US, FAR, Protocol::TCP.0, vec![0x80; 20]);
     for (from, target, about) in [
         (PEER, BETTER, &sent),
         (BETTER, BETTER, &sent),
@@ -276,6 +280,9 @@ fn redirects_are_not_followed_but_from_the_first_hop_and_to_a_neighbour() {
         (GATEWAY, Ipv4Addr::new(224, 0, 0, 1), &sent),
         (GATEWAY, Ipv4Addr::BROADCAST, &sent),
         (GATEWAY, BETTER, &theirs),
+        (GATEWAY, BETTER, &nobodys),
+        (GATEWAY, BETTER, &ping),
+        (GATEWAY, BETTER, &segment),
     ] {
         rig.say_ip(&redirect(from, 1, target, about));
         assert_eq!(next_hop(&rig, &socket), PEER_MAC, "{target} from {from}");

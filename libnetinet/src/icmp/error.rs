@@ -48,12 +48,32 @@ impl Shard {
         ports: [u8; 8],
         quoted: &Packet,
     ) {
+        let raw = self.wide.raw.error(&mut self.wakes, error, quoted);
+        let matched = self.tell_sender(now, error, ports, quoted);
+        if !raw && !matched {
+            return self.drop_packet(DropReason::IcmpUnmatched);
+        }
+        // A raw socket hears everything; only who sent the packet makes a claim about its path
+        // credible (RFC 5927 §4.1).
+        if matched {
+            self.learn_path_mtu(now, error);
+        }
+    }
+
+    /// Brings an error to the socket or connection that sent what it is about; whether there is
+    /// one, whose segment is under way (RFC 5927 §4.1).
+    pub(super) fn tell_sender(
+        &mut self,
+        now: Instant,
+        error: &IcmpError,
+        ports: [u8; 8],
+        quoted: &Packet,
+    ) -> bool {
         let source_port = u16::from_be_bytes([ports[0], ports[1]]);
         let target_port = u16::from_be_bytes([ports[2], ports[3]]);
         let local = SocketAddr::new(error.src, source_port);
         let remote = SocketAddr::new(error.dst, target_port);
-        let raw = self.wide.raw.error(&mut self.wakes, error, quoted);
-        let matched = match error.protocol {
+        match error.protocol {
             Protocol::TCP => self.tcp_error(now, error, ports),
             Protocol::UDP => self.wide.udp.error(&mut self.wakes, local, remote, error, quoted),
             protocol if is_echo(protocol, ports[0]) => {
@@ -63,14 +83,6 @@ impl Shard {
                 self.wide.ping.error(&mut self.wakes, local, remote, error, quoted)
             }
             _ => false,
-        };
-        if !raw && !matched {
-            return self.drop_packet(DropReason::IcmpUnmatched);
-        }
-        // A raw socket hears everything; only who sent the packet makes a claim about its path
-        // credible (RFC 5927 §4.1).
-        if matched {
-            self.learn_path_mtu(now, error);
         }
     }
 

@@ -72,19 +72,9 @@ impl Shard {
         mut packet: Packet,
     ) {
         packet.advance(meta.header_bytes + HEADER_BYTES);
-        let mut front = [0; 60 + 8];
-        let n = packet.copy_to(0, &mut front);
-        let quoted = Ipv4Header::read(&front[..n]);
-        let Some(quoted) = quoted else { return self.drop_packet(DropReason::IcmpMalformed) };
-        let rest = front[..n].get(usize::from(quoted.header_bytes)..).unwrap_or_default();
-        // RFC 792: the header and eight bytes, of a packet that has as many.
-        let needed = if has_ports(quoted.protocol) { 8 } else { 0 };
-        if quoted.offset_bytes != 0 || rest.len() < needed {
+        let Some((quoted, ports)) = read_quoted(&packet) else {
             return self.drop_packet(DropReason::IcmpMalformed);
-        }
-        let mut ports = [0; 8];
-        let known = rest.len().min(8);
-        ports[..known].copy_from_slice(&rest[..known]);
+        };
         // What we did not send is nothing to us; nor is an error to many.
         if meta.cast != Cast::Unicast || !cause.view.is_local(IpAddr::V4(quoted.src)) {
             return self.drop_packet(DropReason::IcmpUnmatched);
@@ -102,6 +92,23 @@ impl Shard {
         bump(&self.wide.counters.icmp_errors_in);
         self.take_error(cause.now, &error, ports, &packet);
     }
+}
+
+/// The header of the packet that an error is about, and the first eight bytes of its data.
+pub(super) fn read_quoted(quoted: &Packet) -> Option<(Ipv4Header, [u8; 8])> {
+    let mut front = [0; 60 + 8];
+    let n = quoted.copy_to(0, &mut front);
+    let header = Ipv4Header::read(&front[..n])?;
+    let rest = front[..n].get(usize::from(header.header_bytes)..).unwrap_or_default();
+    // RFC 792: the header and eight bytes, of a packet that has as many.
+    let needed = if has_ports(header.protocol) { 8 } else { 0 };
+    if header.offset_bytes != 0 || rest.len() < needed {
+        return None;
+    }
+    let mut ports = [0; 8];
+    let known = rest.len().min(8);
+    ports[..known].copy_from_slice(&rest[..known]);
+    Some((header, ports))
 }
 
 /// Does the first of a packet's data tell whose it is?

@@ -7,16 +7,18 @@ use libnet::packet::Packet;
 use libnet::socket::Family;
 use libnet::stats::DropReason;
 
+use super::error::IcmpError;
+use super::input::read_quoted;
 use super::message::{HEADER_BYTES, IcmpHeader};
 use crate::address::{Cast, IfaceView};
 use crate::counters::bump;
 use crate::ip::input::{Cause, IpMeta};
-use crate::ipv4::header::Ipv4Header;
 use crate::path::{Path, Reach, Wanted};
 use crate::shard::Shard;
+use crate::tcp::IcmpErrorKind;
 
 impl Shard {
-    /// Takes a redirect; on the common shard, as whatever changes learned routes.
+    /// Takes a redirect, on the shard of the connection that it is about.
     pub(super) fn icmp_redirected(
         &mut self,
         cause: &Cause<'_>,
@@ -26,9 +28,7 @@ impl Shard {
     ) {
         let (now, on) = (cause.now, cause.on);
         packet.advance(meta.header_bytes + HEADER_BYTES);
-        let mut front = [0; 60];
-        let n = packet.copy_to(0, &mut front);
-        let Some(about) = Ipv4Header::read(&front[..n]) else {
+        let Some((about, ports)) = read_quoted(&packet) else {
             return self.drop_packet(DropReason::IcmpMalformed);
         };
         // What we did not send is nothing to us, nor is what is said to many.
@@ -41,6 +41,21 @@ impl Shard {
         let makes_sense = is_neighbour(on, target) && meta.src != IpAddr::V4(target);
         if !listens || !makes_sense || !self.goes_by(cause, on.iface.index, about.dst, meta.src) {
             return self.drop_packet(DropReason::IcmpIgnored);
+        }
+        let error = IcmpError {
+            meaning: None,
+            segment: Some(IcmpErrorKind::Transient),
+            too_big: None,
+            iface: on.iface.index,
+            src: about.src.into(),
+            dst: about.dst.into(),
+            protocol: about.protocol,
+            packet_bytes: u32::from(about.total_bytes),
+        };
+        // Nothing in IPv4 shows that it comes from our link: whoever forges the gateway must know
+        // what we have under way (RFC 5927 §4.1), as Linux asks too.
+        if !self.tell_sender(now, &error, ports, &packet) {
+            return self.drop_packet(DropReason::IcmpUnmatched);
         }
         bump(&self.wide.counters.redirects_in);
         // RFC 1122 §3.2.2.2: a network's (codes 0 and 2) is taken as one for the host, since
