@@ -197,14 +197,15 @@ fn the_kernel_takes_our_redirects() {
         // Over IPv6 the kernel listens for sockets that are bound to a device alone.
         setsockopt(&near, sockopt::BindToDevice, &"wire0".into()).expect("the device is there");
         until("the kernel's route", || {
-            let passed = count(&us, "ip_forwarded");
+            let forwarded = ["ip_forwarded", "ip6_forwarded"][family];
+            let passed = count(&us, forwarded);
             near.send_to(b"by whom?", to).map_err(|error| error.to_string())?;
             let (_, from) = far.recv_from(&mut [0; 16]).map_err(|error| error.to_string())?;
             assert_eq!(from, near.local_addr().expect("an address"));
             let said = segment.host.ip(&format!("route get {}", FAR[family]));
             let is_redirected = said.contains(&format!("via {}", GATEWAY[family]));
             // By the gateway from then on: nothing passes us.
-            let is_passed = count(&us, "ip_forwarded") > passed;
+            let is_passed = count(&us, forwarded) > passed;
             if is_redirected && !is_passed { Ok(()) } else { Err(said) }
         });
     }

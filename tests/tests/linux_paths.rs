@@ -93,14 +93,15 @@ fn kernels_on_both_sides_find_the_hop_of_1280_bytes_beyond_us() {
             let (from, to) = (LEFT[family], RIGHT[family]);
             let listener = right.run(move || TcpListener::bind(at(to, 0)).expect("a listener"));
             let addr = listener.local_addr().expect("an address");
-            let fails = count(&us, "ip_fragment_fails");
+            let too_big = ["ip_fragment_fails", "ip6_too_big"][family];
+            let fails = count(&us, too_big);
             let near = left.run(move || TcpStream::connect(addr).expect("a connection"));
             near.set_read_timeout(Some(PATIENCE)).expect("a time-out");
             let far = accept(&listener);
             // By one connection: a later one would begin with what either knows by then.
             carry(&near, &far, BYTES);
             carry(&far, &near, BYTES);
-            assert!(count(&us, "ip_fragment_fails") > fails, "{to}: nobody was told by us");
+            assert!(count(&us, too_big) > fails, "{to}: nobody was told by us");
             sees_1280(&left, to);
             sees_1280(&right, from);
             let receiver = right.run(move || UdpSocket::bind(at(to, 0)).expect("a socket"));

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libnet::impair::Impairments;
@@ -61,7 +61,8 @@ fn traffic(ring: &Ring, family: Family) -> (Vec<Actor<()>>, Vec<Actor<u8>>) {
 
 fn forwarded(stack: &Stack) -> u64 {
     let inet = stack.inet().expect("a stack of its own");
-    inet.counters().ip_forwarded.load(Ordering::Relaxed)
+    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    of(&inet.counters().ip_forwarded) + of(&inet.counters().ip6_forwarded)
 }
 
 fn survives(family: Family) {

@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(6);
 const MAX_EVENTS: usize = 64;
 
 /// Waits until each interface that looks for addresses has one that a router's prefix made, or for
-/// [`LONGEST`]; those that have none then are told of on stderr.
+/// six seconds; those that have none then are told of on stderr.
 ///
 /// # Errors
 /// Too many look at the stack already.
