@@ -23,6 +23,9 @@ pub(crate) enum Heard {
     Advertised { mac: Option<MacAddr>, router: bool, solicited: bool, overrides: bool },
 }
 
+/// Neighbours that are asked again at once when an address becomes sure.
+const MAX_ASKED_AGAIN: usize = 32;
+
 impl NeighbourTable {
     /// Takes in what was heard of an IPv6 neighbour.
     pub(crate) fn hear(
@@ -55,7 +58,8 @@ impl NeighbourTable {
         let mut asked: Vec<_> =
             asked.map(|(key, entry)| (*key, entry.waiting.front().and_then(source_of))).collect();
         asked.sort_unstable();
-        for (key, src) in asked {
+        // The others are asked again when it is their turn: not a thousand questions at once.
+        for (key, src) in asked.into_iter().take(MAX_ASKED_AGAIN) {
             actions.push(Action::Ask { iface, addr: key.1, to: None, src });
             let again = now + self.times_of(key).retransmit;
             self.set_timer(key, Some(again));
