@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -14,6 +14,25 @@ use rumpnet::{Inet, Stack};
 
 /// Nothing here takes longer, on any machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Both: IPv4, then IPv6, as tests index their addresses.
+pub const FAMILIES: usize = 2;
+
+/// An address.
+///
+/// # Panics
+/// When it is none.
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// An address and a port.
+///
+/// # Panics
+/// When it is none.
+pub fn at(text: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip(text), port)
+}
 
 /// A thread in a network namespace of its own, whose loopback is up.
 pub struct Namespace {

@@ -1,10 +1,8 @@
 //! Floods of what anybody on a link may send: they stay within the memory that was configured, and
 //! leave an established transfer four fifths of its goodput. In virtual time.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libnet::impair::Impairments;
@@ -12,6 +10,7 @@ use libnet::world::{LinkConfig, World};
 use libnet::{DropReason, InterfaceSpec, MacAddr, Packet};
 use libnetinet::Inet;
 use rumpnet::{InetConfig, Stack};
+use rumpnet_tests::goodput::Goodput;
 use rumpnet_tests::wire::nd::{redirect, target_mac};
 use rumpnet_tests::wire::six::{DESTINATION_OPTIONS, FRAGMENT, IPV6, Ip6, fragment};
 use rumpnet_tests::wire::{ARP, Arp, IPV4, Icmp, Ip, MORE_FRAGMENTS, UDP, Udp, frame};
@@ -159,15 +158,7 @@ fn goodput(six: bool, flood: Option<&Flood>) -> (u64, Stack) {
     let host = start("host", US_MAC, 2);
     let to = SocketAddr::new(if six { IpAddr::from(US6) } else { US.into() }, 9);
     let listener = host.tcp_listen(to).expect("a free port");
-    let count = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&count);
-    let _reader = world.spawn("reader", move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let mut buf = vec![0; 1 << 16];
-        while let Ok(n @ 1..) = stream.read(&mut buf) {
-            counted.fetch_add(n as u64, Ordering::Relaxed);
-        }
-    });
+    let (goodput, _reader) = Goodput::read_from(&world, listener);
     let _writer = world.spawn("writer", move || {
         let mut stream = sender.tcp_connect(to).expect("it connects");
         while stream.write_all(&[7; 1 << 16]).is_ok() {}
@@ -186,9 +177,9 @@ fn goodput(six: bool, flood: Option<&Flood>) -> (u64, Stack) {
         }
     };
     run(MEASURED);
-    let before = count.load(Ordering::Relaxed);
+    let before = goodput.bytes();
     run(MEASURED);
-    (count.load(Ordering::Relaxed) - before, host)
+    (goodput.bytes() - before, host)
 }
 
 #[test]

@@ -1,16 +1,15 @@
 //! Floods of IGMP and MLD stay within memory, and leave an established transfer what it needs, in
 //! virtual time.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libnet::impair::Impairments;
 use libnet::world::{LinkConfig, World};
 use libnet::{InterfaceSpec, MacAddr, Packet};
 use rumpnet::{InetConfig, Stack};
+use rumpnet_tests::goodput::Goodput;
 use rumpnet_tests::wire::six::{HOP_BY_HOP, ICMPV6, IPV6, Ip6, options};
 use rumpnet_tests::wire::{IPV4, Ip, checksum, frame};
 
@@ -118,15 +117,7 @@ fn transfer_beside(flood: Flood) -> Outcome {
         six.join_multicast_v6(&group6(n), 2).expect("there is room");
     }
     let listener = receiver.tcp_listen("10.0.0.2:9").expect("a free port");
-    let count = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&count);
-    let _reader = world.spawn("reader", move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let mut buf = vec![0; 1 << 16];
-        while let Ok(n @ 1..) = stream.read(&mut buf) {
-            counted.fetch_add(n as u64, Ordering::Relaxed);
-        }
-    });
+    let (goodput, _reader) = Goodput::read_from(&world, listener);
     let _writer = world.spawn("writer", move || {
         let mut stream = sender.tcp_connect("10.0.0.2:9").expect("it connects");
         while stream.write_all(&[7; 1 << 16]).is_ok() {}
@@ -147,9 +138,9 @@ fn transfer_beside(flood: Flood) -> Outcome {
     run(MEASURED);
     let inet = receiver.inet().expect("a stack of its own");
     let sent = || inet.interfaces()[1].tx_frames;
-    let (before, sent_before) = (count.load(Ordering::Relaxed), sent());
+    let (before, sent_before) = (goodput.bytes(), sent());
     run(MEASURED);
-    let bytes = count.load(Ordering::Relaxed) - before;
+    let bytes = goodput.bytes() - before;
     Outcome { bytes, groups: inet.groups().len(), said: sent() - sent_before }
 }
 

@@ -16,9 +16,8 @@ use libnet::{Instant, Packet};
 use rumpnet::sockin::Sockin;
 use rumpnet::virtif::VirtifConfig;
 use rumpnet::{Stack, UdpSocket};
-use rumpnet_tests::linux::{Namespace, PATIENCE, inet_of, until};
+use rumpnet_tests::linux::{FAMILIES, Namespace, PATIENCE, at, inet_of, ip, until};
 
-const FAMILIES: usize = 2;
 const KERNEL: [&str; FAMILIES] = ["10.7.0.1", "fd07::1"];
 const US: [&str; FAMILIES] = ["10.7.0.2", "fd07::2"];
 const ANY: [&str; FAMILIES] = ["0.0.0.0", "::"];
@@ -26,14 +25,6 @@ const ANY: [&str; FAMILIES] = ["0.0.0.0", "::"];
 const STRANGER: [&str; FAMILIES] = ["10.7.0.9", "fd07::9"];
 /// The stack's interface beside `lo0`.
 const TAP: IfIndex = IfIndex(2);
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
-
-fn at(text: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(ip(text), port)
-}
 
 /// A group of a family, by number.
 fn group(family: usize, number: u8) -> IpAddr {

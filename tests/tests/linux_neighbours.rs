@@ -1,7 +1,7 @@
 //! Neighbours, ours and the kernel's, through all states of RFC 4861 §7.3.2, and first hops that
 //! either tells the other of.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::time::Duration;
 
 use libnet::IfIndex;
@@ -9,23 +9,16 @@ use libnetinet::snapshot::NeighbourState;
 use nix::sys::socket::{setsockopt, sockopt};
 use rumpnet::virtif::VirtifConfig;
 use rumpnet::{Forwarding, InetConfig, InterfaceSpec, Stack};
-use rumpnet_tests::linux::{Namespace, PATIENCE, count, inet_of, link_local_of, until};
+use rumpnet_tests::linux::{
+    FAMILIES, Namespace, PATIENCE, at, count, inet_of, ip, link_local_of, until,
+};
 
-const FAMILIES: usize = 2;
 const KERNEL: [&str; FAMILIES] = ["10.1.0.1", "fd01::1"];
 /// The kernel's too, which it gives up.
 const KERNEL_TOO: [&str; FAMILIES] = ["10.1.0.3", "fd01::3"];
 const US: [&str; FAMILIES] = ["10.1.0.2", "fd01::2"];
 /// The stack's interface beside `lo0`.
 const TAP: IfIndex = IfIndex(2);
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
-
-fn at(text: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(ip(text), port)
-}
 
 /// A kernel and a stack on a tap, both quick to doubt.
 fn doubters() -> Option<(Namespace, Stack)> {

@@ -1,14 +1,13 @@
 //! Paths by a hop of 1,280 bytes, in both families: the kernel finds those beyond us, and we find
 //! those beyond the kernel.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use rumpnet::virtif::{Offloads, VirtifConfig};
 use rumpnet::{Forwarding, Stack};
-use rumpnet_tests::linux::{Namespace, PATIENCE, carry, count, inet_of, until};
+use rumpnet_tests::linux::{FAMILIES, Namespace, PATIENCE, at, carry, count, inet_of, ip, until};
 
-const FAMILIES: usize = 2;
 const LEFT: [&str; FAMILIES] = ["10.1.0.1", "fd01::1"];
 const US: [&str; FAMILIES] = ["10.1.0.2", "fd01::2"];
 const RIGHT: [&str; FAMILIES] = ["10.3.0.2", "fd03::2"];
@@ -18,14 +17,6 @@ fn config(offloads: Offloads) -> VirtifConfig {
     let mut config = VirtifConfig::default();
     config.offloads = offloads;
     config
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
-
-fn at(text: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(ip(text), port)
 }
 
 /// `middle` is a router of the kernel's, and 10.3.0.2 is behind it.

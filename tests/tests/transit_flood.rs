@@ -1,9 +1,7 @@
 //! Floods through a router, of either family, do not starve its own connections, in virtual time.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libnet::impair::Impairments;
@@ -11,6 +9,7 @@ use libnet::world::{LinkConfig, Segment, World, WorldLink};
 use libnet::{DropReason, InterfaceSpec, MacAddr, Packet};
 use libnetinet::snapshot::NeighbourState;
 use rumpnet::{Forwarding, InetConfig, Stack};
+use rumpnet_tests::goodput::Goodput;
 use rumpnet_tests::wire::six::{IPV6, Ip6};
 use rumpnet_tests::wire::{IPV4, Ip, Udp, frame};
 
@@ -136,15 +135,7 @@ fn goodput(scene: &Scene, family: Family, flood: Flood, pace: Pace) -> u64 {
     // Until the addresses of IPv6 are sure.
     world.run_for(Duration::from_secs(3));
     let listener = host.tcp_listen(to).expect("a free port");
-    let count = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&count);
-    let _reader = world.spawn("reader", move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let mut buf = vec![0; 1 << 16];
-        while let Ok(n @ 1..) = stream.read(&mut buf) {
-            counted.fetch_add(n as u64, Ordering::Relaxed);
-        }
-    });
+    let (goodput, _reader) = Goodput::read_from(world, listener);
     let (router, clock) = (router.clone(), world.handle());
     let _writer = world.spawn("writer", move || {
         let mut stream = router.tcp_connect(to).expect("it connects");
@@ -176,9 +167,9 @@ fn goodput(scene: &Scene, family: Family, flood: Flood, pace: Pace) -> u64 {
         }
     };
     run(MEASURED);
-    let before = count.load(Ordering::Relaxed);
+    let before = goodput.bytes();
     run(MEASURED);
-    count.load(Ordering::Relaxed) - before
+    goodput.bytes() - before
 }
 
 /// What is left of a connection's goodput beside a flood, in per cent.
