@@ -59,6 +59,10 @@ pub struct TcpConfig {
     pub out_of_window_ack_interval: Duration,
     /// Offer timestamps. Source: RFC 7323 §3.
     pub timestamps: bool,
+    /// Offer and use selective acknowledgements (`net.ipv4.tcp_sack`). Source: RFC 2018.
+    pub sack: bool,
+    /// Tell of what came twice (`net.ipv4.tcp_dsack`). Source: RFC 2883.
+    pub dsack: bool,
     /// An ICMP message cannot make a path's MTU smaller than this, bytes.
     pub path_mtu_min: u32,
     /// Ports for connections that ask for none. Source: RFC 6056 §3.2.
@@ -101,6 +105,8 @@ impl Default for TcpConfig {
             challenge_acks_per_second: 1000,
             out_of_window_ack_interval: Duration::from_millis(500),
             timestamps: true,
+            sack: true,
+            dsack: true,
             path_mtu_min: 552,
             ephemeral_ports: 32768..=60999,
             connections_max: 1 << 20,

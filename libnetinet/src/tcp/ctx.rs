@@ -69,6 +69,10 @@ pub struct TcpCounters {
     pub keepalives_out: u64,
     /// Segments that arrived before others and waited.
     pub out_of_order_in: u64,
+    /// DSACKs sent for data that were acknowledged before (TCPDSACKOldSent).
+    pub dsacks_old_out: u64,
+    /// DSACKs sent for data that had come out of order before (TCPDSACKOfoSent).
+    pub dsacks_ofo_out: u64,
     /// Connections that left TIME-WAIT early because there were too many.
     pub time_wait_evicted: u64,
     /// Connections in TIME-WAIT whose place a new one took (RFC 6191).

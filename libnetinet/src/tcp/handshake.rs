@@ -82,6 +82,8 @@ impl Connection {
             }
             _ => self.mode.timestamps = false,
         }
+        // RFC 2018 §2: only if both SYNs permit it.
+        self.mode.sack &= syn.options.sack_permitted;
         // RFC 9293 §3.7.1 (MUST-14, MUST-15): the peer's MSS, or the default.
         let mss = syn.options.mss.unwrap_or_else(|| default_mss(&self.tuple));
         self.cold.peer_mss = mss.max(MIN_MSS);

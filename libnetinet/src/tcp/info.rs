@@ -62,6 +62,8 @@ pub struct TcpInfo {
     pub reassembly_bytes: usize,
     /// Timestamps are in use.
     pub timestamps: bool,
+    /// Both sides take selective acknowledgements.
+    pub sack: bool,
     /// Fast recovery is on.
     pub in_recovery: bool,
     /// Urgent bytes that have not been received yet or not been passed: up to the mark.
@@ -104,6 +106,7 @@ impl Connection {
             receive_queue_bytes: self.buffered_to_read(),
             reassembly_bytes: self.reassembly.as_ref().map_or(0, |r| r.bytes()),
             timestamps: self.mode.timestamps,
+            sack: self.mode.sack,
             in_recovery: self.recovery.in_recovery(),
             urgent_bytes: self.urgent_unread(),
             bytes_in: self.cold.bytes_in,

@@ -1,5 +1,7 @@
 //! TCP options: a reader that survives anything, and a writer for those that we send.
 
+use super::sack::SackBlocks;
+
 /// The options of one segment that we know; the others are skipped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {
@@ -11,6 +13,8 @@ pub struct Options {
     pub sack_permitted: bool,
     /// TSval and TSecr. Source: RFC 7323 §3.
     pub timestamps: Option<Timestamps>,
+    /// What has arrived beyond the acknowledgement; never on a SYN. Source: RFC 2018 §3.
+    pub sack: SackBlocks,
 }
 
 /// The timestamps option. Source: RFC 7323 §3.2.
@@ -55,9 +59,10 @@ impl Options {
     pub fn len(&self) -> usize {
         let mss = if self.mss.is_some() { 4 } else { 0 };
         let shift = if self.window_shift.is_some() { 4 } else { 0 };
-        let sack = if self.sack_permitted { 4 } else { 0 };
         let timestamps = if self.timestamps.is_some() { 12 } else { 0 };
-        mss + shift + sack + timestamps
+        // With timestamps it stands where their padding is.
+        let permitted = if self.sack_permitted && timestamps == 0 { 4 } else { 0 };
+        mss + shift + permitted + timestamps + self.sack.option_bytes() as usize
     }
 
     /// Does it hold none?
@@ -65,7 +70,8 @@ impl Options {
         self.len() == 0
     }
 
-    /// Writes the options into `out`, which holds [`Options::len`] bytes.
+    /// Writes the options into `out`, which holds [`Options::len`] bytes, in Linux's order and
+    /// with its padding.
     pub fn write(&self, out: &mut [u8]) {
         let mut rest = out;
         let mut put = |bytes: &[u8]| {
@@ -77,17 +83,27 @@ impl Options {
             let [hi, lo] = mss.to_be_bytes();
             put(&[KIND_MSS, 4, hi, lo]);
         }
+        match (self.sack_permitted, self.timestamps) {
+            (true, None) => put(&[KIND_NOP, KIND_NOP, KIND_SACK_PERMITTED, 2]),
+            (true, Some(_)) => put(&[KIND_SACK_PERMITTED, 2, KIND_TIMESTAMPS, 10]),
+            // RFC 7323 appendix A: two NOPs keep the values on 32-bit boundaries.
+            (false, Some(_)) => put(&[KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, 10]),
+            (false, None) => {}
+        }
+        if let Some(Timestamps { value, echo }) = self.timestamps {
+            put(&value.to_be_bytes());
+            put(&echo.to_be_bytes());
+        }
         if let Some(shift) = self.window_shift {
             put(&[KIND_NOP, KIND_WINDOW_SHIFT, 3, shift]);
         }
-        if self.sack_permitted {
-            put(&[KIND_NOP, KIND_NOP, KIND_SACK_PERMITTED, 2]);
-        }
-        if let Some(Timestamps { value, echo }) = self.timestamps {
-            // RFC 7323 appendix A: two NOPs keep the values on 32-bit boundaries.
-            put(&[KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, 10]);
-            put(&value.to_be_bytes());
-            put(&echo.to_be_bytes());
+        if !self.sack.is_empty() {
+            let len = self.sack.option_bytes() as u8 - 2;
+            put(&[KIND_NOP, KIND_NOP, KIND_SACK, len]);
+            for block in self.sack.iter() {
+                put(&block.left.value().to_be_bytes());
+                put(&block.right.value().to_be_bytes());
+            }
         }
     }
 
@@ -105,6 +121,9 @@ impl Options {
                 let echo = u32::from_be_bytes([e, f, g, h]);
                 self.timestamps = Some(Timestamps { value, echo });
             }
+            (KIND_SACK, blocks) if blocks.len().is_multiple_of(8) => {
+                self.sack = SackBlocks::parse(blocks);
+            }
             _ => {}
         }
     }
@@ -120,13 +139,24 @@ const KIND_NOP: u8 = 1;
 const KIND_MSS: u8 = 2;
 const KIND_WINDOW_SHIFT: u8 = 3;
 const KIND_SACK_PERMITTED: u8 = 4;
+const KIND_SACK: u8 = 5;
 const KIND_TIMESTAMPS: u8 = 8;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::sack::SackBlock;
+    use super::super::seq::SeqNumber;
     use super::*;
+
+    fn blocks(edges: &[(u32, u32)]) -> SackBlocks {
+        let mut blocks = SackBlocks::default();
+        for &(left, right) in edges {
+            blocks.push(SackBlock { left: SeqNumber::new(left), right: SeqNumber::new(right) });
+        }
+        blocks
+    }
 
     proptest! {
         #[test]
@@ -135,7 +165,23 @@ mod tests {
             ts in prop::option::of((any::<u32>(), any::<u32>())),
         ) {
             let timestamps = ts.map(|(value, echo)| Timestamps { value, echo });
-            let options = Options { mss, window_shift: shift, sack_permitted, timestamps };
+            let sack = SackBlocks::default();
+            let options = Options { mss, window_shift: shift, sack_permitted, timestamps, sack };
+            let mut bytes = vec![0xee; options.len()];
+            options.write(&mut bytes);
+            prop_assert!(options.len() <= MAX_OPTIONS_BYTES && options.len().is_multiple_of(4));
+            prop_assert_eq!(Options::parse(&bytes), options);
+        }
+
+        #[test]
+        fn blocks_are_read_back_beside_timestamps(
+            edges in prop::collection::vec((any::<u32>(), any::<u32>()), 1..=4),
+            ts in prop::option::of((any::<u32>(), any::<u32>())),
+        ) {
+            let timestamps = ts.map(|(value, echo)| Timestamps { value, echo });
+            let most = if ts.is_some() { 3 } else { 4 };
+            let sack = blocks(&edges[..edges.len().min(most)]);
+            let options = Options { timestamps, sack, ..Options::default() };
             let mut bytes = vec![0xee; options.len()];
             options.write(&mut bytes);
             prop_assert!(options.len() <= MAX_OPTIONS_BYTES && options.len().is_multiple_of(4));
@@ -164,5 +210,45 @@ mod tests {
     #[test]
     fn a_known_option_of_the_wrong_length_is_ignored() {
         assert_eq!(Options::parse(&[2, 3, 5, 3, 2, 8, 4, 0, 0, 4, 3, 0]), Options::default());
+    }
+
+    #[test]
+    fn a_syn_has_its_options_in_the_order_and_padding_of_linux() {
+        let timestamps = Some(Timestamps { value: 0x0102_0304, echo: 0 });
+        let mut syn = Options {
+            mss: Some(1460),
+            window_shift: Some(7),
+            sack_permitted: true,
+            timestamps,
+            sack: SackBlocks::default(),
+        };
+        let written = |options: &Options| {
+            let mut bytes = vec![0xee; options.len()];
+            options.write(&mut bytes);
+            bytes
+        };
+        let want = [2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7];
+        assert_eq!(written(&syn), want);
+        syn.timestamps = None;
+        assert_eq!(written(&syn), [2, 4, 5, 180, 1, 1, 4, 2, 1, 3, 3, 7]);
+    }
+
+    #[test]
+    fn blocks_follow_the_timestamps_after_two_nops() {
+        let timestamps = Some(Timestamps { value: 1, echo: 2 });
+        let options = Options { timestamps, sack: blocks(&[(3, 4)]), ..Options::default() };
+        let mut bytes = vec![0; options.len()];
+        options.write(&mut bytes);
+        let want = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 1, 5, 10, 0, 0, 0, 3, 0, 0, 0, 4];
+        assert_eq!(bytes, want);
+    }
+
+    #[test]
+    fn a_sack_option_of_an_impossible_length_is_ignored() {
+        for len in [2u8, 3, 9, 11, 17] {
+            let mut bytes = vec![5, len];
+            bytes.resize(usize::from(len), 1);
+            assert!(Options::parse(&bytes).sack.is_empty(), "{len}");
+        }
     }
 }

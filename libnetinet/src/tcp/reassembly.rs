@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::sack::{RecentBlocks, SackBlock};
 use super::seq::SeqNumber;
 
 /// Pieces beyond `rcv_nxt`, in order and without overlap. Bytes that came first stay.
@@ -13,6 +14,7 @@ use super::seq::SeqNumber;
 pub(crate) struct Reassembly {
     pieces: VecDeque<Piece>,
     bytes: usize,
+    recent: RecentBlocks,
 }
 
 #[derive(Debug)]
@@ -47,7 +49,7 @@ impl Reassembly {
         self.pieces.is_empty()
     }
 
-    /// Keeps what of `data` is new.
+    /// Keeps what of `data` is new; the first run of bytes that were held already, if there is one.
     ///
     /// # Errors
     /// [`ReassemblyFull`] if `max_pieces` are held; some of the data may have been kept.
@@ -56,15 +58,17 @@ impl Reassembly {
         seq: SeqNumber,
         data: Bytes,
         max_pieces: usize,
-    ) -> Result<(), ReassemblyFull> {
+    ) -> Result<Option<SackBlock>, ReassemblyFull> {
+        let (left, right) = (seq, seq + data.len() as u32);
         let (mut seq, mut data) = (seq, data);
+        let mut duplicate = None;
         // Most often it belongs at the end.
         let mut at = self.pieces.len();
         while at > 0 && self.pieces[at - 1].seq.gt(seq) {
             at -= 1;
         }
         if at > 0 {
-            cut_front(&mut seq, &mut data, self.pieces[at - 1].end());
+            duplicate = cut_front(&mut seq, &mut data, self.pieces[at - 1].end());
         }
         while !data.is_empty() {
             let gap = self.pieces.get(at).map_or(data.len(), |next| {
@@ -72,6 +76,7 @@ impl Reassembly {
             });
             if gap > 0 {
                 if self.pieces.len() >= max_pieces {
+                    self.report(left, seq);
                     return Err(ReassemblyFull);
                 }
                 let part = data.split_to(gap);
@@ -84,11 +89,25 @@ impl Reassembly {
                 at += 1;
             }
             if let Some(next) = self.pieces.get(at) {
-                cut_front(&mut seq, &mut data, next.end());
+                let again = cut_front(&mut seq, &mut data, next.end());
+                duplicate = duplicate.or(again);
                 at += 1;
             }
         }
-        Ok(())
+        self.report(left, right);
+        Ok(duplicate)
+    }
+
+    /// The blocks to tell of, in the order of RFC 2018 §4.
+    pub(crate) fn blocks(&self) -> &RecentBlocks {
+        &self.recent
+    }
+
+    /// What of the first piece lies before `rcv_nxt`: it came twice.
+    pub(crate) fn overlap(&self, rcv_nxt: SeqNumber) -> Option<SackBlock> {
+        let first = self.pieces.front()?;
+        let right = first.end().min(rcv_nxt);
+        first.seq.lt(right).then_some(SackBlock { left: first.seq, right })
     }
 
     /// Takes the next piece that starts at or before `rcv_nxt`, without what lies before it.
@@ -103,13 +122,47 @@ impl Reassembly {
         }
         None
     }
+
+    /// All before `rcv_nxt` is acknowledged and not told of any more.
+    pub(crate) fn forget_before(&mut self, rcv_nxt: SeqNumber) {
+        self.recent.forget_before(rcv_nxt);
+    }
+
+    fn report(&mut self, left: SeqNumber, right: SeqNumber) {
+        if left.lt(right) {
+            let pieces = &self.pieces;
+            self.recent.report(SackBlock { left, right }, |block| grow(pieces, block));
+        }
+    }
 }
 
-/// Drops what of `data` lies before `upto`.
-fn cut_front(seq: &mut SeqNumber, data: &mut Bytes, upto: SeqNumber) {
+/// The block with all pieces that it touches, and those that these touch.
+fn grow(pieces: &VecDeque<Piece>, block: SackBlock) -> SackBlock {
+    let SackBlock { mut left, mut right } = block;
+    let after = pieces.partition_point(|piece| piece.end().le(right));
+    for piece in pieces.range(after..) {
+        if piece.seq.gt(right) {
+            break;
+        }
+        right = piece.end();
+    }
+    let before = pieces.partition_point(|piece| piece.seq.lt(left));
+    for piece in pieces.range(..before).rev() {
+        if piece.end().lt(left) {
+            break;
+        }
+        left = piece.seq;
+    }
+    SackBlock { left, right }
+}
+
+/// Drops what of `data` lies before `upto`; which numbers these are, if there are any.
+fn cut_front(seq: &mut SeqNumber, data: &mut Bytes, upto: SeqNumber) -> Option<SackBlock> {
     let n = (upto.saturating_since(*seq) as usize).min(data.len());
     let _ = data.split_to(n);
+    let left = *seq;
     *seq += n as u32;
+    (n > 0).then_some(SackBlock { left, right: *seq })
 }
 
 const SMALL_PIECE_BYTES: usize = 512;
@@ -134,8 +187,10 @@ mod tests {
                 next = next.wrapping_add(1);
                 let offset = offset.max(read);
                 let data = Bytes::from(vec![next; len]);
-                reassembly.insert(base + offset as u32, data, usize::MAX)
+                let again = oracle[offset..offset + len].iter().any(Option::is_some);
+                let duplicate = reassembly.insert(base + offset as u32, data, usize::MAX)
                     .expect("there is no limit");
+                prop_assert_eq!(duplicate.is_some(), again);
                 for slot in &mut oracle[offset..offset + len] {
                     slot.get_or_insert(next);
                 }
@@ -147,6 +202,16 @@ mod tests {
                 }
                 let held = oracle[read..].iter().flatten().count();
                 prop_assert_eq!(reassembly.bytes(), held);
+                reassembly.forget_before(base + read as u32);
+                for (i, block) in reassembly.blocks().iter().enumerate() {
+                    let (left, right) = ((block.left - base) as usize, (block.right - base) as usize);
+                    // All of it is held, and it is as wide as it can be.
+                    prop_assert!(oracle[left..right].iter().all(Option::is_some));
+                    prop_assert!(left == read || oracle[left - 1].is_none(), "{left}");
+                    prop_assert!(oracle[right].is_none());
+                    let newest = left <= offset && offset + len <= right;
+                    prop_assert!(i > 0 || then_read || newest, "the last to come is first");
+                }
                 if then_read {
                     prop_assert_eq!(oracle[read], None);
                 }
@@ -159,7 +224,7 @@ mod tests {
         let mut reassembly = Reassembly::default();
         for i in 0..3 {
             let data = Bytes::from_static(b"x");
-            assert_eq!(reassembly.insert(SeqNumber::new(10 * i), data, 3), Ok(()));
+            assert_eq!(reassembly.insert(SeqNumber::new(10 * i), data, 3), Ok(None));
         }
         let wide = Bytes::from(vec![0; 100]);
         assert_eq!(reassembly.insert(SeqNumber::new(5), wide, 3), Err(ReassemblyFull));

@@ -15,6 +15,7 @@ use super::rcvbuf::ReceiveBuffer;
 use super::reassembly::Reassembly;
 use super::recovery;
 use super::rtt::RttEstimator;
+use super::sack::SackBlock;
 use super::segment::FourTuple;
 use super::seq::SeqNumber;
 use super::sndbuf::SendBuffer;
@@ -143,6 +144,10 @@ pub(super) struct Mode {
     pub(super) passive: bool,
     /// Timestamps are in use.
     pub(super) timestamps: bool,
+    /// Selective acknowledgements are in use.
+    pub(super) sack: bool,
+    /// The next acknowledgement tells of what came twice, `Cold::dsack`.
+    pub(super) dsack_owed: bool,
     pub(super) nodelay: bool,
     pub(super) keepalive: bool,
     /// The application has closed its sending side; the FIN follows the data.
@@ -186,6 +191,8 @@ pub(super) struct Cold {
     pub(super) stalled_since: Instant,
     /// The peer's urgent byte.
     pub(super) urgent: Option<Urgent>,
+    /// What came twice and was not told of yet. Source: RFC 2883 §4.
+    pub(super) dsack: Option<SackBlock>,
     /// One past our last urgent byte (SND.UP), until it is acknowledged.
     pub(super) snd_up: Option<SeqNumber>,
     pub(super) token: u64,
@@ -252,6 +259,7 @@ impl Connection {
             owed: Owed::default(),
             mode: Mode {
                 timestamps: config.timestamps,
+                sack: config.sack,
                 nodelay: options.nodelay,
                 keepalive: options.keepalive,
                 ..Mode::default()
@@ -273,6 +281,7 @@ impl Connection {
                 out_of_window_ack_at: Instant::ZERO,
                 stalled_since: now,
                 urgent: None,
+                dsack: None,
                 snd_up: None,
                 token: NOBODY,
                 created_at: now,

@@ -221,6 +221,8 @@ fn tcp_more(from: &Sources<'_>) -> Section {
         count("TCPTimeouts", from.tcp(|tcp| tcp.timeouts)),
         count("TCPFastRetrans", from.tcp(|tcp| tcp.fast_retransmits)),
         count("TCPOFOQueue", from.tcp(|tcp| tcp.out_of_order_in)),
+        count("TCPDSACKOldSent", from.tcp(|tcp| tcp.dsacks_old_out)),
+        count("TCPDSACKOfoSent", from.tcp(|tcp| tcp.dsacks_ofo_out)),
         count("TCPChallengeACK", from.tcp(|tcp| tcp.challenge_acks_out)),
         count("TCPKeepAlive", from.tcp(|tcp| tcp.keepalives_out)),
         count("TCPWinProbe", from.tcp(|tcp| tcp.window_probes_out)),

@@ -229,6 +229,9 @@ fn info_text(info: &TcpInfo) -> String {
     if info.timestamps {
         parts.push("ts".to_owned());
     }
+    if info.sack {
+        parts.push("sack".to_owned());
+    }
     parts.push(format!("rto:{}", short(ms(info.rto))));
     if info.retries > 0 {
         parts.push(format!("backoff:{}", info.retries));
@@ -308,6 +311,7 @@ pub(super) fn to_json(inet: &Inet, socket: &SocketEntry, name: &str, pid: u32) -
         "in_flight_bytes": info.in_flight_bytes,
         "reassembly_bytes": info.reassembly_bytes,
         "timestamps": info.timestamps,
+        "sack": info.sack,
         "in_recovery": info.in_recovery,
         "bytes_in": info.bytes_in,
         "bytes_out": info.bytes_out,

@@ -6,6 +6,7 @@ use libnet::{DropReason, Instant};
 
 use super::{Disposition, Flow};
 use crate::tcp::ctx::Ctx;
+use crate::tcp::sack::SackBlock;
 use crate::tcp::segment::{Flags, Segment};
 use crate::tcp::state::State;
 use crate::tcp::tcb::Connection;
@@ -113,7 +114,7 @@ impl Connection {
 
     /// An unacceptable segment is answered with an ACK, so that a lost ACK is repaired; without
     /// data, not too often: two confused peers would answer each other for ever.
-    fn answer_unacceptable(&mut self, now: Instant, ctx: &Ctx, seg: &Segment) {
+    fn answer_unacceptable(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment) {
         if seg.is_empty() {
             let last = self.cold.out_of_window_ack_at;
             if last != Instant::ZERO && now.since(last) < ctx.config.out_of_window_ack_interval {
@@ -121,16 +122,28 @@ impl Connection {
             }
             self.cold.out_of_window_ack_at = now;
         }
+        if !seg.flags.has(Flags::SYN) {
+            self.note_old_duplicate(ctx, seg);
+        }
         self.owed.ack = true;
     }
 
+    /// RFC 2883 §4: what of a segment was acknowledged before is told of.
+    fn note_old_duplicate(&mut self, ctx: &mut Ctx, seg: &Segment) {
+        let block = SackBlock { left: seg.seq, right: (seg.seq + seg.len()).min(self.rcv_nxt) };
+        if block.left.lt(block.right) && self.note_duplicate(&ctx.config, block) {
+            ctx.counters.dsacks_old_out += 1;
+        }
+    }
+
     /// Cuts off what lies outside the window. RFC 9293 §3.10.7.4: "tailor the segment".
-    pub(super) fn trim_to_window(&mut self, ctx: &Ctx, seg: &mut Segment) {
+    pub(super) fn trim_to_window(&mut self, ctx: &mut Ctx, seg: &mut Segment) {
         let before = self.rcv_nxt.saturating_since(seg.seq);
         if before > 0 {
             if seg.data_len > 0 {
                 // Something came twice: an ACK of ours may be lost.
                 self.owed.ack = true;
+                self.note_old_duplicate(ctx, seg);
             }
             seg.trim_front(before);
         }

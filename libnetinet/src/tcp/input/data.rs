@@ -6,6 +6,8 @@ use libnet::{DropReason, Instant, Packet, Ready};
 use super::{Disposition, Flow};
 use crate::tcp::config::TcpConfig;
 use crate::tcp::ctx::Ctx;
+use crate::tcp::reassembly::ReassemblyFull;
+use crate::tcp::sack::SackBlock;
 use crate::tcp::segment::{Flags, Segment};
 use crate::tcp::seq::SeqNumber;
 use crate::tcp::tcb::{Connection, QUICK_ACKS};
@@ -46,7 +48,7 @@ impl Connection {
         let before = self.rcv_nxt;
         for_each_piece(seg, packet, |_, piece| self.deliver(piece));
         let filled_hole = self.reassembly.is_some();
-        self.drain_reassembly();
+        self.drain_reassembly(ctx);
         let received = self.rcv_nxt - before;
         ctx.counters.bytes_in += u64::from(received);
         self.cold.bytes_in += u64::from(received);
@@ -68,12 +70,16 @@ impl Connection {
     }
 
     /// Moves what is in order now out of the reassembly queue.
-    fn drain_reassembly(&mut self) {
+    fn drain_reassembly(&mut self, ctx: &mut Ctx) {
         let Some(mut reassembly) = self.reassembly.take() else { return };
+        if let Some(again) = reassembly.overlap(self.rcv_nxt) {
+            self.note_held_duplicate(ctx, again);
+        }
         while let Some(piece) = reassembly.pop_in_order(self.rcv_nxt) {
             self.deliver(piece);
         }
         if !reassembly.is_empty() {
+            reassembly.forget_before(self.rcv_nxt);
             self.reassembly = Some(reassembly);
         }
     }
@@ -82,10 +88,14 @@ impl Connection {
         ctx.counters.out_of_order_in += 1;
         let max_pieces = usize::from(ctx.config.reassembly_pieces);
         let reassembly = self.reassembly.get_or_insert_default();
-        let mut full = false;
-        for_each_piece(seg, packet, |seq, piece| {
-            full |= reassembly.insert(seq, piece, max_pieces).is_err();
+        let (mut full, mut again) = (false, None);
+        for_each_piece(seg, packet, |seq, piece| match reassembly.insert(seq, piece, max_pieces) {
+            Ok(duplicate) => again = join(again, duplicate),
+            Err(ReassemblyFull) => full = true,
         });
+        if let Some(again) = again {
+            self.note_held_duplicate(ctx, again);
+        }
         if full {
             ctx.dropped(DropReason::TcpReassemblyFull);
         }
@@ -94,6 +104,24 @@ impl Connection {
         let worth = (seg.data_len / u32::from(self.mss)).clamp(1, 2) as u8;
         self.owed.dup_acks = self.owed.dup_acks.saturating_add(worth).min(MAX_DUP_ACKS);
         self.ack.quick = QUICK_ACKS;
+    }
+
+    /// RFC 2883 §4: data beyond a hole came twice.
+    fn note_held_duplicate(&mut self, ctx: &mut Ctx, block: SackBlock) {
+        if self.note_duplicate(&ctx.config, block) {
+            ctx.counters.dsacks_ofo_out += 1;
+        }
+    }
+
+    /// RFC 2883 §4 (1): the next acknowledgement tells of what came twice, the last run of it if
+    /// there were several; `false` if nobody wants to know.
+    pub(super) fn note_duplicate(&mut self, config: &TcpConfig, block: SackBlock) -> bool {
+        if !self.mode.sack || !config.dsack {
+            return false;
+        }
+        self.mode.dsack_owed = true;
+        self.cold.dsack = join(self.cold.dsack, Some(block));
+        true
     }
 
     /// RFC 9293 §3.8.6.3 (MUST-40, SHOULD-19): delayed, but less than 0.5 s, and at least every
@@ -145,6 +173,14 @@ impl Connection {
     /// Is the peer's FIN next? Text beyond it is a liar's and changes nothing.
     pub(super) fn at_peer_fin(&self) -> bool {
         self.peer_fin.is_some_and(|fin| self.rcv_nxt.ge(fin))
+    }
+}
+
+/// One block if they touch, else the later one.
+fn join(earlier: Option<SackBlock>, later: Option<SackBlock>) -> Option<SackBlock> {
+    match (earlier, later) {
+        (Some(earlier), Some(later)) if earlier.touches(&later) => Some(earlier.union(&later)),
+        _ => later.or(earlier),
     }
 }
 

@@ -61,8 +61,10 @@ impl Connection {
             // RFC 9293 §3.7.1 (MUST-14, SHOULD-5): always.
             mss: Some(self.cold.local_mss),
             window_shift: shift,
-            sack_permitted: false,
+            // RFC 2018 §2: in a SYN-ACK only if the SYN had it.
+            sack_permitted: self.mode.sack,
             timestamps,
+            ..Options::default()
         };
         let window = self.receive_limit(&ctx.config).min(u32::from(u16::MAX));
         self.snd_nxt = self.iss + 1;
@@ -159,7 +161,7 @@ impl Connection {
                 self.rtt.start(end, now);
             }
         }
-        if !plan.len.is_multiple_of(u32::from(self.mss)) {
+        if !plan.len.is_multiple_of(self.segment_bytes()) {
             self.snd_small = self.snd_small.max(end);
         }
         self.snd_max = self.snd_max.max(end);
@@ -187,7 +189,7 @@ impl Connection {
             .timestamps
             .then(|| Timestamps { value: self.timestamp(now), echo: self.ts_recent });
         self.note_acked();
-        let options = Options { timestamps, ..Options::default() };
+        let options = Options { timestamps, sack: self.take_sack_blocks(), ..Options::default() };
         let urgent = self.urgent_pointer(seq);
         if urgent > 0 {
             flags |= Flags::URG;

@@ -54,7 +54,7 @@ impl Connection {
         }
         let buffered = self.buffered_to_send();
         let sent = (self.snd_max - self.snd_una).min(buffered);
-        let len = sent.min(u32::from(self.mss));
+        let len = sent.min(self.segment_bytes());
         let fin = self.fin_sent() && len == buffered;
         let (seq, push) = (self.snd_una, len == buffered);
         Some(DataPlan { seq, len, fin, push, kind: DataKind::Head })
@@ -84,7 +84,7 @@ impl Connection {
 
     /// Bytes of the next segment; `None`: it is too small to be worth it now.
     fn size_segment(&self, unsent: u32, usable: u32) -> Option<u32> {
-        let mss = u32::from(self.mss);
+        let mss = self.segment_bytes();
         let len = unsent.min(usable);
         if len >= mss {
             let most = self.largest_segment();
@@ -114,9 +114,11 @@ impl Connection {
     /// A super-segment, but not more than half of the congestion window, so that two are under
     /// way and acknowledgements keep coming.
     fn largest_segment(&self) -> u32 {
-        let mss = u32::from(self.mss);
+        let mss = self.segment_bytes();
         let half = self.cc.cwnd_bytes() / 2;
-        (u32::from(self.super_bytes).min(half) / mss * mss).max(mss)
+        // What every segment carries in options, the super-segment carries once.
+        let most = u32::from(self.super_bytes).saturating_sub(u32::from(self.mss) - mss);
+        (most.min(half) / mss * mss).max(mss)
     }
 
     /// May a segment smaller than the MSS go out?
@@ -138,7 +140,7 @@ impl Connection {
             return None;
         }
         let buffered = self.buffered_to_send();
-        let window = self.snd_wnd.clamp(1, u32::from(self.mss));
+        let window = self.snd_wnd.clamp(1, self.segment_bytes());
         let len = buffered.min(window);
         let fin = len == 0 && self.mode.fin_queued && !self.mode.fin_acked;
         if len == 0 && !fin {

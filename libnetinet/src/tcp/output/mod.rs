@@ -2,6 +2,7 @@
 
 mod build;
 mod decide;
+mod sack;
 
 use libnet::{IfIndex, Instant, Packet};
 
@@ -84,7 +85,8 @@ impl Connection {
         header: &Header,
         packet: &mut Packet,
     ) {
-        header.prepend_to(packet, &self.tuple, self.mss);
+        let segment_bytes = self.mss - header.options.sack.option_bytes() as u16;
+        header.prepend_to(packet, &self.tuple, segment_bytes);
         self.last_sent_at = now;
         self.cold.segments_out += 1;
         ctx.counters.segments_out += 1;

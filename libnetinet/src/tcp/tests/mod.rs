@@ -12,6 +12,7 @@ mod model;
 mod net;
 mod path_mtu;
 mod reset;
+mod sack;
 mod time_wait;
 mod urgent;
 mod window;
