@@ -97,8 +97,8 @@ pub fn sort_destinations(
             other_label: policy.label != policy_of(from.addr).label,
             precedence: Reverse(policy.precedence),
             scope,
-            // Rule 9 compares addresses of one family; IPv4's tells nothing of who is near.
-            unlike: if dst.is_ipv6() { Reverse(common_bits(from.addr, six)) } else { Reverse(0) },
+            // DEVIATES RFC 6724 §6 rule 9: not for IPv4, whose prefixes tell nothing of who is near.
+            unlike: Reverse(if dst.is_ipv6() { common_prefix(&from, six) } else { 0 }),
         };
         (false, ranks)
     });
@@ -129,8 +129,7 @@ fn compare(
         PrivacyPreference::Temporary => c.temporary,
         PrivacyPreference::Stable => !c.temporary,
     };
-    // Rule 8: no further than the source's own prefix.
-    let common = |c: &Candidate| common_bits(c.addr, dst).min(u32::from(c.prefix_bits));
+    let common = |c: &Candidate| common_prefix(c, dst);
     // Rules 1, 2, 3, 5, 6, 7 and 8.
     same(a)
         .cmp(&same(b))
@@ -212,6 +211,11 @@ fn policy_of(addr: Ipv6Addr) -> Policy {
     let found =
         POLICIES.iter().find(|(prefix, bits, _)| common_bits(addr, *prefix) >= u32::from(*bits));
     found.map_or(Policy { precedence: 40, label: 1 }, |&(_, _, policy)| policy)
+}
+
+/// RFC 6724 §2.2, `CommonPrefixLen`: no further than the source's own prefix.
+fn common_prefix(source: &Candidate, dst: Ipv6Addr) -> u32 {
+    common_bits(source.addr, dst).min(u32::from(source.prefix_bits))
 }
 
 /// Leading bits that two addresses share.
@@ -354,6 +358,28 @@ mod tests {
             sorted(&[six_to_four, global, local], &["2002:c633:6401::1", both[0]]),
             [both[0], "2002:c633:6401::1"]
         );
+    }
+
+    #[test]
+    fn destinations_that_share_all_of_our_prefix_stay_in_their_order() {
+        let [far, near] = ["2001:db8:1::f000", "2001:db8:1::3"];
+        assert_eq!(sorted(&[ours("2001:db8:1::2")], &[far, near]), [far, near]);
+        let [other, same] = ["2001:db8:9::1", "2001:db8:1::f000"];
+        assert_eq!(sorted(&[ours("2001:db8:1::2")], &[other, same]), [same, other]);
+    }
+
+    #[test]
+    fn embedded_ipv4_addresses_are_global_and_the_loopback_address_is_of_the_link() {
+        let six = |text: &str| as_six(ip(text));
+        for text in ["::10.0.0.1", "10.0.0.1", "192.168.0.1", "100.64.0.1", "2002:a00:1::1"] {
+            assert_eq!(scope_of(six(text)), GLOBAL, "RFC 6724 §3.2, §3.3: {text}");
+        }
+        assert_eq!(scope_of(six("4000::1")), GLOBAL, "RFC 6724 §3.4: of no format known yet");
+        for text in ["::1", "fe80::1", "169.254.1.1", "127.0.0.1"] {
+            assert_eq!(scope_of(six(text)), LINK_LOCAL, "RFC 6724 §3.2, §3.4: {text}");
+        }
+        let v4 = Candidate::new(ip("10.0.0.1"), 24, ETH);
+        assert!(!v4.deprecated && !v4.temporary, "RFC 6724 §3.2: preferred");
     }
 
     #[test]

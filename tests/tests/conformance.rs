@@ -350,9 +350,9 @@ const INTRODUCTION: &str = "\
 
 <!-- Made from tests/conformance/clauses.toml; do not edit. -->
 
-Every MUST and MUST NOT of the RFCs below, and the steps of the two that predate these words, with the
-code that follows it and the test that fails when it does not. A rule without both is a deliberate
-deviation, does not apply, or is open. `cargo test -p rumpnet-tests --test conformance` checks that
+Every MUST and MUST NOT of the RFCs below, and as STEP what they describe or advise in other words and
+we hold ourselves to, with the code that follows it and the test that fails when it does not. A rule
+without both is a deliberate deviation, does not apply, or is open. `cargo test -p rumpnet-tests --test conformance` checks that
 each place named here exists.
 
 ";

@@ -246,17 +246,7 @@ fn one_about_what_nobody_sent_changes_nothing() {
 #[test]
 fn a_connection_sends_again_at_once_what_was_too_big() {
     let rig = Rig::six();
-    let listener = rig.stack.tcp_listen((US6, 80)).expect("a free port");
-    let syn = Tcp { src: 4_321, dst: 80, seq: 99, flags: SYN, window: 65_535, ..Tcp::default() };
-    let syn = Tcp { options: vec![2, 4, 5, 160], ..syn };
-    rig.say_ip6(&syn.packet6(PEER6, US6));
-    let answer = rig.hear_ip6().iter().find_map(Ip6::tcp).expect("a SYN-ACK");
-    assert!(answer.options.starts_with(&[2, 4, 0x05, 0xa0]), "1500 less 60: {answer:?}");
-    let ack =
-        Tcp { seq: 100, ack: answer.seq.wrapping_add(1), flags: ACK, options: Vec::new(), ..syn };
-    rig.say_ip6(&ack.packet6(PEER6, US6));
-    let (mut stream, from) = listener.accept().expect("a connection");
-    assert_eq!(from, SocketAddr::from((PEER6, 4_321)));
+    let mut stream = accepted(&rig);
     std::io::Write::write_all(&mut stream, &[7; 2_880]).expect("it is taken");
     rig.run(Duration::from_millis(1));
     let said: Vec<Ip6> = rig.hear_ip6().into_iter().filter(|ip| ip.next == TCP).collect();
@@ -267,6 +257,65 @@ fn a_connection_sends_again_at_once_what_was_too_big() {
     let again: Vec<Ip6> = rig.hear_ip6().into_iter().filter(|ip| ip.next == TCP).collect();
     assert!(!again.is_empty() && again.iter().all(|ip| ip.bytes().len() <= 1_280), "{again:?}");
     assert_eq!(again[0].tcp().expect("a segment").seq, said[0].tcp().expect("a segment").seq);
+}
+
+/// Takes a connection from the station, which announces a maximum segment size of 1,440 bytes.
+fn accepted(rig: &Rig) -> libnet::net::TcpStream {
+    let listener = rig.stack.tcp_listen((US6, 80)).expect("a free port");
+    let syn = Tcp { src: 4_321, dst: 80, seq: 99, flags: SYN, window: 65_535, ..Tcp::default() };
+    let syn = Tcp { options: vec![2, 4, 5, 160], ..syn };
+    rig.say_ip6(&syn.packet6(PEER6, US6));
+    let answer = rig.hear_ip6().iter().find_map(Ip6::tcp).expect("a SYN-ACK");
+    assert!(answer.options.starts_with(&[2, 4, 0x05, 0xa0]), "1500 less 60: {answer:?}");
+    let ack =
+        Tcp { seq: 100, ack: answer.seq.wrapping_add(1), flags: ACK, options: Vec::new(), ..syn };
+    rig.say_ip6(&ack.packet6(PEER6, US6));
+    let (stream, from) = listener.accept().expect("a connection");
+    assert_eq!(from, SocketAddr::from((PEER6, 4_321)));
+    stream
+}
+
+fn segment_bytes(rig: &Rig) -> Vec<usize> {
+    let said = rig.hear_ip6().into_iter().filter(|ip| ip.next == TCP);
+    said.map(|ip| ip.bytes().len()).collect()
+}
+
+#[test]
+fn a_connection_heeds_what_a_datagram_learned_of_the_path() {
+    let rig = Rig::six();
+    let mut stream = accepted(&rig);
+    // RFC 8201 §3: a neighbour on the link may be behind a smaller one all the same.
+    let (_socket, packet) = sent(&rig, TO, 1_400);
+    say_error(&rig, &Icmp::error6(2, 0, 1_300, &packet));
+    std::io::Write::write_all(&mut stream, &[7; 2_000]).expect("it is taken");
+    rig.run(Duration::from_millis(1));
+    let sizes = segment_bytes(&rig);
+    assert!(
+        sizes.len() >= 2 && sizes.iter().all(|bytes| *bytes <= 1_300),
+        "RFC 8201 §5.2: {sizes:?}"
+    );
+    assert!(sizes[0] > 1_280, "and no smaller than need be: {sizes:?}");
+}
+
+#[test]
+fn the_path_to_a_group_is_as_narrow_as_its_narrowest() {
+    let rig = Rig::six();
+    let group: Ipv6Addr = "ff0e::7".parse().expect("an address");
+    let socket = rig.stack.udp_bind((US6, 5_000)).expect("a free port");
+    let send = || {
+        socket.send_to(&[7; 1_400], (group, 7)).expect("it is taken");
+        rig.run(Duration::from_millis(1));
+        let said = rig.hear_ip6().into_iter().filter(|ip| ip.dst == group && ip.next != 58);
+        said.collect::<Vec<Ip6>>()
+    };
+    let whole = send();
+    assert_eq!(whole.len(), 1);
+    for mtu in [1_400, 1_300, 1_350] {
+        say_error(&rig, &Icmp::error6(2, 0, mtu, &whole[0]));
+        let longest = send().iter().map(|ip| ip.bytes().len()).max().expect("packets");
+        assert!(longest <= mtu.min(1_400) as usize, "RFC 8201 §5.2: {longest} at {mtu}");
+        assert!(mtu != 1_350 || longest <= 1_300, "the minimum of all paths");
+    }
 }
 
 #[test]

@@ -319,6 +319,9 @@ fn a_deprecated_address_goes_on_being_ours() {
     say(&rig, &syn.packet6(FAR, addr));
     let said = rig.hear_ip6().into_iter().find(|ip| ip.tcp().is_some()).expect("an answer");
     assert_eq!((said.src, said.tcp().map(|tcp| tcp.has(SYN | ACK))), (addr, Some(true)));
+    let chosen = rig.stack.udp_bind((addr, 5_000)).expect("RFC 4862 §5.5.4: it may be named");
+    let sent = send(&rig, &chosen, FAR);
+    assert!(sent.iter().any(|(_, ip)| (ip.src, ip.dst) == (addr, FAR)), "{sent:?}");
 }
 
 #[test]

@@ -440,7 +440,8 @@ fn soft_errors_and_source_quench_abort_no_connection() {
     stream.write_all(b"hello").expect("it is taken");
     moment(&rig);
     let sent = rig.hear_ip().remove(0);
-    for (ty, code) in [(3, 0), (3, 1), (3, 5), (11, 0), (11, 1), (12, 0), (4, 0)] {
+    for (ty, code) in [(3, 0), (3, 1), (3, 5), (3, 11), (3, 12), (11, 0), (11, 1), (12, 0), (4, 0)]
+    {
         rig.say_icmp(&Icmp::error(ty, code, [0; 4], &sent));
     }
     peer.take(&sent.tcp().expect("a segment"));

@@ -133,6 +133,8 @@ impl Shard {
             if let Some(IpAddr::V4(ours)) = ours {
                 let stamped = &mut bytes[HEADER_BYTES..];
                 // RFC 1812 §5.3.13.5, §5.3.13.6, §4.2.2.2.
+                // DEVIATES RFC 1812 §4.2.2.2: an interface without an address writes nothing, since
+                // a stack has no router's identifier.
                 if let Err(at) = options::stamp(stamped, ours, is_ours, now.as_millis() as u32) {
                     self.drop_packet(DropReason::IpBadOptions);
                     self.complain(now, meta, packet, Complaint::ParameterProblem { at });

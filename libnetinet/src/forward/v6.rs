@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use libnet::link::Medium;
 use libnet::packet::{Checksum, Packet};
 use libnet::socket::Family;
 use libnet::stats::DropReason;
@@ -72,6 +73,10 @@ impl Shard {
         let is_routers = leaves_by.is_some_and(|iface| iface.is_router(Family::Inet6));
         if path.reach != Reach::Unicast || !is_routers {
             return self.drop_packet(DropReason::NotForwardable);
+        }
+        if would_bounce(cause, path, meta.dst) {
+            let code = Some(Unreachable6::ADDRESS);
+            return self.refuse_v6(cause, DropReason::NotForwardable, code, meta, &packet);
         }
         // RFC 8200 §5: a router cuts nothing; RFC 4443 §3.2: it tells what the next link takes.
         if longest(&packet, meta.header_bytes) > path.mtu as usize {
@@ -154,6 +159,15 @@ fn may_cross(cause: &Cause<'_>, header: &Ipv6Header, link_cast: LinkCast) -> Res
         return Err((DropReason::NotForwardable, Some(Unreachable6::BEYOND_SCOPE)));
     }
     Ok(())
+}
+
+/// RFC 4443 §3.1: what came by a point-to-point link is not given back to it because its
+/// destination is of the link's own network: nobody there has it, and it would go to and fro.
+fn would_bounce(cause: &Cause<'_>, path: &Path, dst: IpAddr) -> bool {
+    let on = cause.on;
+    on.medium == Medium::Ip
+        && path.iface.index == on.iface.index
+        && on.addrs.iter().any(|cidr| cidr.contains(dst))
 }
 
 /// RFC 4443 §3.1: the code for a packet that has no way.

@@ -2,7 +2,7 @@
 
 use libnet::packet::Packet;
 
-use super::header::{HEADER_BYTES, Ipv4Header};
+use super::header::{HEADER_BYTES, Ipv4Header, write_checksum};
 use super::options;
 
 /// Cuts `packet`, which begins with its IPv4 header and has its checksums in place, into fragments
@@ -32,9 +32,21 @@ pub(crate) fn fragment(packet: &Packet, mtu: u32, mut each: impl FnMut(Packet)) 
         piece_header.offset_bytes = header.offset_bytes + at as u16;
         piece_header.more_fragments = header.more_fragments || end < data.len();
         piece_header.prepend_with_options(options, &mut piece);
+        copy_reserved_flag(&whole, &mut piece, HEADER_BYTES + options.len());
         piece.rx_at = packet.rx_at;
         each(piece);
         at = end;
+    }
+}
+
+/// RFC 1812 §5.2.5: what the reserved bits say is not ours to know; every fragment says it too.
+fn copy_reserved_flag(whole: &[u8], piece: &mut Packet, header_bytes: usize) {
+    const RESERVED: u8 = 0x80;
+    if whole[6] & RESERVED != 0
+        && let Some(header) = piece.own(header_bytes)
+    {
+        header[6] |= RESERVED;
+        write_checksum(header);
     }
 }
 
@@ -104,6 +116,23 @@ mod tests {
         });
         assert_eq!(seen[0], options);
         assert!(seen.len() > 2 && seen[1..].iter().all(|options| options == &[148, 4, 0, 0]));
+    }
+
+    #[test]
+    fn the_reserved_flag_is_in_every_fragment() {
+        for options in [&[][..], &[148, 4, 0, 0]] {
+            let (mut packet, _) = datagram(200, options);
+            let header = packet.own(20 + options.len()).unwrap();
+            header[6] |= 0x80;
+            write_checksum(header);
+            let mut pieces = 0;
+            fragment(&packet, 100, |mut piece| {
+                assert_eq!(piece.to_bytes()[6] & 0x80, 0x80, "RFC 1812 §5.2.5");
+                Ipv4Header::parse(&mut piece).expect("the checksum holds");
+                pieces += 1;
+            });
+            assert!(pieces > 2);
+        }
     }
 
     #[test]

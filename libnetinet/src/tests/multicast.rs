@@ -489,17 +489,18 @@ fn a_solicited_node_group_is_left_with_the_last_address_of_it() {
 }
 
 /// How many reports of [`GROUP`] there are after a query of version two, and another's report that
-/// is sent to this station and address.
-fn reports_after(other: Option<(MacAddr, Ipv4Addr)>) -> usize {
+/// is sent to this station and address, from that one.
+fn reports_after(other: Option<(MacAddr, Ipv4Addr, Ipv4Addr)>) -> usize {
     let net = Net::new();
     let a = net.node(1);
     let _member = member(&a, 7);
     net.run_ms(5_000);
     net.inject(igmp(&[0x11, 100, 0, 0, 0, 0, 0, 0], true));
     net.frames();
-    if let Some((mac, dst)) = other {
+    if let Some((mac, dst, src)) = other {
         let mut bytes = igmp(&[0x16, 0, 0, 0, 239, 1, 2, 3], true).to_bytes().to_vec();
         bytes[..6].copy_from_slice(&mac.0);
+        bytes[26..30].copy_from_slice(&src.octets());
         bytes[30..34].copy_from_slice(&dst.octets());
         bytes[24..26].fill(0);
         let sum = libnet::checksum::checksum(&bytes[14..38]);
@@ -512,9 +513,12 @@ fn reports_after(other: Option<(MacAddr, Ipv4Addr)>) -> usize {
 
 #[test]
 fn the_report_of_another_counts_wherever_it_is_sent_to() {
+    let group_mac = MacAddr([1, 0, 0x5e, 1, 2, 3]);
     assert_eq!(reports_after(None), 1);
-    assert_eq!(reports_after(Some((MacAddr([1, 0, 0x5e, 1, 2, 3]), GROUP))), 0);
-    assert_eq!(reports_after(Some((mac(1), ip(1)))), 0, "RFC 3376 §4.2.14");
+    assert_eq!(reports_after(Some((group_mac, GROUP, ip(9)))), 0);
+    assert_eq!(reports_after(Some((mac(1), ip(1), ip(9)))), 0, "RFC 3376 §4.2.14");
+    let nobody = Ipv4Addr::UNSPECIFIED;
+    assert_eq!(reports_after(Some((group_mac, GROUP, nobody))), 0, "RFC 1812 §4.2.2.11(a)");
 }
 
 const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 7);
@@ -577,6 +581,32 @@ fn an_mld_report_of_another_counts_wherever_it_is_sent_to() {
         net.run_ms(12_000);
         assert_eq!(reports6(&net), expected, "RFC 3810 §5.2.14: {other:?}");
     }
+}
+
+#[test]
+fn an_mld_query_counts_wherever_it_is_sent_to() {
+    for dst in ["ff02::1", "ff05::7", "fe80::1"] {
+        let net = Net::new();
+        let (a, _socket) = member6(&net);
+        let general = [&[0; 16][..], &[2, 125, 0, 0]].concat();
+        net.inject_six(&a, mld(130, 100, &general, dst.parse().unwrap(), 1, true));
+        net.run_ms(2_000);
+        assert_eq!(reports6(&net), 1, "RFC 3810 §5.1.15: {dst}");
+    }
+}
+
+#[test]
+fn an_mld_query_with_a_wrong_checksum_is_not_answered() {
+    let net = Net::new();
+    let (a, _socket) = member6(&net);
+    let general = [&[0; 16][..], &[2, 125, 0, 0]].concat();
+    let mut query = mld(130, 100, &general, Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 1, true);
+    // Past the IPv6 header and the options: type and code, then the checksum.
+    query.write_at(40 + 8 + 2, &[0xde, 0xad]);
+    net.inject_six(&a, query);
+    net.run_ms(2_000);
+    assert_eq!(reports6(&net), 0, "RFC 3810 §5.1.2");
+    assert_eq!(a.dropped(DropReason::IcmpChecksum), 1);
 }
 
 #[test]
