@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
 
+use smallvec::SmallVec;
+
 use crate::capture::{CaptureTaps, Direction};
 use crate::driver::Driver;
 use crate::iface::{IfIndex, Interface};
@@ -116,9 +118,16 @@ pub struct Engine<C> {
 }
 
 struct Shard<C> {
-    core: Mutex<C>,
+    held: Mutex<Held<C>>,
     /// Nanoseconds of the core's next deadline; `u64::MAX`: none.
     deadline: AtomicU64,
+}
+
+/// What a shard's lock guards.
+struct Held<C> {
+    core: C,
+    /// Empty, for the interfaces that the core has frames for.
+    pending: Vec<IfIndex>,
 }
 
 /// An interface with its queues.
@@ -174,7 +183,7 @@ struct RxSide {
 /// What is to be done once the shard's lock is released.
 #[derive(Default)]
 struct After {
-    pending: Vec<IfIndex>,
+    pending: SmallVec<[IfIndex; 4]>,
     wakes: Vec<Waker>,
     handoff: Vec<(IfIndex, Packet)>,
     filters: Vec<FilterChange>,
@@ -197,7 +206,10 @@ impl<C: StackCore> Engine<C> {
         driver: Arc<dyn Driver>,
         config: EngineConfig,
     ) -> Self {
-        let shard = |core| Shard { core: Mutex::new(core), deadline: AtomicU64::new(u64::MAX) };
+        let shard = |core| Shard {
+            held: Mutex::new(Held { core, pending: Vec::new() }),
+            deadline: AtomicU64::new(u64::MAX),
+        };
         Engine {
             shards: cores.into_iter().map(shard).collect(),
             ports: (0..config.max_interfaces).map(|_| OnceLock::new()).collect(),
@@ -313,10 +325,10 @@ impl<C: StackCore> Engine<C> {
     pub fn with_shard<R>(&self, shard: usize, call: impl FnOnce(&mut C, Instant) -> R) -> R {
         let mut after = After::default();
         let result = {
-            let mut core = lock(&self.shards[shard].core);
+            let mut held = lock(&self.shards[shard].held);
             let now = self.shard_now();
-            let result = call(&mut core, now);
-            self.settle(shard, &mut core, now, &mut after);
+            let result = call(&mut held.core, now);
+            self.settle(shard, &mut held, now, &mut after);
             result
         };
         self.finish(shard, after);
@@ -449,10 +461,10 @@ impl<C: StackCore> Engine<C> {
     fn handle_input(&self, shard: usize, index: IfIndex, frames: &mut Vec<Packet>) {
         let mut after = After::default();
         {
-            let mut core = lock(&self.shards[shard].core);
+            let mut held = lock(&self.shards[shard].held);
             let now = self.shard_now();
-            core.handle_input(now, index, frames);
-            self.settle(shard, &mut core, now, &mut after);
+            held.core.handle_input(now, index, frames);
+            self.settle(shard, &mut held, now, &mut after);
         }
         self.finish(shard, after);
     }
@@ -474,26 +486,27 @@ impl<C: StackCore> Engine<C> {
     }
 
     /// Under the shard's lock: moves frames to the interface queues and gathers the rest.
-    fn settle(&self, shard: usize, core: &mut C, now: Instant, after: &mut After) {
+    fn settle(&self, shard: usize, held: &mut Held<C>, now: Instant, after: &mut After) {
+        let Held { core, pending } = held;
         if !core.has_news() {
             debug_assert!(is_silent(core), "news that `has_news` does not know of");
             after.is_quiet = true;
             return self.gather_deadline(shard, core, after);
         }
         for _ in 0..REROUTES {
-            let mut pending = Vec::new();
-            core.poll_pending(&mut pending);
+            pending.clear();
+            core.poll_pending(pending);
             pending.retain(|index| !after.pending.contains(index));
             if pending.is_empty() {
                 break;
             }
-            for &index in &pending {
+            for &index in &*pending {
                 if let Some(port) = self.port(index) {
                     self.fill(port, port.queue_of(shard), core, now);
                 }
             }
             // What was asked for may turn out to leave by another interface: look again.
-            after.pending.append(&mut pending);
+            after.pending.extend_from_slice(pending);
         }
         self.gather(shard, core, after);
     }

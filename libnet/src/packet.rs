@@ -12,6 +12,10 @@ use crate::time::Instant;
 /// Bytes of header room: Ethernet with a tag, IPv6 or IPv4, and the longest TCP header fit.
 pub const HEAD_ROOM: usize = 128;
 
+/// A received frame of so many bytes at most may lie in the head room: a TCP segment without data
+/// over either family, and few data. What is left is for the headers of a tunnel or an error.
+pub const SMALL_FRAME_BYTES: usize = 96;
+
 /// Every Ethernet frame is padded to as many bytes (IEEE 802.3 §4A.4.2), its check sequence aside.
 const LEAST_FRAME_BYTES: usize = 60;
 
@@ -75,7 +79,8 @@ enum Payload {
 ///             ^ first byte of the packet
 /// ```
 ///
-/// A received packet is one `Bytes` with the head room empty.
+/// A received packet is one `Bytes` with the head room empty, or, if it is small, in the head
+/// room whole.
 #[derive(Clone)]
 pub struct Packet {
     head: [u8; HEAD_ROOM],
@@ -118,6 +123,18 @@ impl Packet {
         packet
     }
 
+    /// A small frame as a link received it, copied into the head room, so that it needs no buffer;
+    /// `None` for more than [`SMALL_FRAME_BYTES`].
+    pub fn received_small(frame: &[u8], rx_at: Instant) -> Option<Self> {
+        if frame.len() > SMALL_FRAME_BYTES {
+            return None;
+        }
+        let mut packet = Packet::new();
+        packet.push_front(frame);
+        packet.rx_at = rx_at;
+        Some(packet)
+    }
+
     /// Appends a shared buffer to the payload. Payloads of 4 GiB and more are not made.
     pub fn push_payload(&mut self, piece: Bytes) {
         if piece.is_empty() {
@@ -156,10 +173,15 @@ impl Packet {
 
     /// Opens `n` zero bytes in front and gives them to be filled.
     ///
+    /// What the head room held goes into the payload where there is not enough of it left.
+    ///
     /// # Panics
-    /// When the head room is used up: header sizes are ours, never the network's.
+    /// When `n` exceeds the head room: header sizes are ours, never the network's.
     pub fn prepend(&mut self, n: usize) -> &mut [u8] {
-        assert!(n <= self.head_room(), "head room holds every header that we build");
+        assert!(n <= HEAD_ROOM, "head room holds every header that we build");
+        if n > self.head_room() {
+            self.spill();
+        }
         self.head_start -= n as u8;
         if let Checksum::Partial { start, .. } = &mut self.checksum {
             *start = start.saturating_add(n as u16);
@@ -168,6 +190,14 @@ impl Packet {
         let opened = &mut self.head[start..start + n];
         opened.fill(0);
         opened
+    }
+
+    /// Puts a few bytes in front, in the head room.
+    ///
+    /// # Panics
+    /// As [`prepend`](Self::prepend).
+    pub fn push_front(&mut self, bytes: &[u8]) {
+        self.prepend(bytes.len()).copy_from_slice(bytes);
     }
 
     /// The first `n` bytes in one piece, moved into the head room if they are not; `None` if the
@@ -394,6 +424,21 @@ impl Packet {
         self.payload = Payload::One(all.freeze());
     }
 
+    /// Moves what the head room holds to the front of the payload.
+    fn spill(&mut self) {
+        let head = Bytes::copy_from_slice(self.head());
+        self.head_start = HEAD_ROOM as u8;
+        self.payload_bytes += head.len() as u32;
+        self.payload = match std::mem::take(&mut self.payload) {
+            Payload::Empty => Payload::One(head),
+            Payload::One(piece) => Payload::Many(VecDeque::from([head, piece])),
+            Payload::Many(mut pieces) => {
+                pieces.push_front(head);
+                Payload::Many(pieces)
+            }
+        };
+    }
+
     fn first_piece_len(&self) -> usize {
         match &self.payload {
             Payload::Empty => 0,
@@ -470,6 +515,24 @@ mod tests {
     fn headers_go_in_front() {
         assert_eq!(built().to_bytes(), "ip:tcp:hello world");
         assert_eq!(built().len(), 18);
+    }
+
+    #[test]
+    fn a_small_frame_lies_in_the_head_and_takes_any_header() {
+        let bytes: Vec<u8> = (0..SMALL_FRAME_BYTES as u8).collect();
+        assert!(Packet::received_small(&[0; SMALL_FRAME_BYTES + 1], Instant::ZERO).is_none());
+        let mut packet = Packet::received_small(&bytes, Instant::from_millis(5)).unwrap();
+        assert_eq!((packet.head(), packet.payload().count()), (&bytes[..], 0));
+        assert_eq!(packet.rx_at, Instant::from_millis(5));
+        packet.push_payload(Bytes::from_static(b"more"));
+        packet.checksum = Checksum::Partial { start: 20, field: 16 };
+        packet.prepend(40).fill(0xee);
+        assert_eq!(packet.checksum, Checksum::Partial { start: 60, field: 16 });
+        let whole = [&[0xee; 40], &bytes[..], b"more"].concat();
+        assert_eq!((&packet.to_bytes()[..], packet.len()), (&whole[..], whole.len()));
+        packet.push_front(&[7; 89]);
+        assert_eq!(packet.to_bytes()[..89], [7; 89]);
+        assert_eq!(packet.to_bytes()[89..], whole[..]);
     }
 
     #[test]

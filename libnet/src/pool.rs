@@ -93,6 +93,21 @@ impl Lease {
         self.bytes.len()
     }
 
+    /// What it holds.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes of memory that it has.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Holds nothing from now on, and can be filled again.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
     /// Holds none?
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

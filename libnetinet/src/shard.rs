@@ -226,9 +226,12 @@ impl StackCore for Shard {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let common = self.wide.common_deadline().filter(|_| self.index as u64 == COMMON);
-        let all = [self.wide.next_deadline(), self.tcp().next_deadline(), common];
-        all.into_iter().flatten().min()
+        let mut first = self.wide.next_deadline();
+        if self.index as u64 == COMMON {
+            first = first.min(self.wide.common_deadline());
+        }
+        let first = first.min(self.tcp().next_deadline().unwrap_or(Instant::MAX));
+        (first != Instant::MAX).then_some(first)
     }
 
     fn handle_timeout(&mut self, now: Instant) {

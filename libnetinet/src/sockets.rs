@@ -94,6 +94,9 @@ impl SocketTable {
     /// Gathers who waits for a TCP socket to be ready for any of `ready`.
     pub(crate) fn wake_stream(&self, id: SocketId, ready: Ready, wakes: &mut Vec<Waker>) {
         if let Ok(Socket::Stream(socket)) = self.get(id) {
+            if ready != Ready::WRITABLE {
+                socket.look_again();
+            }
             socket.wakes.collect(ready, wakes);
         }
     }

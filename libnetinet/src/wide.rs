@@ -276,10 +276,10 @@ impl Wide {
     }
 
     /// When neighbour discovery or our claims have something to do, on the common shard.
-    pub(crate) fn common_deadline(&self) -> Option<Instant> {
+    pub(crate) fn common_deadline(&self) -> Instant {
         let load = |deadline: &AtomicU64| deadline.load(Ordering::Acquire);
         let nanos = load(&self.nd.deadline).min(load(&self.claims.deadline));
-        (nanos != u64::MAX).then(|| Instant::from_nanos(nanos))
+        Instant::from_nanos(nanos)
     }
 
     /// Works on the groups.
@@ -338,12 +338,12 @@ impl Wide {
     }
 
     /// The earliest deadline of the shared tables.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Instant {
         let load = |deadline: &AtomicU64| deadline.load(Ordering::Acquire);
         let nanos = load(&self.neighbours.deadline)
             .min(load(&self.reassembly.deadline))
             .min(load(&self.groups.deadline));
-        (nanos != u64::MAX).then(|| Instant::from_nanos(nanos))
+        Instant::from_nanos(nanos)
     }
 
     /// The TCP of a shard; all shards have the same secrets.

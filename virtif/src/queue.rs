@@ -223,23 +223,29 @@ impl Receiver {
             0 => None,
             _ => Some(vnet::decode(&self.buf, frame_bytes).ok()?),
         };
+        let small = Packet::received_small(&self.buf[header_bytes..], now);
+        let mut packet = small.unwrap_or_else(|| self.received(header_bytes, now));
+        if let Some(meta) = meta {
+            packet.checksum = meta.checksum;
+            packet.gso = meta.gso;
+        }
+        Some(packet)
+    }
+
+    /// The frame behind the header in a buffer of its own.
+    fn received(&mut self, header_bytes: usize, now: Instant) -> Packet {
         let frame = if self.buf.len() > COPIED_BYTES {
             let mut whole = self.pool.share(std::mem::take(&mut self.buf));
             whole.advance(header_bytes);
             whole
         } else {
             // A small frame must not keep a buffer of 64 KiB.
-            let mut own = self.pool.take(frame_bytes);
+            let mut own = self.pool.take(self.buf.len() - header_bytes);
             own.extend_from_slice(&self.buf[header_bytes..]);
             self.buf.clear();
             self.pool.share(own)
         };
-        let mut packet = Packet::received(frame, now);
-        if let Some(meta) = meta {
-            packet.checksum = meta.checksum;
-            packet.gso = meta.gso;
-        }
-        Some(packet)
+        Packet::received(frame, now)
     }
 }
 

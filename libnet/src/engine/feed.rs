@@ -121,10 +121,10 @@ impl<C: StackCore> Engine<C> {
         for shard in (0..self.shards.len()).filter(|&shard| port.queue_number(shard) == number) {
             let mut after = After::default();
             {
-                let mut core = lock(&self.shards[shard].core);
+                let core = &mut lock(&self.shards[shard].held).core;
                 let now = self.shard_now();
-                self.fill(port, &port.queues[number], &mut core, now);
-                self.gather(shard, &mut core, &mut after);
+                self.fill(port, &port.queues[number], core, now);
+                self.gather(shard, core, &mut after);
             }
             self.finish(shard, after);
         }

@@ -340,6 +340,7 @@ impl Inet {
         });
         let mut state = socket.state();
         (state.role, state.connecting, state.error) = (Role::Fresh, false, error);
+        socket.look_again();
     }
 
     fn conn_state(&self, place: Place) -> Option<TcpState> {
@@ -375,6 +376,9 @@ impl Inet {
         socket: &Shared,
         msg: RecvMsg<'_, '_>,
     ) -> io::Result<Received> {
+        if socket.is_known_empty() && !matches!(msg, RecvMsg::Urgent(_)) {
+            return Err(errno::would_block());
+        }
         let place = match socket.role() {
             Role::Connection(place, _) => place,
             Role::Fresh if matches!(msg, RecvMsg::Urgent(_)) => return Err(errno::invalid()),
@@ -392,9 +396,13 @@ impl Inet {
             RecvMsg::Zero { max_bytes, out } => RecvInto::Take { max_bytes, out },
             _ => return Err(errno::not_supported()),
         };
-        let received = self
-            .engine()
-            .with_shard(place.shard, |core, now| core.tcp_mut().recv(now, place.conn, into));
+        let received = self.engine().with_shard(place.shard, |core, now| {
+            let received = core.tcp_mut().recv(now, place.conn, into);
+            if core.tcp().get(place.conn).is_some_and(|conn| conn.has_nothing_to_read()) {
+                socket.know_empty();
+            }
+            received
+        });
         Ok(Received::stream(received?))
     }
 

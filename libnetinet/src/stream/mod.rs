@@ -1,6 +1,7 @@
 //! Stream sockets: brings the calls of a TCP socket to its listener, or to its connection's shard.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub(crate) struct StreamSocket {
     pub(crate) family: Family,
     pub(crate) wakes: WakeSet,
     id: OnceLock<SocketId>,
+    /// Something may be there to receive. Cleared under the shard's lock, by a receive that found
+    /// or left nothing; set under it by what happens, before the wakers are looked for.
+    news: AtomicBool,
     /// Guards everything that changes. Rank: before the wide locks; never held across a shard's.
     state: Mutex<State>,
 }
@@ -93,6 +97,7 @@ impl StreamSocket {
             family,
             wakes: WakeSet::new(),
             id: OnceLock::new(),
+            news: AtomicBool::new(true),
             state: Mutex::new(state),
         }
     }
@@ -119,6 +124,21 @@ impl StreamSocket {
     /// What its connection's or listener's events carry.
     fn token(&self) -> u64 {
         self.id.get().map_or(NOBODY, |id| token_of(*id))
+    }
+
+    /// A receive is to look at the connection again.
+    pub(crate) fn look_again(&self) {
+        self.news.store(true, Ordering::Release);
+    }
+
+    /// Would a receive find nothing? Known without a look at the connection.
+    fn is_known_empty(&self) -> bool {
+        !self.news.load(Ordering::Acquire)
+    }
+
+    /// Under the shard's lock: a receive would find nothing, until something happens.
+    fn know_empty(&self) {
+        self.news.store(false, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -8,7 +8,9 @@ use libnet::pool::Pool;
 use libnet::{DropCounters, DropReason, Instant};
 
 use super::config::TcpConfig;
+use super::rcvbuf::ReceiveBuffer;
 use super::secrets::Secrets;
+use super::sndbuf::SendBuffer;
 use super::state::TransitionCounts;
 
 /// What a connection's code is given beside the time and the segment.
@@ -26,6 +28,7 @@ pub struct Ctx {
     pub transitions: TransitionCounts,
     /// Memory for what is to be sent.
     pub pool: Pool,
+    pub(super) spare: Spare,
     last_drop: Cell<Option<DropReason>>,
     next_shrink: Instant,
     challenges: ChallengeBudget,
@@ -94,6 +97,7 @@ impl Ctx {
             counters: TcpCounters::default(),
             transitions: TransitionCounts::default(),
             pool: Pool::default(),
+            spare: Spare::default(),
             last_drop: Cell::new(None),
             next_shrink: Instant::ZERO,
             challenges: ChallengeBudget::default(),
@@ -115,6 +119,7 @@ impl Ctx {
     pub(super) fn free_unused(&mut self, now: Instant) {
         if now >= self.next_shrink {
             self.pool.shrink();
+            self.spare = Spare::default();
             self.next_shrink = now + SHRINK_AFTER;
         }
     }
@@ -128,6 +133,38 @@ impl Ctx {
         }
         self.dropped(DropReason::TcpChallengeLimited);
         false
+    }
+}
+
+/// The buffers that were emptied last. A connection has none while it holds no byte; one that asks
+/// and answers would get new ones from the heap every time.
+#[derive(Debug, Default)]
+pub(super) struct Spare {
+    send: Option<Box<SendBuffer>>,
+    receive: Option<Box<ReceiveBuffer>>,
+}
+
+impl Spare {
+    /// An empty send buffer.
+    pub(super) fn send(&mut self) -> Box<SendBuffer> {
+        self.send.take().unwrap_or_default()
+    }
+
+    /// An empty receive buffer.
+    pub(super) fn receive(&mut self) -> Box<ReceiveBuffer> {
+        self.receive.take().unwrap_or_default()
+    }
+
+    /// Takes an empty buffer back.
+    pub(super) fn keep_send(&mut self, buffer: Option<Box<SendBuffer>>) {
+        debug_assert!(buffer.as_ref().is_none_or(|buffer| buffer.is_empty()));
+        self.send = buffer;
+    }
+
+    /// Takes an empty buffer back.
+    pub(super) fn keep_receive(&mut self, buffer: Option<Box<ReceiveBuffer>>) {
+        debug_assert!(buffer.as_ref().is_none_or(|buffer| buffer.is_empty()));
+        self.receive = buffer;
     }
 }
 

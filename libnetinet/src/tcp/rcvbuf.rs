@@ -17,11 +17,6 @@ pub(crate) struct ReceiveBuffer {
 }
 
 impl ReceiveBuffer {
-    /// Holds nothing and owns no memory.
-    pub(crate) fn new() -> Self {
-        ReceiveBuffer::default()
-    }
-
     /// Bytes held.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -34,16 +29,29 @@ impl ReceiveBuffer {
 
     /// Appends a piece.
     pub(crate) fn push(&mut self, piece: Bytes) {
-        self.len += piece.len();
-        if piece.len() > SMALL_PIECE_BYTES {
-            self.flush_tail();
-            self.pieces.push_back(piece);
-            return;
+        if piece.len() <= SMALL_PIECE_BYTES {
+            return self.push_copy(&piece);
         }
+        self.len += piece.len();
+        self.flush_tail();
+        self.pieces.push_back(piece);
+    }
+
+    /// Appends a copy of a small piece.
+    pub(crate) fn push_copy(&mut self, piece: &[u8]) {
+        self.len += piece.len();
         if self.tail.len() + piece.len() > TAIL_BYTES {
             self.flush_tail();
         }
-        self.tail.extend_from_slice(&piece);
+        self.tail.extend_from_slice(piece);
+    }
+
+    /// Holds nothing from now on, and keeps some memory to be used again.
+    pub(crate) fn reset(&mut self) {
+        self.len = 0;
+        self.tail.clear();
+        self.pieces.clear();
+        self.pieces.shrink_to(KEPT_PIECES);
     }
 
     /// Copies up to `limit` bytes out and removes them; how many.
@@ -132,7 +140,7 @@ impl ReceiveBuffer {
 
     fn free_if_empty(&mut self) {
         if self.len == 0 {
-            *self = ReceiveBuffer::new();
+            self.reset();
         }
     }
 }
@@ -140,6 +148,8 @@ impl ReceiveBuffer {
 /// Pieces up to this are copied together: a byte must not hold a whole packet's memory.
 const SMALL_PIECE_BYTES: usize = 512;
 const TAIL_BYTES: usize = 4096;
+/// Places for pieces that an empty buffer keeps.
+const KEPT_PIECES: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -153,7 +163,7 @@ mod tests {
             pieces in prop::collection::vec(0usize..1500, 1..40),
             reads in prop::collection::vec((0u8..3, 0usize..4000), 1..60),
         ) {
-            let mut buffer = ReceiveBuffer::new();
+            let mut buffer = ReceiveBuffer::default();
             let mut oracle: VecDeque<u8> = VecDeque::new();
             let mut next = 0u8;
             let mut pieces = pieces.into_iter();

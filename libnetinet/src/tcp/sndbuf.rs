@@ -26,11 +26,6 @@ pub(crate) struct SendBuffer {
 }
 
 impl SendBuffer {
-    /// Holds nothing and owns no memory.
-    pub(crate) fn new() -> Self {
-        SendBuffer::default()
-    }
-
     /// Bytes held.
     pub(crate) fn len(&self) -> usize {
         self.frozen + self.tail.len()
@@ -94,9 +89,12 @@ impl SendBuffer {
         n
     }
 
-    /// Appends `len` bytes from `offset` on to a packet, without a copy.
+    /// Appends `len` bytes from `offset` on to an empty packet, without a copy but for a few.
     pub(crate) fn share(&mut self, offset: usize, len: usize, packet: &mut Packet) {
-        debug_assert!(offset + len <= self.len());
+        debug_assert!(offset + len <= self.len() && packet.is_empty());
+        if self.frozen == 0 && len <= FEW_BYTES {
+            return packet.push_front(&self.tail.bytes()[offset..offset + len]);
+        }
         if offset + len > self.frozen {
             self.freeze();
         }
@@ -124,7 +122,10 @@ impl SendBuffer {
 
     /// Drops `n` acknowledged bytes from the front; memory goes with the last of them.
     pub(crate) fn acknowledge(&mut self, n: usize) {
-        let mut left = n.min(self.len());
+        if n >= self.len() {
+            return self.reset();
+        }
+        let mut left = n;
         if left > self.frozen {
             self.freeze();
         }
@@ -141,12 +142,25 @@ impl SendBuffer {
         }
         let (index, start) = self.cursor;
         self.cursor = if index >= gone && start >= n { (index - gone, start - n) } else { (0, 0) };
-        if self.is_empty() {
-            *self = SendBuffer::new();
+    }
+
+    /// Holds nothing from now on, and keeps some memory to be used again.
+    pub(crate) fn reset(&mut self) {
+        self.pieces.clear();
+        self.pieces.shrink_to(KEPT_PIECES);
+        (self.frozen, self.cursor) = (0, (0, 0));
+        if self.tail.capacity() <= MIN_CHUNK_BYTES {
+            self.tail.clear();
+        } else {
+            self.tail = Lease::default();
         }
     }
 
     fn append(&mut self, mut bytes: &[u8], chunk_bytes: usize, pool: &Pool) {
+        if self.is_empty() && bytes.len() > self.tail.room() {
+            // What is kept for small messages must not shift the pieces of large ones.
+            self.tail = Lease::default();
+        }
         while !bytes.is_empty() {
             if self.tail.room() == 0 {
                 self.freeze();
@@ -168,6 +182,10 @@ impl SendBuffer {
     }
 }
 
+/// So few bytes are copied into the packet's head room, beside the longest headers.
+const FEW_BYTES: usize = 32;
+/// Places for pieces that an empty buffer keeps.
+const KEPT_PIECES: usize = 16;
 /// Charged for each piece: its entry and its share of an allocation.
 const PIECE_COST_BYTES: usize = 64;
 /// Shared buffers up to this are copied: cheaper than to keep a piece for each.
@@ -200,7 +218,7 @@ mod tests {
     proptest! {
         #[test]
         fn holds_what_a_plain_vector_holds(steps in prop::collection::vec(step(), 1..80)) {
-            let (mut buffer, pool) = (SendBuffer::new(), Pool::default());
+            let (mut buffer, pool) = (SendBuffer::default(), Pool::default());
             let mut oracle: VecDeque<u8> = VecDeque::new();
             let mut next = 0u8;
             let mut fresh = |n: usize| -> Vec<u8> {
@@ -243,7 +261,7 @@ mod tests {
 
     #[test]
     fn bulk_lies_in_pieces_of_a_super_segment() {
-        let mut buffer = SendBuffer::new();
+        let mut buffer = SendBuffer::default();
         let data = vec![7; 1 << 20];
         assert_eq!(
             buffer.write(&[IoSlice::new(&data)], 1 << 19, 65_160, &Pool::default()),

@@ -5,7 +5,6 @@
 
 use std::io::IoSliceMut;
 
-use bytes::Bytes;
 use libnet::Ready;
 
 use super::error::RecvError;
@@ -63,7 +62,7 @@ impl Connection {
     }
 
     /// `piece`, whose first byte is RCV.NXT, may hold the byte that was announced.
-    pub(super) fn find_urgent_byte(&mut self, piece: &Bytes) {
+    pub(super) fn find_urgent_byte(&mut self, piece: &[u8]) {
         let Some(urgent) = &mut self.cold.urgent else { return };
         if urgent.byte != UrgentByte::Awaited || urgent.seq.lt(self.rcv_nxt) {
             return;

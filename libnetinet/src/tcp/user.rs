@@ -43,14 +43,17 @@ impl Connection {
     ///
     /// # Errors
     /// [`SendError`] if none was taken.
-    pub fn send(&mut self, ctx: &Ctx, slices: &[IoSlice<'_>]) -> Result<usize, SendError> {
+    pub fn send(&mut self, ctx: &mut Ctx, slices: &[IoSlice<'_>]) -> Result<usize, SendError> {
         self.check_send()?;
         let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
         if wanted == 0 {
             return Ok(0);
         }
         let (limit, chunk) = (self.send_limit(&ctx.config) as usize, self.chunk_bytes());
-        let taken = self.send_buffer.get_or_insert_default().write(slices, limit, chunk, &ctx.pool);
+        let taken = self
+            .send_buffer
+            .get_or_insert_with(|| ctx.spare.send())
+            .write(slices, limit, chunk, &ctx.pool);
         self.after_send(taken, wanted)
     }
 
@@ -58,7 +61,11 @@ impl Connection {
     ///
     /// # Errors
     /// [`SendError`] if none was taken.
-    pub fn send_urgent(&mut self, ctx: &Ctx, slices: &[IoSlice<'_>]) -> Result<usize, SendError> {
+    pub fn send_urgent(
+        &mut self,
+        ctx: &mut Ctx,
+        slices: &[IoSlice<'_>],
+    ) -> Result<usize, SendError> {
         let taken = self.send(ctx, slices)?;
         if taken > 0 {
             self.mark_sent_as_urgent();
@@ -71,15 +78,17 @@ impl Connection {
     ///
     /// # Errors
     /// [`SendError`] if nothing was taken.
-    pub fn send_shared(&mut self, ctx: &Ctx, data: &mut Bytes) -> Result<usize, SendError> {
+    pub fn send_shared(&mut self, ctx: &mut Ctx, data: &mut Bytes) -> Result<usize, SendError> {
         self.check_send()?;
         let wanted = data.len();
         if wanted == 0 {
             return Ok(0);
         }
         let (limit, chunk) = (self.send_limit(&ctx.config) as usize, self.chunk_bytes());
-        let taken =
-            self.send_buffer.get_or_insert_default().write_shared(data, limit, chunk, &ctx.pool);
+        let taken = self
+            .send_buffer
+            .get_or_insert_with(|| ctx.spare.send())
+            .write_shared(data, limit, chunk, &ctx.pool);
         self.after_send(taken, wanted)
     }
 
@@ -88,7 +97,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`RecvError`] if nothing is there and it is not the end.
-    pub fn recv(&mut self, ctx: &Ctx, into: RecvInto<'_, '_>) -> Result<usize, RecvError> {
+    pub fn recv(&mut self, ctx: &mut Ctx, into: RecvInto<'_, '_>) -> Result<usize, RecvError> {
         let mark = self.mark();
         let peeks = matches!(into, RecvInto::Peek(_));
         if mark.skip > 0 && !peeks && self.receive_buffer.is_some() {
@@ -105,7 +114,7 @@ impl Connection {
             RecvInto::Take { max_bytes, out } => buffer.take(max_bytes.min(mark.limit), out),
         };
         if buffer.is_empty() {
-            self.receive_buffer = None;
+            ctx.spare.keep_receive(self.receive_buffer.take());
         }
         self.forget_passed_mark();
         self.offer_window(&ctx.config);
@@ -252,6 +261,11 @@ impl Connection {
     /// Gives the connection what its events carry.
     pub fn set_token(&mut self, token: u64) {
         self.cold.token = token;
+    }
+
+    /// Would [`recv`](Self::recv) say `WouldBlock`, until something wakes who waits to read?
+    pub fn has_nothing_to_read(&self) -> bool {
+        self.buffered_to_read() == 0 && self.error.is_none() && !self.is_read_end()
     }
 
     fn check_send(&mut self) -> Result<(), SendError> {

@@ -87,6 +87,8 @@ pub(super) struct Lead {
     tick: AtomicU32,
     /// When the driver last took the link, in nanoseconds on its clock; its thread's own.
     taken_at: AtomicU64,
+    /// Whether a caller that takes the link looks for frames before it sleeps.
+    first_look: FirstLook,
     /// Naps of the driver in which there was none.
     stuck_naps: AtomicU32,
     /// The driver naps for a tick at most; it looks again by itself.
@@ -106,6 +108,7 @@ impl Lead {
             rounds: AtomicU64::new(0),
             tick: AtomicU32::new(1),
             taken_at: AtomicU64::new(0),
+            first_look: FirstLook::default(),
             stuck_naps: AtomicU32::new(0),
             ticking: AtomicBool::new(true),
             nap: AtomicU32::new(0),
@@ -266,7 +269,9 @@ impl Lead {
     /// Holds the link until the signal is set, the time is up, or the link is taken away.
     fn lead(&self, own: u32, signal: &Signal, left: &impl Fn() -> Option<Duration>) -> Led {
         let bell = &self.crowd.bell;
-        let mut look = if bell.looks_itself() { Look::Room } else { Look::Both };
+        let looks_first = bell.looks_itself() && self.first_look.is_worth_it();
+        let mut look = if bell.looks_itself() && !looks_first { Look::Room } else { Look::Both };
+        let mut is_first = looks_first;
         loop {
             if signal.take() {
                 return Led::Done { set: true };
@@ -274,6 +279,9 @@ impl Lead {
             self.rounds.fetch_add(1, Ordering::Relaxed);
             let looked = std::mem::replace(&mut look, Look::Both);
             let Some(polled) = (self.poll)(looked) else { return Led::Failed };
+            if std::mem::take(&mut is_first) {
+                self.first_look.learn(polled.received > 0);
+            }
             // Looked at in every round: what comes may be for others, and without end.
             let timeout = left().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
             if timeout.is_zero() {
@@ -310,6 +318,37 @@ impl Lead {
                 return Led::Done { set: true };
             }
         }
+    }
+}
+
+/// Whether frames tend to be there already when a caller takes the link, as when the peer shares
+/// its core and has answered while the request was written. A look then saves the sleep that would
+/// end at once; else it costs a call for nothing.
+#[derive(Default)]
+struct FirstLook {
+    /// Turns left without one.
+    skip: AtomicU32,
+    /// How often in a row it was for nothing, [`MISSES`] at most.
+    misses: AtomicU32,
+}
+
+/// After so many looks for nothing only every 256th turn has one.
+const MISSES: u32 = 8;
+
+impl FirstLook {
+    fn is_worth_it(&self) -> bool {
+        let skip = self.skip.load(Ordering::Relaxed);
+        if skip > 0 {
+            self.skip.store(skip - 1, Ordering::Relaxed);
+        }
+        skip == 0
+    }
+
+    fn learn(&self, found: bool) {
+        let misses = self.misses.load(Ordering::Relaxed);
+        let misses = if found { 0 } else { (misses + 1).min(MISSES) };
+        self.misses.store(misses, Ordering::Relaxed);
+        self.skip.store(if found { 0 } else { (1 << misses) - 1 }, Ordering::Relaxed);
     }
 }
 

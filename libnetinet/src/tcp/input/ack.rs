@@ -105,7 +105,7 @@ impl Connection {
         if let Some(buffer) = &mut self.send_buffer {
             buffer.acknowledge(acked_data as usize);
             if buffer.is_empty() {
-                self.send_buffer = None;
+                ctx.spare.keep_send(self.send_buffer.take());
             }
         }
         self.last_echo = seg.options.timestamps.map_or(0, |timestamps| timestamps.echo);

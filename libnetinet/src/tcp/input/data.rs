@@ -46,7 +46,7 @@ impl Connection {
 
     fn take_in_order(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment, packet: &Packet) {
         let before = self.rcv_nxt;
-        for_each_piece(seg, packet, |_, piece| self.deliver(piece));
+        for_each_piece(seg, packet, |_, piece| self.deliver(ctx, piece));
         let filled_hole = self.reassembly.is_some();
         self.drain_reassembly(ctx);
         let received = self.rcv_nxt - before;
@@ -61,11 +61,16 @@ impl Connection {
     }
 
     /// Hands in-order bytes to the application, or drops them if it does not read any more.
-    fn deliver(&mut self, piece: Bytes) {
-        self.find_urgent_byte(&piece);
-        self.rcv_nxt += piece.len() as u32;
-        if !self.mode.read_shut {
-            self.receive_buffer.get_or_insert_default().push(piece);
+    fn deliver(&mut self, ctx: &mut Ctx, piece: Piece<'_>) {
+        self.find_urgent_byte(piece.bytes());
+        self.rcv_nxt += piece.bytes().len() as u32;
+        if self.mode.read_shut {
+            return;
+        }
+        let buffer = self.receive_buffer.get_or_insert_with(|| ctx.spare.receive());
+        match piece {
+            Piece::Few(bytes) => buffer.push_copy(bytes),
+            Piece::Shared(bytes) => buffer.push(bytes),
         }
     }
 
@@ -76,7 +81,7 @@ impl Connection {
             self.note_held_duplicate(ctx, again);
         }
         while let Some(piece) = reassembly.pop_in_order(self.rcv_nxt) {
-            self.deliver(piece);
+            self.deliver(ctx, Piece::Shared(piece));
         }
         if !reassembly.is_empty() {
             reassembly.forget_before(self.rcv_nxt);
@@ -89,9 +94,11 @@ impl Connection {
         let max_pieces = usize::from(ctx.config.reassembly_pieces);
         let reassembly = self.reassembly.get_or_insert_default();
         let (mut full, mut again) = (false, None);
-        for_each_piece(seg, packet, |seq, piece| match reassembly.insert(seq, piece, max_pieces) {
-            Ok(duplicate) => again = join(again, duplicate),
-            Err(ReassemblyFull) => full = true,
+        for_each_piece(seg, packet, |seq, piece| {
+            match reassembly.insert(seq, piece.into_bytes(), max_pieces) {
+                Ok(duplicate) => again = join(again, duplicate),
+                Err(ReassemblyFull) => full = true,
+            }
         });
         if let Some(again) = again {
             self.note_held_duplicate(ctx, again);
@@ -184,14 +191,38 @@ fn join(earlier: Option<SackBlock>, later: Option<SackBlock>) -> Option<SackBloc
     }
 }
 
+/// Some of a segment's data.
+enum Piece<'a> {
+    /// In the packet's head room.
+    Few(&'a [u8]),
+    /// In a buffer.
+    Shared(Bytes),
+}
+
+impl Piece<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Few(bytes) => bytes,
+            Piece::Shared(bytes) => bytes,
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Piece::Few(bytes) => Bytes::copy_from_slice(bytes),
+            Piece::Shared(bytes) => bytes,
+        }
+    }
+}
+
 /// Calls `take` with each piece of a segment's data and its number.
-fn for_each_piece(seg: &Segment, packet: &Packet, mut take: impl FnMut(SeqNumber, Bytes)) {
+fn for_each_piece(seg: &Segment, packet: &Packet, mut take: impl FnMut(SeqNumber, Piece<'_>)) {
     let (mut skip, mut left, mut seq) = (seg.data_offset as usize, seg.data_len as usize, seg.seq);
-    // A header gathered into the head room may have taken data with it.
+    // A small packet lies in the head room, and a header gathered there may have taken data with it.
     let head = packet.head();
     if skip < head.len() {
         let front = &head[skip..head.len().min(skip + left)];
-        take(seq, Bytes::copy_from_slice(front));
+        take(seq, Piece::Few(front));
         left -= front.len();
         seq += front.len() as u32;
     }
@@ -201,7 +232,7 @@ fn for_each_piece(seg: &Segment, packet: &Packet, mut take: impl FnMut(SeqNumber
         let n = left.min(piece.len() - start);
         skip -= start;
         if n > 0 {
-            take(seq, piece.slice(start..start + n));
+            take(seq, Piece::Shared(piece.slice(start..start + n)));
             left -= n;
             seq += n as u32;
         }
