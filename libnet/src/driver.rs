@@ -22,6 +22,12 @@ pub trait Driver: Send + Sync {
     /// Called with no lock held.
     fn kick(&self, at: Instant);
 
+    /// The same of a protocol's timer: a few milliseconds late is early enough, so that nobody
+    /// has to be woken to hear of it who looks by himself within that time.
+    fn kick_timer(&self, at: Instant) {
+        self.kick(at);
+    }
+
     /// An interface's queue has frames that its link had no room for. Called with no lock held.
     fn kick_queue(&self, iface: IfIndex, queue: usize);
 

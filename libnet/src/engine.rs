@@ -425,6 +425,11 @@ impl<C: StackCore> Engine<C> {
         instant_of(next)
     }
 
+    /// When a link wants to be sent to, which must not be late.
+    pub fn next_send(&self) -> Option<Instant> {
+        instant_of(self.sends_due.load(Ordering::SeqCst))
+    }
+
     /// Serves every deadline that has come.
     pub fn poll_timeouts(&self) {
         for shard in 0..self.shards.len() {

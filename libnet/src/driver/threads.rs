@@ -1,12 +1,14 @@
 //! Drives a stack with one thread per link queue, asleep on the link's own kind of readiness.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::Timespec;
+use rustix::thread::set_current_timer_slack;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Driver, Signal};
@@ -17,7 +19,7 @@ use crate::time::Instant;
 mod lead;
 
 use super::bell::Bell;
-use lead::{Lead, Look, Polled};
+use lead::{LONGEST_TICK, Lead, Look, Polled};
 
 /// A sleep never lasts longer: a doorbell in a damaged bus must not be waited for forever.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -76,6 +78,14 @@ impl Driver for ThreadDriver {
         // Claim the kick, so that a burst of callers rings once.
         self.sleeping_until.store(0, Ordering::SeqCst);
         self.ring_timers();
+    }
+
+    fn kick_timer(&self, at: Instant) {
+        // Whoever set the deadline stored it before this; the thread looks for deadlines after it
+        // has stopped ticking.
+        if !self.lead.get().is_some_and(|lead| lead.is_ticking() && !lead.is_drivers()) {
+            self.kick(at);
+        }
     }
 
     fn kick_queue(&self, iface: IfIndex, queue: usize) {
@@ -165,6 +175,7 @@ impl Threads {
             bell: bell.clone(),
             timers,
             woke_all: false,
+            is_late: false,
         };
         let builder = std::thread::Builder::new().name(format!("rump/{name}"));
         self.handles.push(builder.spawn(move || worker.run())?);
@@ -205,6 +216,8 @@ struct Worker<C> {
     timers: bool,
     /// The last batches woke callers that were blocked.
     woke_all: bool,
+    /// The kernel may end its sleeps late.
+    is_late: bool,
 }
 
 /// Receives a batch and feeds what the link refused before; `None` if the link failed.
@@ -267,11 +280,17 @@ impl<C: StackCore> Worker<C> {
     }
 
     /// A caller holds the link, or one will soon: serve the timers and nap.
-    fn nap(&self, lead: &Lead) {
+    fn nap(&mut self, lead: &Lead) {
         let word = lead.nap_word();
         self.engine.poll_timeouts();
         self.serve_unattended();
-        let timeout = self.publish_deadline();
+        let is_ticking = lead.is_ticking();
+        let timeout = if is_ticking {
+            self.publish(lead.tick(), || self.engine.next_send())
+        } else {
+            self.publish(LONGEST_SLEEP, || self.engine.next_deadline())
+        };
+        self.may_be_late(is_ticking && timeout == lead.tick());
         if !timeout.is_zero() && !self.driver.stop.load(Ordering::SeqCst) {
             lead.nap(timeout, word);
         }
@@ -318,14 +337,14 @@ impl<C: StackCore> Worker<C> {
         }
     }
 
-    fn sleep(&self) {
+    fn sleep(&mut self) {
         let Some(armed) = self.bell.arm() else { return };
         // Publish first, then look: a caller that sets an earlier deadline either sees what we
         // published and rings, or we see its deadline.
         let mut timeout =
             self.queue.map_or(LONGEST_SLEEP, |(i, q)| until_arrival(&self.engine, i, q));
         if self.timers {
-            timeout = timeout.min(self.publish_deadline());
+            timeout = timeout.min(self.publish(LONGEST_SLEEP, || self.engine.next_deadline()));
             let list = self.driver.unattended.lock().unwrap_or_else(PoisonError::into_inner);
             if !list.is_empty() {
                 timeout = Duration::ZERO;
@@ -333,6 +352,7 @@ impl<C: StackCore> Worker<C> {
         }
         if !timeout.is_zero() && !self.driver.stop.load(Ordering::SeqCst) {
             let wants_room = self.queue.is_some_and(|(i, q)| self.engine.is_blocked(i, q));
+            self.may_be_late(false);
             self.bell.sleep(armed, timeout, wants_room);
         }
         if self.timers {
@@ -341,18 +361,29 @@ impl<C: StackCore> Worker<C> {
         self.bell.disarm();
     }
 
-    fn publish_deadline(&self) -> Duration {
-        let mut at = self.engine.next_deadline();
+    /// Publishes how long this thread sleeps: until the deadline, but `longest` at most.
+    fn publish(&self, longest: Duration, deadline: impl Fn() -> Option<Instant>) -> Duration {
+        let mut at = deadline();
         loop {
             let nanos = at.map_or(u64::MAX, Instant::as_nanos);
             self.driver.sleeping_until.store(nanos, Ordering::SeqCst);
-            let again = self.engine.next_deadline();
+            let again = deadline();
             if again == at {
                 break;
             }
             at = again;
         }
-        at.map_or(LONGEST_SLEEP, |at| at.since(self.driver.now()).min(LONGEST_SLEEP))
+        at.map_or(longest, |at| at.since(self.driver.now()).min(longest))
+    }
+
+    /// Lets the kernel end this thread's next sleeps late, by as much as they last at most, so that
+    /// it can do so in a tick of its own: a timer's interrupt is dear in a virtual machine.
+    fn may_be_late(&mut self, late: bool) {
+        if std::mem::replace(&mut self.is_late, late) != late {
+            let slack = if late { NonZeroU64::new(LONGEST_TICK.as_nanos() as u64) } else { None };
+            // It is a courtesy: where it is refused, naps end on time.
+            let _ = set_current_timer_slack(slack);
+        }
     }
 }
 

@@ -48,7 +48,7 @@ impl<C: StackCore> Engine<C> {
     pub(super) fn finish(&self, shard: usize, after: After) {
         if after.is_quiet {
             if let Some(at) = after.deadline {
-                self.driver.kick(at);
+                self.driver.kick_timer(at);
             }
             return;
         }
@@ -69,7 +69,7 @@ impl<C: StackCore> Engine<C> {
             self.deliver(&port.iface, &mut vec![packet]);
         }
         if let Some(at) = after.deadline {
-            self.driver.kick(at);
+            self.driver.kick_timer(at);
         }
     }
 

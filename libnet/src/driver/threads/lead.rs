@@ -30,7 +30,7 @@ use crate::time::Instant;
 const TICK: Duration = Duration::from_micros(250);
 /// So long a tick grows while callers are at the link nearly all the time: once they stop, it may
 /// be left for twice this long, and then for twice [`TICK`].
-const LONGEST_TICK: Duration = Duration::from_millis(4);
+pub(super) const LONGEST_TICK: Duration = Duration::from_millis(4);
 /// Turns within one nap that say that callers are at the link nearly all the time.
 const BUSY_TURNS: u64 = 2;
 /// To so many ticks a nap grows if callers come back soon after the driver took the link.
@@ -147,6 +147,16 @@ impl Lead {
         self.holder.load(Ordering::SeqCst) == DRIVER
     }
 
+    /// The driver's thread looks after [`tick`](Self::tick) by itself; its own to change.
+    pub(super) fn is_ticking(&self) -> bool {
+        self.ticking.load(Ordering::SeqCst)
+    }
+
+    /// How long its next nap is while it ticks.
+    pub(super) fn tick(&self) -> Duration {
+        TICK * self.tick.load(Ordering::Relaxed)
+    }
+
     /// Callers that are blocked now.
     pub(super) fn blocked(&self) -> usize {
         self.crowd.blocked.load(Ordering::SeqCst)
@@ -168,15 +178,12 @@ impl Lead {
         }
     }
 
-    /// The driver's thread, not holding the link, sleeps for a tick, or longer while one caller
-    /// sleeps on the link all along; then takes the link over if nobody wants it.
+    /// The driver's thread, not holding the link, sleeps for `timeout`; then takes the link over if nobody wants it.
     pub(super) fn nap(&self, timeout: Duration, word: u32) {
         let turns = self.turns.load(Ordering::SeqCst);
         let rounds = self.rounds.load(Ordering::Relaxed);
         let ticks = self.tick.load(Ordering::Relaxed);
-        let longest =
-            if self.ticking.load(Ordering::SeqCst) { TICK * ticks } else { LONGEST_SLEEP };
-        let timeout = timespec(timeout.min(longest));
+        let timeout = timespec(timeout);
         let _ = futex::wait(&self.nap, futex::Flags::PRIVATE, word, Some(&timeout));
         let passed = self.turns.load(Ordering::SeqCst).wrapping_sub(turns);
         let idle = passed == 0;
