@@ -39,6 +39,12 @@ impl Sum {
         self.acc += u64::from(value.to_be());
     }
 
+    /// Adds four bytes, as of an address, at an even offset.
+    pub fn add_4(&mut self, bytes: [u8; 4]) {
+        debug_assert!(!self.odd);
+        self.acc += u64::from(u32::from_ne_bytes(bytes));
+    }
+
     /// The sum folded to 16 bits, not complemented; what a partial checksum's field is seeded with.
     pub fn folded(self) -> u16 {
         u16::from_be(fold(self.acc))
@@ -63,9 +69,25 @@ pub fn update(sum: u16, old: u16, new: u16) -> u16 {
     !fold(u64::from(!sum) + u64::from(!old) + u64::from(new))
 }
 
+/// The same of a header, without lanes to set up and to add together.
+fn sum_of_few(bytes: &[u8]) -> u64 {
+    let mut words = bytes.chunks_exact(4);
+    let mut acc: u64 = 0;
+    for word in &mut words {
+        acc += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+    }
+    let mut last = [0; 4];
+    let rest = words.remainder();
+    last[..rest.len()].copy_from_slice(rest);
+    acc + u64::from(u32::from_ne_bytes(last))
+}
+
 /// Sums native-endian 16-bit words, the last byte padded with zero (RFC 1071 §2(B): byte order
 /// does not matter to the sum).
 fn sum_native(bytes: &[u8]) -> u64 {
+    if bytes.len() < 64 {
+        return sum_of_few(bytes);
+    }
     // Four lanes of 32-bit words in 64-bit accumulators: no carry can be lost below 16 GiB, and
     // the compiler turns the loop into vector code.
     let mut lanes = [0u64; 8];

@@ -126,6 +126,8 @@ struct Shard<C> {
 /// What a shard's lock guards.
 struct Held<C> {
     core: C,
+    /// The time that the core was told last: it must not go back.
+    now: Instant,
     /// Empty, for the interfaces that the core has frames for.
     pending: Vec<IfIndex>,
 }
@@ -183,6 +185,7 @@ struct RxSide {
 /// What is to be done once the shard's lock is released.
 #[derive(Default)]
 struct After {
+    now: Instant,
     pending: SmallVec<[IfIndex; 4]>,
     wakes: Vec<Waker>,
     handoff: Vec<(IfIndex, Packet)>,
@@ -207,7 +210,7 @@ impl<C: StackCore> Engine<C> {
         config: EngineConfig,
     ) -> Self {
         let shard = |core| Shard {
-            held: Mutex::new(Held { core, pending: Vec::new() }),
+            held: Mutex::new(Held { core, now: Instant::ZERO, pending: Vec::new() }),
             deadline: AtomicU64::new(u64::MAX),
         };
         Engine {
@@ -326,7 +329,8 @@ impl<C: StackCore> Engine<C> {
         let mut after = After::default();
         let result = {
             let mut held = lock(&self.shards[shard].held);
-            let now = self.shard_now();
+            let now = held.advance(self.driver.now());
+            after.now = now;
             let result = call(&mut held.core, now);
             self.settle(shard, &mut held, now, &mut after);
             result
@@ -348,7 +352,7 @@ impl<C: StackCore> Engine<C> {
             }
             return;
         }
-        self.deliver(&port.iface, frames);
+        self.deliver(now, &port.iface, frames);
     }
 
     /// Receives a batch from a queue's link; how many frames it held. A link whose device is gone
@@ -399,8 +403,9 @@ impl<C: StackCore> Engine<C> {
         if port.queues[queue].blocked.load(Ordering::Acquire) {
             // Waits for whoever is at the link: the room that we were woken for may have come
             // after the refusal that it holds, and nobody would be told again.
-            self.flush_locked(port, &port.queues[queue], &mut lock(&port.queues[queue].tx));
-            self.drain(index, queue);
+            let now = self.driver.now();
+            self.flush_locked(now, port, &port.queues[queue], &mut lock(&port.queues[queue].tx));
+            self.drain(self.driver.now(), index, queue);
         }
     }
 
@@ -446,10 +451,10 @@ impl<C: StackCore> Engine<C> {
     }
 
     /// Hands frames to their shards, one after the other, never two locked at a time.
-    fn deliver(&self, iface: &Interface, frames: &mut Vec<Packet>) {
+    fn deliver(&self, now: Instant, iface: &Interface, frames: &mut Vec<Packet>) {
         let count = self.shards.len();
         if count == 1 {
-            return self.handle_input(0, iface.index, frames);
+            return self.handle_input(now, 0, iface.index, frames);
         }
         let mut by_shard: Vec<Vec<Packet>> = vec![Vec::new(); count];
         for packet in frames.drain(..) {
@@ -458,16 +463,17 @@ impl<C: StackCore> Engine<C> {
         }
         for (shard, mut frames) in by_shard.into_iter().enumerate() {
             if !frames.is_empty() {
-                self.handle_input(shard, iface.index, &mut frames);
+                self.handle_input(now, shard, iface.index, &mut frames);
             }
         }
     }
 
-    fn handle_input(&self, shard: usize, index: IfIndex, frames: &mut Vec<Packet>) {
+    fn handle_input(&self, now: Instant, shard: usize, index: IfIndex, frames: &mut Vec<Packet>) {
         let mut after = After::default();
         {
             let mut held = lock(&self.shards[shard].held);
-            let now = self.shard_now();
+            let now = held.advance(now);
+            after.now = now;
             held.core.handle_input(now, index, frames);
             self.settle(shard, &mut held, now, &mut after);
         }
@@ -484,15 +490,9 @@ impl<C: StackCore> Engine<C> {
         control.set_filter(&change.filter)
     }
 
-    /// The time for a shard, asked for under its lock: of two callers the later one must not bring
-    /// the earlier time, or its segments carry older timestamps than those before them.
-    fn shard_now(&self) -> Instant {
-        self.driver.now()
-    }
-
     /// Under the shard's lock: moves frames to the interface queues and gathers the rest.
     fn settle(&self, shard: usize, held: &mut Held<C>, now: Instant, after: &mut After) {
-        let Held { core, pending } = held;
+        let Held { core, pending, .. } = held;
         if !core.has_news() {
             debug_assert!(is_silent(core), "news that `has_news` does not know of");
             after.is_quiet = true;
@@ -541,6 +541,15 @@ impl<C: StackCore> Engine<C> {
         // looks here: one of the two sees the other.
         self.shards[shard].deadline.store(nanos, Ordering::SeqCst);
         after.deadline = deadline;
+    }
+}
+
+impl<C> Held<C> {
+    /// Of two callers the later one must not bring the earlier time, or its segments carry older
+    /// timestamps than those before them.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
     }
 }
 

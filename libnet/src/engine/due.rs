@@ -32,7 +32,7 @@ impl<C: StackCore> Engine<C> {
         for queue in 0..self.port(index).map_or(0, |port| port.queues.len()) {
             // What waits for the wire may leave earlier than whoever sleeps was told.
             match way {
-                Way::Out => self.drain(index, queue),
+                Way::Out => self.drain(self.driver.now(), index, queue),
                 Way::In => self.driver.kick_queue(index, queue),
             }
         }
@@ -85,7 +85,7 @@ impl<C: StackCore> Engine<C> {
         self.serve_due(
             &self.sends_due,
             |queue| &queue.send_due,
-            |index, number| self.drain(index, number),
+            |index, number| self.drain(self.driver.now(), index, number),
         );
     }
 

@@ -59,14 +59,14 @@ impl<C: StackCore> Engine<C> {
         }
         for index in after.pending {
             let Some(port) = self.port(index) else { continue };
-            self.drain(index, port.queue_number(shard));
+            self.drain(after.now, index, port.queue_number(shard));
         }
         for waker in after.wakes {
             waker.wake();
         }
         for (index, packet) in after.handoff {
             let Some(port) = self.port(index) else { continue };
-            self.deliver(&port.iface, &mut vec![packet]);
+            self.deliver(after.now, &port.iface, &mut vec![packet]);
         }
         if let Some(at) = after.deadline {
             self.driver.kick_timer(at);
@@ -74,11 +74,15 @@ impl<C: StackCore> Engine<C> {
     }
 
     /// Feeds a link until its queue and the shards behind it have nothing more, or it is full.
-    pub(super) fn drain(&self, index: IfIndex, number: usize) {
+    pub(super) fn drain(&self, now: Instant, index: IfIndex, number: usize) {
         let Some(port) = self.port(index) else { return };
         let queue = &port.queues[number];
-        for _ in 0..REFILL_ROUNDS {
-            let flushed = self.flush(port, queue);
+        let mut now = now;
+        for round in 0..REFILL_ROUNDS {
+            if round > 0 {
+                now = self.driver.now();
+            }
+            let flushed = self.flush(now, port, queue);
             if let Some(due) = instant_of(queue.send_due.load(Ordering::SeqCst)) {
                 self.driver.kick(due);
             }
@@ -121,10 +125,11 @@ impl<C: StackCore> Engine<C> {
         for shard in (0..self.shards.len()).filter(|&shard| port.queue_number(shard) == number) {
             let mut after = After::default();
             {
-                let core = &mut lock(&self.shards[shard].held).core;
-                let now = self.shard_now();
-                self.fill(port, &port.queues[number], core, now);
-                self.gather(shard, core, &mut after);
+                let mut held = lock(&self.shards[shard].held);
+                let now = held.advance(self.driver.now());
+                after.now = now;
+                self.fill(port, &port.queues[number], &mut held.core, now);
+                self.gather(shard, &mut held.core, &mut after);
             }
             self.finish(shard, after);
         }
@@ -132,10 +137,14 @@ impl<C: StackCore> Engine<C> {
 
     /// Gives a queue's frames to its link. Whoever holds the link serves the others' frames too,
     /// so that order is kept and nobody waits.
-    fn flush(&self, port: &Port, queue: &PortQueue) -> Flush {
-        for _ in 0..FLUSH_ROUNDS {
+    fn flush(&self, now: Instant, port: &Port, queue: &PortQueue) -> Flush {
+        let mut now = now;
+        for round in 0..FLUSH_ROUNDS {
+            if round > 0 {
+                now = self.driver.now();
+            }
             let Ok(mut tx) = queue.tx.try_lock() else { return Flush::Left };
-            let flushed = self.flush_locked(port, queue, &mut tx);
+            let flushed = self.flush_locked(now, port, queue, &mut tx);
             drop(tx);
             // Somebody may have appended and found the link taken since we looked.
             if flushed != Flush::Drained || lock(&queue.out).is_empty() {
@@ -145,8 +154,14 @@ impl<C: StackCore> Engine<C> {
         Flush::Busy
     }
 
-    pub(super) fn flush_locked(&self, port: &Port, queue: &PortQueue, tx: &mut TxSide) -> Flush {
-        let mut now = self.driver.now();
+    pub(super) fn flush_locked(
+        &self,
+        now: Instant,
+        port: &Port,
+        queue: &PortQueue,
+        tx: &mut TxSide,
+    ) -> Flush {
+        let mut now = now;
         let mut newly_blocked = false;
         let mut rounds = 0;
         // A link that takes its time is asked for what it holds, too.
@@ -157,11 +172,12 @@ impl<C: StackCore> Engine<C> {
                 if rounds > FLUSH_ROUNDS {
                     return Flush::Busy;
                 }
-                if rounds > 1 {
+                std::mem::swap(&mut *lock(&queue.out), &mut tx.spare);
+                if rounds > 1 && !tx.spare.is_empty() {
                     // What others queued meanwhile must not be told to be older than it is.
                     now = self.driver.now();
                 }
-                self.take_queued(port, queue, now, tx);
+                self.take_queued(port, now, tx);
                 if tx.pending.is_empty() {
                     queue.blocked.store(false, Ordering::Release);
                     return Flush::Drained;
@@ -208,9 +224,8 @@ impl<C: StackCore> Engine<C> {
         self.drops.count_packet(reason, Dropped::new(index, medium, frame));
     }
 
-    /// Takes all queued frames, makes them what the link can carry, and shows them to the taps.
-    fn take_queued(&self, port: &Port, queue: &PortQueue, now: Instant, tx: &mut TxSide) {
-        std::mem::swap(&mut *lock(&queue.out), &mut tx.spare);
+    /// Makes the frames that were queued what the link can carry, and shows them to the taps.
+    fn take_queued(&self, port: &Port, now: Instant, tx: &mut TxSide) {
         // Only who looks pays for copies, which share the payload.
         let is_watched = self.drops.is_watched();
         for packet in tx.spare.drain(..) {

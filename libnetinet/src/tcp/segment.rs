@@ -220,7 +220,7 @@ fn pseudo_header(src: IpAddr, dst: IpAddr, len: usize) -> Sum {
     let mut sum = Sum::new();
     for addr in [src, dst] {
         match addr {
-            IpAddr::V4(addr) => sum.add(&addr.octets()),
+            IpAddr::V4(addr) => sum.add_4(addr.octets()),
             IpAddr::V6(addr) => sum.add(&addr.octets()),
         }
     }
