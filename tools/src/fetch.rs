@@ -18,6 +18,7 @@ use crate::signals::Interrupts;
 use crate::units::{self, parse_seconds};
 
 mod exchange;
+pub(crate) mod probe;
 mod save;
 mod url;
 

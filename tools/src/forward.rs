@@ -27,6 +27,7 @@ use crate::zone::Zoned;
 mod counters;
 mod datagrams;
 mod mapping;
+pub(crate) mod probe;
 mod streams;
 
 use counters::Counters;

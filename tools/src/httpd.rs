@@ -35,6 +35,7 @@ use crate::zone::Zoned;
 
 mod body;
 mod listing;
+pub(crate) mod probe;
 mod range;
 mod root;
 mod site;

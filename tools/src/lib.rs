@@ -34,6 +34,8 @@ pub mod ndisc;
 pub mod netstat;
 pub mod node;
 pub mod output;
+#[doc(hidden)]
+pub mod parsers;
 pub mod perf;
 pub mod ping;
 pub mod recording;

@@ -20,6 +20,7 @@ mod cpu;
 mod datagrams;
 pub(crate) mod histogram;
 mod plan;
+pub(crate) mod probe;
 mod report;
 mod results;
 pub(crate) mod rounds;

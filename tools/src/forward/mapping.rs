@@ -100,7 +100,7 @@ pub(super) enum MappingError {
 /// # Errors
 /// What is no mapping.
 pub(super) fn inward(text: &str) -> Result<Mapping, MappingError> {
-    parse(text, Listens::Stack)
+    parse(text, Listens::Stack, look_up)
 }
 
 /// A port of the host, to be connected through the stack.
@@ -108,10 +108,15 @@ pub(super) fn inward(text: &str) -> Result<Mapping, MappingError> {
 /// # Errors
 /// What is no mapping.
 pub(super) fn outward(text: &str) -> Result<Mapping, MappingError> {
-    parse(text, Listens::Host)
+    parse(text, Listens::Host, look_up)
 }
 
-fn parse(text: &str, listens: Listens) -> Result<Mapping, MappingError> {
+/// Either; `look_up` finds the addresses of the host's names.
+pub(super) fn parse(
+    text: &str,
+    listens: Listens,
+    look_up: impl FnOnce(&str, u16) -> Result<Vec<SocketAddr>, MappingError>,
+) -> Result<Mapping, MappingError> {
     let (listen, target) =
         text.split_once('=').ok_or_else(|| MappingError::NoTarget { text: text.to_owned() })?;
     if let Some(unix) = [listen, target].into_iter().find(|part| part.starts_with("unix:")) {

@@ -150,9 +150,7 @@ impl Control {
 
     /// The next state.
     pub(super) fn next(&self) -> Result<State, Failure> {
-        let mut byte = [0; 1];
-        (&self.0).read_exact(&mut byte).map_err(lost)?;
-        State::from_byte(byte[0]).ok_or_else(|| lost(io::ErrorKind::InvalidData.into()))
+        read_state(&mut &self.0).map_err(lost)
     }
 
     /// Waits for the next state as long as `goes_on` says.
@@ -200,20 +198,28 @@ impl Control {
     }
 
     pub(super) fn take(&self) -> Result<Value, Failure> {
-        self.receive().map_err(lost)
+        read_message(&mut &self.0).map_err(lost)
     }
+}
 
-    fn receive(&self) -> io::Result<Value> {
-        let mut len = [0; 4];
-        (&self.0).read_exact(&mut len)?;
-        let len = u32::from_be_bytes(len);
-        if len > MAX_MESSAGE_BYTES {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut text = vec![0; len as usize];
-        (&self.0).read_exact(&mut text)?;
-        serde_json::from_slice(&text).map_err(|_| io::ErrorKind::InvalidData.into())
+/// The next state.
+pub(super) fn read_state(from: &mut impl Read) -> io::Result<State> {
+    let mut byte = [0; 1];
+    from.read_exact(&mut byte)?;
+    State::from_byte(byte[0]).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The next JSON message, behind its length.
+pub(super) fn read_message(from: &mut impl Read) -> io::Result<Value> {
+    let mut len = [0; 4];
+    from.read_exact(&mut len)?;
+    let len = u32::from_be_bytes(len);
+    if len > MAX_MESSAGE_BYTES {
+        return Err(io::ErrorKind::InvalidData.into());
     }
+    let mut text = vec![0; len as usize];
+    from.read_exact(&mut text)?;
+    serde_json::from_slice(&text).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// Why a server takes no test, in iperf3's numbers.
@@ -235,7 +241,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// What iperf3 means by a number.
-    fn text(number: u32) -> String {
+    pub(super) fn text(number: u32) -> String {
         match number {
             6 => format!("too many streams; {} do", super::MAX_STREAMS),
             7 => "such a block size does not do".to_owned(),

@@ -243,6 +243,21 @@ impl Seen {
     }
 }
 
+/// Takes any bytes as datagrams of one stream, with either width of number.
+pub(super) fn probe(bytes: &[u8]) {
+    for wide in [false, true] {
+        let (counters, mut seen) = (Counters::default(), Seen::default());
+        for datagram in bytes.chunks(16) {
+            if answer_to(datagram).is_some() {
+                continue;
+            }
+            let Some(header) = Header::read(wide, datagram) else { continue };
+            seen.take(header, Duration::from_secs(1 << 31), &counters);
+            assert!(header.number <= seen.highest);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,6 +55,11 @@ impl Report {
         Report { plan, role, peer, ends, json, output, intervals, last, omitting, zero, began }
     }
 
+    /// Prints there, instead of to standard output.
+    pub(super) fn print_to(&mut self, output: Output) {
+        self.output = output;
+    }
+
     pub(super) fn begin(&mut self) -> Result<(), Failure> {
         if self.json {
             return Ok(());
