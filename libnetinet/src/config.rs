@@ -72,6 +72,9 @@ pub struct ArpConfig {
     pub queue_packets: usize,
     /// Bytes that wait for one neighbour.
     pub queue_bytes: usize,
+    /// Memory of all packets that wait for neighbours, in bytes, past which each keeps but one: so
+    /// that nobody fills ours by asking as many who are not there.
+    pub total_queue_bytes: usize,
     /// Between two requests for the same neighbour (RFC 1122 §2.3.2.1: at most one a second).
     pub retransmit: Duration,
     /// Broadcast requests before giving up.
@@ -98,6 +101,7 @@ impl Default for ArpConfig {
             // and of IPv6's least MTU several such datagrams wait for an address to be sure.
             queue_packets: 1024,
             queue_bytes: 1 << 20,
+            total_queue_bytes: 16 << 20,
             retransmit: Duration::from_secs(1),
             broadcast_probes: 3,
             unicast_probes: 3,

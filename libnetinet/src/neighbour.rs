@@ -21,10 +21,12 @@ use crate::hash::{HashMap, Key};
 
 mod one;
 mod six;
+mod waiting;
 
 pub(crate) use one::{KnownNeighbours, Neighbour};
 pub use one::{NeighbourSetting, NeighbourState};
 pub(crate) use six::Heard;
+use waiting::{AllWaiting, Waiting};
 
 /// How somebody's address came to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,8 +97,7 @@ pub(crate) struct NeighbourTable {
     /// What routers said of an interface's IPv6 neighbours.
     times: Vec<(IfIndex, Times)>,
     drops: Arc<DropCounters>,
-    /// Neighbours that packets wait for.
-    unresolved: usize,
+    waiting: AllWaiting,
     /// A gateway died or came back since [`take_gateways_changed`](Self::take_gateways_changed).
     gateways_changed: bool,
     /// Who may have changed since [`take_changes`](Self::take_changes); `None`: nobody wants to know.
@@ -118,8 +119,7 @@ pub(crate) struct Times {
 
 struct Entry {
     shared: Arc<Neighbour>,
-    waiting: VecDeque<Packet>,
-    waiting_bytes: usize,
+    waiting: Waiting,
     probes_sent: u8,
     /// Something was sent through it to somebody else.
     is_gateway: bool,
@@ -133,35 +133,19 @@ struct Entry {
 }
 
 impl Entry {
-    /// Lets a packet wait, and keeps count of the neighbours that some wait for.
+    /// Lets a packet wait.
     fn enqueue(
         &mut self,
         packet: Packet,
         config: &ArpConfig,
         drops: &DropCounters,
-        unresolved: &mut usize,
+        all: &mut AllWaiting,
     ) {
-        *unresolved -= usize::from(!self.waiting.is_empty());
-        self.waiting_bytes += packet.len();
-        self.waiting.push_back(packet);
-        // RFC 1122 §2.3.2.2: the latest packets are worth more than the first.
-        while self.waiting.len() > config.queue_packets
-            || (self.waiting_bytes > config.queue_bytes && self.waiting.len() > 1)
-        {
-            if let Some(oldest) = self.waiting.pop_front() {
-                self.waiting_bytes -= oldest.len();
-                let dropped = Dropped::new(self.shared.iface, Medium::Ip, &oldest);
-                drops.count_packet(DropReason::NeighbourQueueFull, dropped);
-            }
-        }
-        *unresolved += usize::from(!self.waiting.is_empty());
-    }
-
-    /// Takes the packets that wait, and keeps count of the neighbours that some wait for.
-    fn take_waiting(&mut self, unresolved: &mut usize) -> VecDeque<Packet> {
-        *unresolved -= usize::from(!self.waiting.is_empty());
-        self.waiting_bytes = 0;
-        std::mem::take(&mut self.waiting)
+        let iface = self.shared.iface;
+        self.waiting.push(packet, config, all, |oldest| {
+            let dropped = Dropped::new(iface, Medium::Ip, oldest);
+            drops.count_packet(DropReason::NeighbourQueueFull, dropped);
+        });
     }
 }
 
@@ -175,7 +159,7 @@ impl NeighbourTable {
             unasked: VecDeque::new(),
             times: Vec::new(),
             drops,
-            unresolved: 0,
+            waiting: AllWaiting::default(),
             gateways_changed: false,
             changes: None,
             evicted: 0,
@@ -195,7 +179,8 @@ impl NeighbourTable {
         let key = (iface, addr);
         // RFC 6583 §6.1: whoever scans a network through us leaves room for our own neighbours, also
         // when it comes to those again that did not answer.
-        let crowded = hop.for_others && self.unresolved >= self.config.max_entries.div_ceil(2);
+        let crowded =
+            hop.for_others && self.waiting.neighbours >= self.config.max_entries.div_ceil(2);
         let is_refused =
             crowded && (!self.entries.contains_key(&key) || self.is_failed(iface, addr));
         if is_refused || !self.make_entry(key) {
@@ -225,13 +210,13 @@ impl NeighbourTable {
                 actions.push(Action::Send { iface, to: mac, packet });
             }
             NeighbourState::Incomplete if entry.timer.is_some() => {
-                entry.enqueue(packet, &config, &self.drops, &mut self.unresolved);
+                entry.enqueue(packet, &config, &self.drops, &mut self.waiting);
             }
             _ => {
                 shared.set(MacAddr::ZERO, NeighbourState::Incomplete);
                 entry.probes_sent = 1;
                 let src = source_of(&packet);
-                entry.enqueue(packet, &config, &self.drops, &mut self.unresolved);
+                entry.enqueue(packet, &config, &self.drops, &mut self.waiting);
                 self.set_timer(key, Some(now + times.retransmit));
                 actions.push(Action::Ask { iface, addr, to: None, src });
             }
@@ -285,7 +270,7 @@ impl NeighbourTable {
         self.gateways_changed |= entry.is_gateway && !known;
         shared.set(mac, NeighbourState::Reachable);
         entry.probes_sent = 0;
-        entry.release(mac, &mut self.unresolved, actions);
+        entry.release(mac, &mut self.waiting, actions);
         self.set_timer(key, Some(now + config.expire));
     }
 
@@ -355,14 +340,14 @@ impl NeighbourTable {
         match state {
             NeighbourState::Incomplete => {}
             NeighbourState::Failed => {
-                let waiting = entry.take_waiting(&mut self.unresolved);
+                let waiting = entry.waiting.take(&mut self.waiting);
                 for packet in waiting {
                     let dropped = Dropped::new(iface, Medium::Ip, &packet);
                     self.drops.count_packet(DropReason::NeighbourUnreachable, dropped);
                     actions.push(Action::Unreachable { packet });
                 }
             }
-            _ => entry.release(mac, &mut self.unresolved, actions),
+            _ => entry.release(mac, &mut self.waiting, actions),
         }
         self.set_timer(key, timer);
         true
@@ -376,7 +361,7 @@ impl NeighbourTable {
         let failed = entry.shared.state() == NeighbourState::Failed;
         self.gateways_changed |= entry.is_gateway && failed;
         entry.shared.set(MacAddr::ZERO, NeighbourState::Gone);
-        let waiting = entry.take_waiting(&mut self.unresolved);
+        let waiting = entry.waiting.take(&mut self.waiting);
         for packet in &waiting {
             let dropped = Dropped::new(iface, Medium::Ip, packet);
             self.drops.count_packet(DropReason::NeighbourUnreachable, dropped);
@@ -446,7 +431,7 @@ impl NeighbourTable {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let shared = Arc::clone(&entry.shared);
         let (iface, addr) = key;
-        let src = entry.waiting.front().and_then(source_of);
+        let src = entry.waiting.first().and_then(source_of);
         let next = match shared.state() {
             NeighbourState::Incomplete if entry.probes_sent < config.broadcast_probes => {
                 entry.probes_sent += 1;
@@ -472,7 +457,7 @@ impl NeighbourTable {
             NeighbourState::Incomplete | NeighbourState::Probe => {
                 self.gateways_changed |= entry.is_gateway;
                 shared.set(MacAddr::ZERO, NeighbourState::Failed);
-                let waiting = entry.take_waiting(&mut self.unresolved);
+                let waiting = entry.waiting.take(&mut self.waiting);
                 for packet in &waiting {
                     let dropped = Dropped::new(iface, Medium::Ip, packet);
                     self.drops.count_packet(DropReason::NeighbourUnreachable, dropped);
@@ -504,8 +489,7 @@ impl NeighbourTable {
         let reachable = self.times_of(key).reachable;
         let entry = Entry {
             shared: Arc::new(Neighbour::new(key.0, key.1, reachable)),
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            waiting: Waiting::default(),
             probes_sent: 0,
             is_gateway: false,
             is_router: false,
@@ -584,9 +568,9 @@ impl Entry {
     }
 
     /// Sends what waited.
-    fn release(&mut self, to: MacAddr, unresolved: &mut usize, actions: &mut Vec<Action>) {
+    fn release(&mut self, to: MacAddr, all: &mut AllWaiting, actions: &mut Vec<Action>) {
         let iface = self.shared.iface;
-        let waiting = self.take_waiting(unresolved);
+        let waiting = self.waiting.take(all);
         actions.extend(waiting.into_iter().map(|packet| Action::Send { iface, to, packet }));
     }
 }

@@ -1,6 +1,7 @@
 //! What tests share: frames built by hand, frames read by the RFCs' diagrams, a station that speaks
 //! them to a stack, the parsers under fuzz, and the cases of the semantics suite.
 
+pub mod bounds;
 pub mod frames;
 pub mod goodput;
 pub mod lab;

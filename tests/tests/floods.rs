@@ -3,17 +3,25 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use libnet::impair::Impairments;
 use libnet::world::{LinkConfig, World};
 use libnet::{DropReason, InterfaceSpec, MacAddr, Packet};
 use libnetinet::Inet;
+use peak_alloc::PeakAlloc;
 use rumpnet::{InetConfig, Stack};
+use rumpnet_tests::bounds::{self, UNDER_WAY_BYTES};
 use rumpnet_tests::goodput::Goodput;
 use rumpnet_tests::wire::nd::{redirect, target_mac};
 use rumpnet_tests::wire::six::{DESTINATION_OPTIONS, FRAGMENT, IPV6, Ip6, fragment};
 use rumpnet_tests::wire::{ARP, Arp, IPV4, Icmp, Ip, MORE_FRAGMENTS, UDP, Udp, frame};
+
+/// Counts what all stacks in here hold; the tests take turns.
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+static TURN: Mutex<()> = Mutex::new(());
 
 const US: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const US6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
@@ -25,25 +33,49 @@ const PER_MS: u32 = 5;
 /// How long a transfer is measured, after as long a run-up.
 const MEASURED: Duration = Duration::from_secs(2);
 
-/// A flood: what the nth frame is, and what shows that it met a bound.
+/// A flood: what the nth frame is, what shows that it met a bound, and what memory that bound allows.
 struct Flood {
     name: &'static str,
     six: bool,
     frame: fn(u32) -> Vec<u8>,
     hits: fn(&Inet) -> bool,
+    memory: fn(&InetConfig) -> usize,
 }
 
-const FLOODS: [Flood; 9] = [
-    Flood { name: "ARP requests", six: false, frame: arp_requests, hits: fills_its_share },
-    Flood { name: "ARP replies", six: false, frame: arp_replies, hits: makes_no_entries },
-    Flood { name: "fragments", six: false, frame: fragments, hits: evicts_fragments },
-    Flood { name: "IPv6 fragments", six: true, frame: fragments6, hits: evicts_fragments },
-    Flood { name: "fragments behind options", six: true, frame: behind6, hits: evicts_fragments },
-    Flood { name: "overlapping fragments", six: true, frame: overlaps6, hits: drops_overlaps },
-    Flood { name: "redirects", six: true, frame: redirects, hits: fills_the_redirects },
-    Flood { name: "too big", six: true, frame: too_big, hits: believes_nothing },
-    Flood { name: "datagrams to no port", six: true, frame: to_nobody, hits: limits_errors },
+/// What a transfer moved beside a flood, and what the stacks held meanwhile.
+struct Beside {
+    bytes: u64,
+    host: Stack,
+    /// The most memory in the run-up, and in the time that is measured.
+    peaks: [usize; 2],
+}
+
+macro_rules! flood {
+    ($name:literal, $six:literal, $frame:ident, $hits:ident, $memory:expr) => {
+        Flood { name: $name, six: $six, frame: $frame, hits: $hits, memory: $memory }
+    };
+}
+
+const FLOODS: [Flood; 10] = [
+    flood!("ARP requests", false, arp_requests, fills_its_share, bounds::strangers),
+    flood!("ARP replies", false, arp_replies, makes_no_entries, nothing),
+    flood!("fragments", false, fragments, evicts_fragments, bounds::fragments),
+    flood!("IPv6 fragments", true, fragments6, evicts_fragments, bounds::fragments),
+    flood!("fragments behind options", true, behind6, evicts_fragments, bounds::fragments),
+    flood!("overlapping fragments", true, overlaps6, drops_overlaps, bounds::fragments),
+    flood!("redirects", true, redirects, fills_the_redirects, bounds::redirects),
+    flood!("too big", true, too_big, believes_nothing, nothing),
+    flood!("datagrams to no port", true, to_nobody, limits_errors, waits_for_neighbours),
+    flood!("echoes for nobody", false, echoes, drops_what_waits, waits_for_neighbours),
 ];
+
+const fn nothing(_: &InetConfig) -> usize {
+    0
+}
+
+fn waits_for_neighbours(config: &InetConfig) -> usize {
+    bounds::neighbours(config) + bounds::waiting(config)
+}
 
 fn stranger(n: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0a00_1000 + n % 0xe000)
@@ -112,6 +144,13 @@ fn to_nobody(n: u32) -> Vec<u8> {
     frame6(&Udp::new(9, 9, b"anybody?").packet6(stranger6(n), US6))
 }
 
+/// Echo requests from few who are not there: the answers wait for them.
+fn echoes(n: u32) -> Vec<u8> {
+    let from = stranger(n % 64);
+    let ip = Ip::new(from, US, 1, Icmp::echo(1, n as u16, &[7; 1_400]).bytes());
+    frame(US_MAC, STRANGER, IPV4, &ip.bytes())
+}
+
 /// One entry in four may be of those who asked for us, and no more.
 fn fills_its_share(inet: &Inet) -> bool {
     let share = InetConfig::default().arp.max_entries / 4;
@@ -144,15 +183,29 @@ fn limits_errors(inet: &Inet) -> bool {
     inet.drops().get(DropReason::IcmpRateLimited) > 1_000
 }
 
-/// Bytes that a transfer to a host moves while it is measured, beside a flood; and the host.
-fn goodput(six: bool, flood: Option<&Flood>) -> (u64, Stack) {
+fn drops_what_waits(inet: &Inet) -> bool {
+    inet.drops().get(DropReason::NeighbourQueueFull) > 1_000
+}
+
+/// The most memory since the last call, beyond `base`.
+fn peak(base: usize) -> usize {
+    let peak = HEAP.peak_usage().saturating_sub(base);
+    HEAP.reset_peak_usage();
+    peak
+}
+
+/// A transfer to a host, beside a flood.
+fn transfer(config: &InetConfig, six: bool, flood: Option<&Flood>, measured: Duration) -> Beside {
+    let base = HEAP.current_usage();
+    peak(base);
     let world = World::new(7);
     let link = Impairments::none().rate(100_000_000).delay(Duration::from_millis(1));
     let segment = world.segment(LinkConfig::default().impairments(link));
     let start = |name: &str, mac: MacAddr, n: u8| {
         let spec = InterfaceSpec::new(segment.link(mac)).addr(&format!("10.0.0.{n}/16"));
         let spec = spec.addr(&format!("fd00::{n}/64")).gateway(&ROUTER.to_string());
-        Stack::builder().interface(spec).start_in(&world.host(name)).expect("it starts")
+        let builder = Stack::builder().config(config.clone()).interface(spec);
+        builder.start_in(&world.host(name)).expect("it starts")
     };
     let sender = start("sender", MacAddr([2, 0, 0, 0, 0, 1]), 1);
     let host = start("host", US_MAC, 2);
@@ -176,28 +229,62 @@ fn goodput(six: bool, flood: Option<&Flood>) -> (u64, Stack) {
             world.run_for(Duration::from_millis(1));
         }
     };
-    run(MEASURED);
-    let before = goodput.bytes();
-    run(MEASURED);
-    (goodput.bytes() - before, host)
+    run(measured);
+    let (before, early) = (goodput.bytes(), peak(base));
+    run(measured);
+    Beside { bytes: goodput.bytes() - before, host, peaks: [early, peak(base)] }
+}
+
+/// The most that a flood may take, with a configuration, beside what the transfer has alone.
+fn hold_to_memory(flood: &Flood, config: &InetConfig, alone: &Beside, beside: &Beside) {
+    let [early, late] = beside.peaks;
+    let taken = early.max(late).saturating_sub(alone.peaks[0].max(alone.peaks[1]));
+    let allowed = (flood.memory)(config) + UNDER_WAY_BYTES;
+    assert!(taken <= allowed, "{} take {taken} bytes, {allowed} are allowed", flood.name);
+    // Tables may grow once more for the gaps that they get.
+    let most = early + allowed / 8 + UNDER_WAY_BYTES;
+    assert!(late <= most, "{}: it grows, {early} to {late}", flood.name);
 }
 
 #[test]
 fn floods_stay_within_memory_and_leave_a_transfer_alone() {
-    let alone = [goodput(false, None).0, goodput(true, None).0];
-    assert!(alone.iter().all(|&bytes| bytes > 15_000_000), "{alone:?} bytes in two seconds");
-    let bounds = InetConfig::default();
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let config = InetConfig::default();
+    let alone = [false, true].map(|six| transfer(&config, six, None, MEASURED));
+    for alone in &alone {
+        assert!(alone.bytes > 15_000_000, "{} bytes in two seconds", alone.bytes);
+    }
     for flood in &FLOODS {
-        let (bytes, host) = goodput(flood.six, Some(flood));
-        let left = bytes * 100 / alone[usize::from(flood.six)];
+        let alone = &alone[usize::from(flood.six)];
+        let beside = transfer(&config, flood.six, Some(flood), MEASURED);
+        let left = beside.bytes * 100 / alone.bytes;
         assert!(left >= 80, "{} leave {left} %", flood.name);
-        let inet = host.inet().expect("a stack of its own");
+        let inet = beside.host.inet().expect("a stack of its own");
         let drops = inet.drops().nonzero();
         assert!((flood.hits)(inet), "{} do not meet their bound: {drops:?}", flood.name);
-        assert!(inet.neighbours().len() <= bounds.arp.max_entries, "{}", flood.name);
+        assert!(inet.neighbours().len() <= config.arp.max_entries, "{}", flood.name);
         let held = inet.fragments_held();
-        assert!(held.bytes <= bounds.ip.reassembly_bytes, "{}: {held:?}", flood.name);
-        assert!(held.datagrams <= bounds.ip.reassembly_datagrams, "{}: {held:?}", flood.name);
-        assert!(inet.routes().len() <= bounds.nd.max_redirects + 24, "{}", flood.name);
+        assert!(held.bytes <= config.ip.reassembly_bytes, "{}: {held:?}", flood.name);
+        assert!(held.datagrams <= config.ip.reassembly_datagrams, "{}: {held:?}", flood.name);
+        assert!(inet.routes().len() <= config.nd.max_redirects + 24, "{}", flood.name);
+        hold_to_memory(flood, &config, alone, &beside);
+    }
+}
+
+/// The bounds are counted in bytes, and these are what is allocated: with smaller ones there is less.
+#[test]
+fn smaller_bounds_are_kept_as_well() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut config = InetConfig::default();
+    config.arp.max_entries = 128;
+    config.arp.total_queue_bytes = 512 << 10;
+    config.ip.reassembly_bytes = 512 << 10;
+    config.ip.reassembly_datagrams = 1 << 20;
+    config.nd.max_redirects = 64;
+    let brief = MEASURED / 4;
+    let alone = [false, true].map(|six| transfer(&config, six, None, brief));
+    for flood in &FLOODS {
+        let beside = transfer(&config, flood.six, Some(flood), brief);
+        hold_to_memory(flood, &config, &alone[usize::from(flood.six)], &beside);
     }
 }

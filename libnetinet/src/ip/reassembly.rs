@@ -68,7 +68,7 @@ pub(crate) struct Expired {
 pub(crate) struct Reassembly {
     config: IpConfig,
     ipv6: Ipv6Config,
-    datagrams: HashMap<DatagramKey, Partial>,
+    datagrams: HashMap<DatagramKey, Box<Partial>>,
     /// By deadline, which is the order of arrival.
     deadlines: BTreeSet<(Instant, DatagramKey)>,
     bytes: usize,
@@ -95,8 +95,13 @@ struct Partial {
 const PIECE_OVERHEAD: usize = 128;
 /// Pieces of one datagram at most: more than the smallest link (68 bytes) makes of the largest.
 const MAX_PIECES: usize = 2048;
-/// Memory for a datagram beside its pieces.
-const DATAGRAM_OVERHEAD: usize = 256;
+/// Memory for a datagram beside its pieces: its places in the two tables, the first of which has up
+/// to four for each that is taken, and half as many beside while it grows; itself; and the first
+/// places for pieces.
+const DATAGRAM_OVERHEAD: usize = 6 * size_of::<(DatagramKey, Box<Partial>)>()
+    + 2 * size_of::<(Instant, DatagramKey)>()
+    + size_of::<Partial>()
+    + 4 * size_of::<(usize, Bytes)>();
 
 impl Reassembly {
     /// Nothing in it.
@@ -138,7 +143,7 @@ impl Reassembly {
         if !complete {
             return Ok(None);
         }
-        Ok(self.remove(&key).and_then(Partial::finish))
+        Ok(self.remove(&key).and_then(|partial| partial.finish()))
     }
 
     /// Drops what waited too long.
@@ -174,7 +179,7 @@ impl Reassembly {
     /// for, and the headers of the first one.
     fn cost_of(&self, key: &DatagramKey, fragment: &Fragment) -> usize {
         let end = fragment.offset + fragment.data.len();
-        let within = |partial: &Partial| partial.count_within(fragment.offset, end);
+        let within = |partial: &Box<Partial>| partial.count_within(fragment.offset, end);
         let gaps = self.datagrams.get(key).map_or(0, within) + 1;
         let header = if fragment.offset == 0 { fragment.header.len() } else { 0 };
         fragment.data.len() + header + gaps * PIECE_OVERHEAD
@@ -190,7 +195,7 @@ impl Reassembly {
         self.datagrams.entry(key).or_insert_with(|| {
             deadlines.insert((deadline, key));
             *bytes += DATAGRAM_OVERHEAD;
-            Partial::new(iface, deadline)
+            Box::new(Partial::new(iface, deadline))
         })
     }
 
@@ -215,7 +220,7 @@ impl Reassembly {
         }
     }
 
-    fn remove(&mut self, key: &DatagramKey) -> Option<Partial> {
+    fn remove(&mut self, key: &DatagramKey) -> Option<Box<Partial>> {
         let partial = self.datagrams.remove(key)?;
         self.deadlines.remove(&(partial.deadline, *key));
         self.bytes -= partial.bytes;

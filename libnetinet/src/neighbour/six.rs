@@ -56,7 +56,7 @@ impl NeighbourTable {
         };
         let asked = self.entries.iter().filter(is_asked_for);
         let mut asked: Vec<_> =
-            asked.map(|(key, entry)| (*key, entry.waiting.front().and_then(source_of))).collect();
+            asked.map(|(key, entry)| (*key, entry.waiting.first().and_then(source_of))).collect();
         asked.sort_unstable();
         // The others are asked again when it is their turn: not a thousand questions at once.
         for (key, src) in asked.into_iter().take(MAX_ASKED_AGAIN) {
@@ -156,7 +156,7 @@ impl NeighbourTable {
         entry.shared.set(mac, NeighbourState::Reachable);
         entry.changed_at = now;
         entry.probes_sent = 0;
-        entry.release(mac, &mut self.unresolved, actions);
+        entry.release(mac, &mut self.waiting, actions);
         self.set_timer(key, Some(now + self.config.expire));
     }
 }
