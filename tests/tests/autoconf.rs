@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,13 +12,24 @@ use libnet::impair::Impairments;
 use libnet::world::{LinkConfig, Segment, World};
 use libnet::{InterfaceSpec, MacAddr, Packet};
 use libnetinet::snapshot::{AddressEntry, AddressOrigin, AddressState, NeighbourState};
+use peak_alloc::PeakAlloc;
 use rumpnet::{Forwarding, InetConfig, Stack, TcpStream};
+use rumpnet_tests::bounds::{self, UNDER_WAY_BYTES};
 use rumpnet_tests::wire::frame;
 use rumpnet_tests::wire::nd::{
     AUTONOMOUS, ON_LINK, OVERRIDE, SOLICITED, advertise, group_mac, prefix, router, solicit,
     solicited_node, source_mac, target_mac,
 };
 use rumpnet_tests::wire::six::{IPV6, Ip6};
+
+/// Counts what all stacks in here hold; the tests take turns.
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -94,6 +106,7 @@ fn exchange(world: &World, server: &Stack, client: &Stack, to: SocketAddr) -> So
 
 #[test]
 fn hosts_find_a_router_an_address_and_each_other() {
+    let _turn = turn();
     for shards in [1, 3] {
         let lan = Lan::new(shards, 2, &InetConfig::default());
         lan.world.run_for(5 * SECOND);
@@ -114,6 +127,7 @@ fn hosts_find_a_router_an_address_and_each_other() {
 
 #[test]
 fn hosts_that_just_started_reach_each_other_at_once() {
+    let _turn = turn();
     let world = World::new(3);
     let segment = world.segment(LinkConfig::default());
     let start = |name: &str, addr: &str| {
@@ -128,6 +142,7 @@ fn hosts_that_just_started_reach_each_other_at_once() {
 
 #[test]
 fn link_local_addresses_work_with_their_zone_and_not_without() {
+    let _turn = turn();
     let lan = Lan::new(1, 2, &InetConfig::default());
     lan.world.run_for(5 * SECOND);
     let [a, b] = &lan.hosts[..] else { panic!("two hosts") };
@@ -141,6 +156,7 @@ fn link_local_addresses_work_with_their_zone_and_not_without() {
 
 #[test]
 fn two_hosts_with_one_address_have_it_once() {
+    let _turn = turn();
     let world = World::new(3);
     let segment = world.segment(LinkConfig::default());
     let mut config = InetConfig::default();
@@ -162,6 +178,7 @@ fn two_hosts_with_one_address_have_it_once() {
 
 #[test]
 fn hosts_that_start_together_with_one_address_both_lose_it() {
+    let _turn = turn();
     let world = World::new(3);
     let segment = world.segment(LinkConfig::default());
     let start = |name: &str| {
@@ -177,6 +194,7 @@ fn hosts_that_start_together_with_one_address_both_lose_it() {
 
 #[test]
 fn names_are_tried_in_the_order_of_rfc_6724() {
+    let _turn = turn();
     let lan = Lan::new(1, 1, &InetConfig::default());
     lan.world.run_for(5 * SECOND);
     let host = lan.hosts[0].inet().unwrap();
@@ -250,8 +268,10 @@ fn routers(n: u32, _: Ipv6Addr) -> Ip6 {
 }
 
 /// Bytes that a transfer between two hosts moves in two seconds, with so many frames of a flood in
-/// each millisecond.
-fn goodput(flood: Flood, per_ms: u32) -> (usize, Lan) {
+/// each millisecond; and the most memory that all held.
+fn goodput(flood: Flood, per_ms: u32) -> (usize, Lan, usize) {
+    let base = HEAP.current_usage();
+    HEAP.reset_peak_usage();
     let lan = Lan::new(1, 2, &InetConfig::default());
     let harm = Impairments::none().rate(100_000_000).delay(MS);
     lan.segment.impair_all(&harm);
@@ -275,16 +295,22 @@ fn goodput(flood: Flood, per_ms: u32) -> (usize, Lan) {
     pump(&mut transfer, 500, 0);
     transfer.received = 0;
     pump(&mut transfer, 2_000, 1 << 20);
-    (transfer.received, lan)
+    (transfer.received, lan, HEAP.peak_usage() - base)
 }
 
 #[test]
 fn floods_cost_a_transfer_less_than_a_fifth_and_stay_within_bounds() {
-    let (calm, _) = goodput(solicitations, 0);
+    let _turn = turn();
+    let (calm, _, calm_peak) = goodput(solicitations, 0);
     assert!(calm > 15_000_000, "{calm} bytes in two seconds at 100 Mbit/s");
     for flood in [solicitations as Flood, advertisements, routers] {
-        let (bytes, lan) = goodput(flood, 5);
+        let (bytes, lan, peak) = goodput(flood, 5);
         assert!(bytes * 10 > calm * 8, "{bytes} of {calm} bytes");
+        // The router, too, knows who solicits.
+        let config = InetConfig::default();
+        let each = bounds::strangers(&config) + bounds::advertised(&config);
+        let (taken, allowed) = (peak.saturating_sub(calm_peak), 3 * each + UNDER_WAY_BYTES);
+        assert!(taken <= allowed, "{taken} bytes of {allowed}");
         for host in &lan.hosts {
             let inet = host.inet().unwrap();
             let bounds = InetConfig::default();
@@ -302,6 +328,7 @@ fn floods_cost_a_transfer_less_than_a_fifth_and_stay_within_bounds() {
 
 #[test]
 fn a_router_that_ends_says_so_and_hosts_look_for_another_at_once() {
+    let _turn = turn();
     let lan = Lan::new(1, 1, &InetConfig::default());
     lan.world.run_for(5 * SECOND);
     let Lan { world, segment: _segment, router, hosts } = lan;

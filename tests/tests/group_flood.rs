@@ -8,10 +8,16 @@ use std::time::Duration;
 use libnet::impair::Impairments;
 use libnet::world::{LinkConfig, World};
 use libnet::{InterfaceSpec, MacAddr, Packet};
+use peak_alloc::PeakAlloc;
 use rumpnet::{InetConfig, Stack};
+use rumpnet_tests::bounds::{self, UNDER_WAY_BYTES};
 use rumpnet_tests::goodput::Goodput;
 use rumpnet_tests::wire::six::{HOP_BY_HOP, ICMPV6, IPV6, Ip6, options};
 use rumpnet_tests::wire::{IPV4, Ip, checksum, frame};
+
+/// Counts what all stacks in here hold; there is one test.
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
 
 const FLOODER: MacAddr = MacAddr([2, 0, 0, 9, 9, 9]);
 /// How long a transfer is measured, after as long a run-up.
@@ -96,10 +102,14 @@ struct Outcome {
     groups: usize,
     /// Frames that the receiver sent.
     said: u64,
+    /// The most memory that all held, bytes.
+    peak: usize,
 }
 
 /// What a member of many groups receives by TCP beside a flood.
 fn transfer_beside(flood: Flood) -> Outcome {
+    let base = HEAP.current_usage();
+    HEAP.reset_peak_usage();
     let world = World::new(5);
     let link = Impairments::none().rate(20_000_000).delay(Duration::from_millis(2));
     let segment = world.segment(LinkConfig::default().impairments(link));
@@ -141,7 +151,8 @@ fn transfer_beside(flood: Flood) -> Outcome {
     let (before, sent_before) = (goodput.bytes(), sent());
     run(MEASURED);
     let bytes = goodput.bytes() - before;
-    Outcome { bytes, groups: inet.groups().len(), said: sent() - sent_before }
+    let peak = HEAP.peak_usage() - base;
+    Outcome { bytes, groups: inet.groups().len(), said: sent() - sent_before, peak }
 }
 
 #[test]
@@ -153,6 +164,9 @@ fn floods_of_queries_and_reports_leave_a_transfer_and_memory_alone() {
         let left = beside.bytes * 100 / alone.bytes;
         assert!(left >= 80, "{flood:?} leaves {left} %");
         assert_eq!(beside.groups, alone.groups, "{flood:?}: nothing from outside makes a group");
+        let allowed = bounds::group_sources(&InetConfig::default(), 2 * usize::from(GROUPS));
+        let taken = beside.peak.saturating_sub(alone.peak);
+        assert!(taken <= allowed + UNDER_WAY_BYTES, "{flood:?} takes {taken} of {allowed} bytes");
         // 32,000 messages may be answered by less than half as many; the others are
         // acknowledgements.
         assert!(beside.said < alone.said + 14_000, "{flood:?}: {} frames", beside.said);

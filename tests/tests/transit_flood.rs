@@ -2,16 +2,28 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use libnet::impair::Impairments;
 use libnet::world::{LinkConfig, Segment, World, WorldLink};
 use libnet::{DropReason, InterfaceSpec, MacAddr, Packet};
 use libnetinet::snapshot::NeighbourState;
+use peak_alloc::PeakAlloc;
 use rumpnet::{Forwarding, InetConfig, Stack};
+use rumpnet_tests::bounds::{self, UNDER_WAY_BYTES};
 use rumpnet_tests::goodput::Goodput;
 use rumpnet_tests::wire::six::{IPV6, Ip6};
 use rumpnet_tests::wire::{IPV4, Ip, Udp, frame};
+
+/// Counts what all stacks in here hold; the tests take turns.
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 const FLOODER: MacAddr = MacAddr([2, 0, 0, 9, 9, 9]);
 const ROUTER: MacAddr = MacAddr([2, 0, 0, 9, 9, 1]);
@@ -181,6 +193,7 @@ fn left(family: Family, flood: Flood, pace: Pace) -> u64 {
 
 #[test]
 fn a_flood_to_another_link_takes_nothing_from_a_connection() {
+    let _turn = turn();
     for family in BOTH {
         let left = left(family, Flood::OtherLink, Pace::Greedy);
         assert!(left >= 80, "{family:?}: {left} %");
@@ -189,6 +202,7 @@ fn a_flood_to_another_link_takes_nothing_from_a_connection() {
 
 #[test]
 fn a_flood_to_the_same_link_leaves_a_connection_its_half() {
+    let _turn = turn();
     for family in BOTH {
         let greedy = left(family, Flood::SameLink, Pace::Greedy);
         assert!((40..=60).contains(&greedy), "{family:?}: {greedy} %");
@@ -200,6 +214,7 @@ fn a_flood_to_the_same_link_leaves_a_connection_its_half() {
 
 #[test]
 fn a_flood_that_has_no_hops_to_go_takes_nothing_from_a_connection() {
+    let _turn = turn();
     for family in BOTH {
         let left = left(family, Flood::UsedUp, Pace::Greedy);
         assert!(left >= 80, "{family:?}: {left} %");
@@ -208,6 +223,7 @@ fn a_flood_that_has_no_hops_to_go_takes_nothing_from_a_connection() {
 
 #[test]
 fn a_flood_to_neighbours_that_are_not_there_takes_nothing_from_a_connection() {
+    let _turn = turn();
     for family in BOTH {
         let left = left(family, Flood::Scan, Pace::Greedy);
         assert!(left >= 80, "{family:?}: {left} %");
@@ -216,6 +232,7 @@ fn a_flood_to_neighbours_that_are_not_there_takes_nothing_from_a_connection() {
 
 #[test]
 fn a_scan_leaves_half_of_the_neighbours_table_to_the_routers_own() {
+    let _turn = turn();
     for family in BOTH {
         let scene = scene();
         goodput(&scene, family, Flood::Scan, Pace::Steady(1_000));
@@ -233,9 +250,37 @@ fn a_scan_leaves_half_of_the_neighbours_table_to_the_routers_own() {
 
 #[test]
 fn a_flood_stays_within_the_queue_that_was_configured() {
+    let _turn = turn();
     let scene = scene();
     goodput(&scene, Family::Four, Flood::OtherLink, Pace::Steady(1_000));
     let inet = scene.router.inet().expect("a stack of its own");
     let dropped = inet.drops().get(DropReason::ForwardQueueFull);
     assert!(dropped > 50_000, "{dropped} of 200,000");
+}
+
+/// The most memory that all held beside a flood to a slow link and past hops, bytes.
+fn peak(family: Family, flood: Flood) -> usize {
+    let base = HEAP.current_usage();
+    HEAP.reset_peak_usage();
+    goodput(&scene(), family, flood, Pace::Steady(1_000));
+    HEAP.peak_usage() - base
+}
+
+#[test]
+fn floods_take_no_more_memory_than_is_configured() {
+    let _turn = turn();
+    let config = InetConfig::default();
+    for family in BOTH {
+        let alone = peak(family, Flood::Nothing);
+        for flood in [Flood::OtherLink, Flood::UsedUp, Flood::Scan] {
+            let taken = peak(family, flood).saturating_sub(alone);
+            let scanned = if flood == Flood::Scan {
+                bounds::neighbours(&config) + bounds::waiting(&config)
+            } else {
+                0
+            };
+            let allowed = bounds::forwarding(&config, 1_100) + scanned + UNDER_WAY_BYTES;
+            assert!(taken <= allowed, "{family:?}: {taken} bytes of {allowed}");
+        }
+    }
 }

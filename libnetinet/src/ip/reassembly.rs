@@ -179,8 +179,9 @@ impl Reassembly {
     /// for, and the headers of the first one.
     fn cost_of(&self, key: &DatagramKey, fragment: &Fragment) -> usize {
         let end = fragment.offset + fragment.data.len();
-        let within = |partial: &Box<Partial>| partial.count_within(fragment.offset, end);
-        let gaps = self.datagrams.get(key).map_or(0, within) + 1;
+        let partial = self.datagrams.get(key);
+        let within = partial.map_or(0, |partial| partial.count_within(fragment.offset, end));
+        let gaps = within + 1;
         let header = if fragment.offset == 0 { fragment.header.len() } else { 0 };
         fragment.data.len() + header + gaps * PIECE_OVERHEAD
     }
