@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::capture::{CaptureTaps, Direction};
 use crate::driver::Driver;
+use crate::gro;
 use crate::iface::{IfIndex, Interface};
 use crate::impair::{ImpairConfig, Impairer, Way};
 use crate::link::{LinkControl, LinkQueue, LinkStats, Pace, Readiness, RxFilter};
@@ -93,11 +94,18 @@ pub struct EngineConfig {
     pub queue_frames: usize,
     /// Frames taken from a link at a time.
     pub rx_batch_frames: usize,
+    /// TCP segments of a batch that follow each other are joined to super-segments first.
+    pub join_received: bool,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        EngineConfig { max_interfaces: 256, queue_frames: 64, rx_batch_frames: 64 }
+        EngineConfig {
+            max_interfaces: 256,
+            queue_frames: 64,
+            rx_batch_frames: 64,
+            join_received: true,
+        }
     }
 }
 
@@ -351,6 +359,9 @@ impl<C: StackCore> Engine<C> {
                 self.drops.count_packet(DropReason::IfaceDown, dropped);
             }
             return;
+        }
+        if self.config.join_received {
+            gro::join(frames, port.iface.link.medium);
         }
         self.deliver(now, &port.iface, frames);
     }

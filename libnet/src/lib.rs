@@ -8,6 +8,7 @@ pub mod driver;
 pub mod engine;
 pub mod errno;
 pub mod ethernet;
+mod gro;
 pub mod gso;
 pub mod iface;
 pub mod impair;

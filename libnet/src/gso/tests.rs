@@ -386,3 +386,22 @@ fn one_byte_segments_of_a_large_packet_are_refused() {
     let shape = Shape { segment_bytes: 1, payload: vec![0; 60_000], ..plain() };
     assert_eq!(refused(shape.packet()), Unfit::BadOffload);
 }
+
+/// Data of each of [`received_segments`] but the last.
+pub(crate) const SEGMENT_BYTES: u16 = 1_428;
+
+/// The segments of a stream as a plain link brings them, each one buffer; for other modules' tests.
+pub(crate) fn received_segments(medium: Medium, v6: bool, payload_bytes: usize) -> Vec<Packet> {
+    let payload = (0..payload_bytes).map(|i| (i * 7) as u8).collect();
+    let shape = Shape { medium, v6, payload, segment_bytes: SEGMENT_BYTES, ..plain() };
+    cut_plainly(shape.packet(), medium)
+}
+
+/// What a packet is on a plain link, each one buffer; for other modules' tests.
+pub(crate) fn cut_plainly(packet: Packet, medium: Medium) -> Vec<Packet> {
+    let link = Shape { medium, ..plain() }.link(Offload::default());
+    let mut pieces = VecDeque::new();
+    fit_to_link(packet, &link, &mut pieces).unwrap();
+    let received = |piece: Packet| Packet::received(piece.to_bytes(), Instant::from_millis(3));
+    pieces.into_iter().map(received).collect()
+}
