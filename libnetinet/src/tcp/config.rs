@@ -63,6 +63,14 @@ pub struct TcpConfig {
     pub sack: bool,
     /// Tell of what came twice (`net.ipv4.tcp_dsack`). Source: RFC 2883.
     pub dsack: bool,
+    /// Ask for the last of a flight before the time-out (`net.ipv4.tcp_early_retrans`).
+    /// Source: RFC 8985 §7.
+    pub tail_loss_probe: bool,
+    /// Find out whether a time-out was spurious (`net.ipv4.tcp_frto`). Source: RFC 5682.
+    pub frto: bool,
+    /// Records of what is under way that a connection keeps, one for a super-segment and one more
+    /// for each loss or hole in it; beyond them, what leaves counts as sent with what left before it.
+    pub send_records: usize,
     /// An ICMP message cannot make a path's MTU smaller than this, bytes.
     pub path_mtu_min: u32,
     /// Ports for connections that ask for none. Source: RFC 6056 §3.2.
@@ -107,6 +115,9 @@ impl Default for TcpConfig {
             timestamps: true,
             sack: true,
             dsack: true,
+            tail_loss_probe: true,
+            frto: true,
+            send_records: 16_384,
             path_mtu_min: 552,
             ephemeral_ports: 32768..=60999,
             connections_max: 1 << 20,

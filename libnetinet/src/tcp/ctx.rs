@@ -72,6 +72,31 @@ pub struct TcpCounters {
     pub keepalives_out: u64,
     /// Segments that arrived before others and waited.
     pub out_of_order_in: u64,
+    /// Fast recoveries begun with SACK (TCPSackRecovery).
+    pub sack_recoveries: u64,
+    /// Segments sent again that were lost again (TCPLostRetransmit).
+    pub lost_retransmits: u64,
+    /// Tail loss probes sent (TCPLossProbes).
+    pub loss_probes: u64,
+    /// Losses that a tail loss probe has repaired (TCPLossProbeRecovery).
+    pub loss_probe_recoveries: u64,
+    /// Peers that threw away what they had told of (TCPSACKReneging).
+    pub sack_renegings: u64,
+    /// SACK blocks that cannot be true, ignored (TCPSACKDiscard).
+    pub sacks_discarded: u64,
+    /// DSACKs received (TCPDSACKRecv).
+    pub dsacks_in: u64,
+    /// Time-outs that F-RTO found to be spurious (TCPSpuriousRTOs).
+    pub spurious_timeouts: u64,
+    /// Reductions after a time-out that were taken back (TCPLossUndo).
+    pub loss_undos: u64,
+    /// Reductions taken back because an echo showed the recovery to be spurious at its end
+    /// (TCPFullUndo).
+    pub full_undos: u64,
+    /// The same in the middle of a recovery (TCPPartialUndo).
+    pub partial_undos: u64,
+    /// Reductions taken back because all that was sent again arrived twice (TCPDSACKUndo).
+    pub dsack_undos: u64,
     /// DSACKs sent for data that were acknowledged before (TCPDSACKOldSent).
     pub dsacks_old_out: u64,
     /// DSACKs sent for data that had come out of order before (TCPDSACKOfoSent).

@@ -9,7 +9,7 @@ use super::config::ConnOptions;
 use super::ctx::Ctx;
 use super::listen::Listener;
 use super::path::PathInfo;
-use super::recovery;
+use super::recovery::{self, Sender};
 use super::segment::{FourTuple, Segment};
 use super::seq::SeqNumber;
 use super::state::State;
@@ -102,6 +102,7 @@ impl Connection {
         self.acknowledge_syn(now, ctx, seg);
         self.cc = NewReno::new(u32::from(self.mss), self.mode.syn_lost);
         self.recovery = recovery::NewReno::new(self.iss + 1);
+        *self.tx = Sender::new(now, self.iss + 1);
         if self.mode.syn_lost {
             self.rtt.restart_after_lost_syn();
         }

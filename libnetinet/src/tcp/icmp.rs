@@ -115,10 +115,13 @@ impl Connection {
         self.update_mss();
         ctx.counters.path_mtu_shrunk += 1;
         if self.state.is_synchronized() && self.snd_max.gt(self.snd_una) {
-            self.snd_nxt = self.snd_una;
+            match self.mode.sack {
+                true => self.resend_all(now),
+                false => self.snd_nxt = self.snd_una,
+            }
             self.owed.head = true;
             self.rtt.cancel();
-            self.deadlines.resend = now + self.rtt.rto();
+            self.restart_timeout(now);
         }
     }
 }

@@ -6,6 +6,7 @@ use libnet::Instant;
 
 use super::cc::CongestionControl;
 use super::error::ConnError;
+use super::recovery::Phase;
 use super::segment::FourTuple;
 use super::state::State;
 use super::tcb::Connection;
@@ -66,6 +67,26 @@ pub struct TcpInfo {
     pub sack: bool,
     /// Fast recovery is on.
     pub in_recovery: bool,
+    /// Bytes that the peer has beyond a hole, as it says (`tcpi_sacked`, in segments there).
+    pub sacked_bytes: u32,
+    /// Bytes taken as lost (`tcpi_lost`, in segments there).
+    pub lost_bytes: u32,
+    /// Bytes sent again and not acknowledged yet (`tcpi_retrans`, in segments there).
+    pub resent_bytes: u32,
+    /// Bytes likely to be in the network.
+    pub pipe_bytes: u32,
+    /// Records of what is under way.
+    pub send_records: usize,
+    /// The path has put segments out of order (RACK.reordering_seen).
+    pub reordering_seen: bool,
+    /// The shortest round trip of the last minutes; zero before the first.
+    pub min_rtt: Duration,
+    /// Bytes delivered to the peer, as it says (`tcpi_delivered`, in segments there).
+    pub delivered_bytes: u64,
+    /// The last sample of the delivery rate, bytes per second; 0: none yet.
+    pub delivery_rate: u64,
+    /// That sample was limited by the application.
+    pub delivery_rate_app_limited: bool,
     /// Urgent bytes that have not been received yet or not been passed: up to the mark.
     pub urgent_bytes: u32,
     /// Data bytes received in order.
@@ -107,7 +128,17 @@ impl Connection {
             reassembly_bytes: self.reassembly.as_ref().map_or(0, |r| r.bytes()),
             timestamps: self.mode.timestamps,
             sack: self.mode.sack,
-            in_recovery: self.recovery.in_recovery(),
+            in_recovery: self.recovery.in_recovery() || self.tx.phase == Phase::Recovery,
+            sacked_bytes: self.tx.board.sacked_bytes(),
+            lost_bytes: self.tx.board.lost_bytes(),
+            resent_bytes: self.tx.board.resent_bytes(),
+            pipe_bytes: self.pipe(),
+            send_records: self.tx.board.len(),
+            reordering_seen: self.tx.rack.reordering_seen(),
+            min_rtt: self.tx.rack.min_rtt(),
+            delivered_bytes: self.tx.rate.delivered(),
+            delivery_rate: self.tx.rate.last().bytes_per_second(),
+            delivery_rate_app_limited: self.tx.rate.last().app_limited,
             urgent_bytes: self.urgent_unread(),
             bytes_in: self.cold.bytes_in,
             bytes_out: self.cold.bytes_out,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::sack::{RecentBlocks, SackBlock};
+use super::sack::{RecentBlocks, SackBlock, SackBlocks};
 use super::seq::SeqNumber;
 
 /// Pieces beyond `rcv_nxt`, in order and without overlap. Bytes that came first stay.
@@ -44,9 +44,9 @@ impl Reassembly {
         self.pieces.len()
     }
 
-    /// Holds nothing?
+    /// Holds nothing, and has nothing to tell of?
     pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && self.recent.len() == 0
     }
 
     /// Keeps what of `data` is new; the first run of bytes that were held already, if there is one.
@@ -98,9 +98,14 @@ impl Reassembly {
         Ok(duplicate)
     }
 
-    /// The blocks to tell of, in the order of RFC 2018 §4.
-    pub(crate) fn blocks(&self) -> &RecentBlocks {
-        &self.recent
+    /// Blocks that can be told of.
+    pub(crate) fn blocks(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// Adds up to `most` blocks to an option, in the order of RFC 2018 §4.
+    pub(crate) fn tell(&mut self, most: usize, out: &mut SackBlocks) {
+        self.recent.tell(most, out);
     }
 
     /// What of the first piece lies before `rcv_nxt`: it came twice.
@@ -128,7 +133,8 @@ impl Reassembly {
         self.recent.forget_before(rcv_nxt);
     }
 
-    fn report(&mut self, left: SeqNumber, right: SeqNumber) {
+    /// These numbers have arrived: they are told of first.
+    pub(crate) fn report(&mut self, left: SeqNumber, right: SeqNumber) {
         if left.lt(right) {
             let pieces = &self.pieces;
             self.recent.report(SackBlock { left, right }, |block| grow(pieces, block));
@@ -203,7 +209,9 @@ mod tests {
                 let held = oracle[read..].iter().flatten().count();
                 prop_assert_eq!(reassembly.bytes(), held);
                 reassembly.forget_before(base + read as u32);
-                for (i, block) in reassembly.blocks().iter().enumerate() {
+                let mut told = SackBlocks::default();
+                reassembly.tell(4, &mut told);
+                for (i, block) in told.iter().enumerate() {
                     let (left, right) = ((block.left - base) as usize, (block.right - base) as usize);
                     // All of it is held, and it is as wide as it can be.
                     prop_assert!(oracle[left..right].iter().all(Option::is_some));

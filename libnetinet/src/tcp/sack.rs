@@ -1,5 +1,7 @@
 //! Blocks of a SACK option, and those that a receiver tells of. Source: RFC 2018, RFC 2883.
 
+use std::collections::VecDeque;
+
 use super::seq::SeqNumber;
 
 /// Numbers that have arrived, from `left` to before `right`. Source: RFC 2018 §3.
@@ -74,22 +76,6 @@ impl SackBlocks {
     pub fn option_bytes(&self) -> u32 {
         option_bytes(self.len())
     }
-
-    /// Puts a block in front; with four held the last is lost, and `true` says so.
-    fn push_front(&mut self, block: SackBlock) -> bool {
-        let full = self.len() == MAX_SACK_BLOCKS;
-        self.blocks.rotate_right(1);
-        self.blocks[0] = block;
-        self.len = (self.len + 1).min(MAX_SACK_BLOCKS as u8);
-        full
-    }
-
-    fn retain(&mut self, keep: impl Fn(&SackBlock) -> bool) {
-        let all = std::mem::take(self);
-        for block in all.iter().filter(|block| keep(block)) {
-            self.push(*block);
-        }
-    }
 }
 
 /// Bytes of an option of `blocks` blocks with its two NOPs.
@@ -100,12 +86,20 @@ pub(super) fn option_bytes(blocks: usize) -> u32 {
 /// What a receiver's next acknowledgements tell of: the block that changed last first.
 ///
 /// RFC 2018 §4: the first block holds the segment that the acknowledgement answers, the others
-/// repeat those that were told of most recently.
-#[derive(Clone, Copy, Debug, Default)]
+/// repeat those that were told of most recently. When several segments have come before the first
+/// of their acknowledgements leaves, each tells of others, the oldest news first.
+#[derive(Clone, Debug, Default)]
 pub(super) struct RecentBlocks {
-    blocks: SackBlocks,
+    blocks: VecDeque<RecentBlock>,
     /// One had no room and is not told of any more.
     forgotten: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RecentBlock {
+    block: SackBlock,
+    /// It has changed since it was last told of.
+    news: bool,
 }
 
 impl RecentBlocks {
@@ -117,17 +111,37 @@ impl RecentBlocks {
             block = grow(block);
             block = self.absorb(block);
         }
-        self.forgotten |= self.blocks.push_front(block);
+        if self.blocks.len() == MAX_RECENT_BLOCKS {
+            self.blocks.pop_back();
+            self.forgotten = true;
+        }
+        self.blocks.push_front(RecentBlock { block, news: true });
     }
 
     /// All before `seq` is acknowledged.
     pub(super) fn forget_before(&mut self, seq: SeqNumber) {
-        self.blocks.retain(|block| block.right.gt(seq));
+        self.blocks.retain(|recent| recent.block.right.gt(seq));
     }
 
-    /// The blocks, the first to be told of first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &SackBlock> {
-        self.blocks.iter()
+    /// Adds up to `most` blocks to an option, and takes them as told of.
+    pub(super) fn tell(&mut self, most: usize, out: &mut SackBlocks) {
+        let room = out.len() + most;
+        for recent in self.blocks.iter_mut().rev().filter(|recent| recent.news) {
+            if out.len() == room {
+                return;
+            }
+            recent.news = false;
+            out.push(recent.block);
+        }
+        // The option begins with what is told of for the first time, or with the last that was.
+        for recent in &self.blocks {
+            if out.len() == room {
+                return;
+            }
+            if !out.iter().any(|told| *told == recent.block) {
+                out.push(recent.block);
+            }
+        }
     }
 
     /// Blocks held.
@@ -138,14 +152,19 @@ impl RecentBlocks {
     /// Takes out those that `block` touches, and gives the union.
     fn absorb(&mut self, block: SackBlock) -> SackBlock {
         let mut whole = block;
-        for other in self.blocks.iter().filter(|other| other.touches(&block)) {
-            whole = whole.union(other);
-        }
-        self.blocks.retain(|other| !other.touches(&block));
+        self.blocks.retain(|recent| {
+            let touches = recent.block.touches(&block);
+            if touches {
+                whole = whole.union(&recent.block);
+            }
+            !touches
+        });
         whole
     }
 }
 
+/// A batch of segments may make as many; beyond it the oldest is forgotten.
+const MAX_RECENT_BLOCKS: usize = 32;
 /// As many as 40 bytes of options hold. Source: RFC 2018 §3.
 pub(super) const MAX_SACK_BLOCKS: usize = 4;
 
@@ -157,33 +176,50 @@ mod tests {
         SackBlock { left: SeqNumber::new(left), right: SeqNumber::new(right) }
     }
 
-    fn told(recent: &RecentBlocks) -> Vec<(u32, u32)> {
-        recent.iter().map(|b| (b.left.value(), b.right.value())).collect()
+    fn told(recent: &mut RecentBlocks) -> Vec<(u32, u32)> {
+        let mut out = SackBlocks::default();
+        recent.tell(4, &mut out);
+        out.iter().map(|b| (b.left.value(), b.right.value())).collect()
     }
 
     #[test]
     fn the_block_that_changed_last_comes_first() {
-        // RFC 2018 §4 and its example 3.
+        // RFC 2018 §7.
         let mut recent = RecentBlocks::default();
+        let mut last = Vec::new();
         for left in [5500, 6500, 7500] {
             recent.report(block(left, left + 500), |block| block);
+            last = told(&mut recent);
         }
-        assert_eq!(told(&recent), [(7500, 8000), (6500, 7000), (5500, 6000)]);
+        assert_eq!(last, [(7500, 8000), (6500, 7000), (5500, 6000)]);
         recent.report(block(6000, 6500), |block| block);
-        assert_eq!(told(&recent), [(5500, 7000), (7500, 8000)]);
+        assert_eq!(told(&mut recent), [(5500, 7000), (7500, 8000)]);
         recent.forget_before(SeqNumber::new(7000));
-        assert_eq!(told(&recent), [(7500, 8000)]);
+        assert_eq!(told(&mut recent), [(7500, 8000)]);
     }
 
     #[test]
-    fn a_fifth_block_takes_the_place_of_the_oldest_and_that_may_grow_back() {
+    fn of_a_batch_each_acknowledgement_tells_of_others() {
         let mut recent = RecentBlocks::default();
-        for left in [100, 300, 500, 700, 900] {
-            recent.report(block(left, left + 100), |block| block);
+        for left in 1..=6 {
+            recent.report(block(left * 100, left * 100 + 50), |block| block);
         }
-        assert_eq!(told(&recent), [(900, 1000), (700, 800), (500, 600), (300, 400)]);
+        let firsts: Vec<_> = (0..3).map(|_| told(&mut recent)).collect();
+        assert_eq!(firsts[0], [(100, 150), (200, 250), (300, 350), (400, 450)]);
+        assert_eq!(firsts[1], [(500, 550), (600, 650), (400, 450), (300, 350)]);
+        assert_eq!(firsts[2][0], (600, 650), "and then the last to come");
+    }
+
+    #[test]
+    fn one_too_many_takes_the_place_of_the_oldest_and_that_may_grow_back() {
+        let mut recent = RecentBlocks::default();
+        for i in 0..=MAX_RECENT_BLOCKS as u32 {
+            recent.report(block(i * 100, i * 100 + 50), |block| block);
+        }
+        assert_eq!(recent.len(), MAX_RECENT_BLOCKS);
+        while told(&mut recent)[0].0 != 3200 {}
         // What touches the forgotten one is told of with it: the data held say how far it goes.
-        recent.report(block(200, 250), |_| block(100, 250));
-        assert_eq!(told(&recent)[0], (100, 250));
+        recent.report(block(50, 70), |_| block(0, 70));
+        assert_eq!(told(&mut recent)[0], (0, 70));
     }
 }

@@ -13,9 +13,10 @@ use super::listen::Listener;
 use super::path::PathInfo;
 use super::rcvbuf::ReceiveBuffer;
 use super::reassembly::Reassembly;
-use super::recovery;
+use super::recovery::{self, Sender};
 use super::rtt::RttEstimator;
 use super::sack::SackBlock;
+use super::scoreboard::Scoreboard;
 use super::segment::FourTuple;
 use super::seq::SeqNumber;
 use super::sndbuf::SendBuffer;
@@ -73,6 +74,8 @@ pub struct Connection {
     pub(super) rtt: RttEstimator,
     pub(super) cc: NewReno,
     pub(super) recovery: recovery::NewReno,
+    /// What is under way, and who resends what of it.
+    pub(super) tx: Box<Sender>,
     pub(super) deadlines: Deadlines,
     /// The wheel's node, and when it fires: never later than the first deadline.
     pub(super) wheel: Option<TimerHandle>,
@@ -133,6 +136,8 @@ pub(super) struct Owed {
     pub(super) reset_at_edge: bool,
     /// The first unacknowledged segment, whatever the windows say.
     pub(super) head: bool,
+    /// A tail loss probe.
+    pub(super) tail: bool,
     pub(super) window_probe: bool,
     pub(super) keepalive: bool,
 }
@@ -249,6 +254,7 @@ impl Connection {
             rtt: RttEstimator::new(config),
             cc: NewReno::new(u32::from(default_mss(&tuple)), false),
             recovery: recovery::NewReno::new(iss + 1),
+            tx: Box::new(Sender::new(now, iss + 1)),
             deadlines: Deadlines { resend: Instant::MAX, ack: Instant::MAX, idle: Instant::MAX },
             wheel: None,
             wheel_at: Instant::MAX,
@@ -312,6 +318,7 @@ impl Connection {
         self.owed = Owed { reset: self.owed.reset, ..Owed::default() };
         self.send_buffer = None;
         self.reassembly = None;
+        self.tx.board = Scoreboard::default();
         self.wake |= Ready::ALL;
     }
 
@@ -408,6 +415,7 @@ impl Connection {
             let (limit, held) = (self.receive_limit(config), self.buffered_to_read());
             assert!(held + self.rcv_wnd() <= limit, "{held} held, {} promised", self.rcv_wnd());
         }
+        self.tx.board.check_invariants(self.snd_una, self.snd_max);
         assert!(self.mss >= MIN_MSS - TIMESTAMP_OPTION_BYTES as u16, "mss {}", self.mss);
         assert!(!self.state.is_closing() || self.mode.fin_queued, "{} without a FIN", self.state);
         if let Some(reassembly) = &self.reassembly {

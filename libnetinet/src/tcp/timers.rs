@@ -6,6 +6,7 @@ use super::cc::CongestionControl;
 use super::config::TcpConfig;
 use super::ctx::Ctx;
 use super::error::ConnError;
+use super::recovery::{Phase, ResendTimer};
 use super::state::State;
 use super::tcb::Connection;
 
@@ -25,10 +26,12 @@ impl Connection {
         }
         if self.deadlines.resend <= now {
             self.deadlines.resend = Instant::MAX;
-            match self.state {
-                State::SynSent | State::SynReceived => self.on_syn_timeout(now, ctx),
+            match (self.state, self.tx.timer) {
+                (State::SynSent | State::SynReceived, _) => self.on_syn_timeout(now, ctx),
                 _ if self.mode.persist => self.on_persist(now, ctx),
-                _ => self.on_retransmission_timeout(now, ctx),
+                (_, ResendTimer::Reorder) => self.on_reorder_timeout(now, ctx),
+                (_, ResendTimer::Probe) => self.on_probe_timeout(now, ctx),
+                (_, ResendTimer::Timeout) => self.on_retransmission_timeout(now, ctx),
             }
         }
         if self.deadlines.idle <= now {
@@ -61,19 +64,25 @@ impl Connection {
         if self.retries >= limit || self.user_timeout_over(now) {
             return self.give_up(ctx);
         }
-        let flight = self.snd_max - self.snd_una;
-        self.cc.on_timeout(flight, u32::from(self.mss), self.retries > 0);
-        self.recovery.on_timeout(self.snd_max);
+        let (flight, again) = (self.snd_max - self.snd_una, self.retries > 0);
+        let reduced = self.mode.sack && self.tx.phase == Phase::Recovery;
+        if self.mode.sack {
+            self.lose_on_timeout(now, ctx, again);
+        } else {
+            self.recovery.on_timeout(self.snd_max);
+            // Everything is taken as lost and sent again from the first unacknowledged byte on.
+            self.snd_nxt = self.snd_una;
+        }
+        // As on Linux: in a recovery the threshold was set for this very window.
+        self.cc.on_timeout(flight, u32::from(self.mss), again || reduced);
         self.retries += 1;
         self.mode.advise |= self.retries == config.advice_retries;
         ctx.counters.timeouts += 1;
         tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, retries = self.retries, "rto");
         self.rtt.back_off(&config);
         self.rtt.cancel();
-        // Everything is taken as lost and sent again from the first unacknowledged byte on.
-        self.snd_nxt = self.snd_una;
         self.owed.head = true;
-        self.deadlines.resend = now + self.rtt.rto();
+        self.restart_timeout(now);
     }
 
     /// RFC 9293 §3.8.6.1: the window is closed; ask whether it has opened.
@@ -154,8 +163,10 @@ impl Connection {
     /// RFC 6298 §5.2 and §5.3: all acknowledged, the timer stops; else it starts anew.
     pub(super) fn restart_resend_timer(&mut self, now: Instant) {
         self.mode.persist = false;
-        let outstanding = self.snd_max.gt(self.snd_una);
-        self.deadlines.resend = if outstanding { now + self.rtt.rto() } else { Instant::MAX };
+        self.restart_timeout(now);
+        if self.snd_max == self.snd_una {
+            self.deadlines.resend = Instant::MAX;
+        }
     }
 
     /// Nothing is under way, something waits, and the window holds it back: only a probe can tell

@@ -172,7 +172,7 @@ impl Connection {
             return;
         }
         self.mode.orphan = true;
-        let unread = self.receive_buffer.is_some() || self.reassembly.is_some();
+        let unread = self.receive_buffer.is_some() || self.holds_early_data();
         self.receive_buffer = None;
         let resets = self.state.is_synchronized() && self.state != State::TimeWait;
         if resets && (unread || linger == Linger::Abort) {
@@ -186,6 +186,10 @@ impl Connection {
         if self.state == State::SynReceived && linger == Linger::Abort {
             self.abort(ctx);
         }
+    }
+
+    fn holds_early_data(&self) -> bool {
+        self.reassembly.as_ref().is_some_and(|reassembly| reassembly.bytes() > 0)
     }
 
     /// Ends the connection at once; the peer gets a RST. Source: RFC 9293 §3.10.5.

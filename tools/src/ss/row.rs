@@ -253,6 +253,12 @@ fn info_text(info: &TcpInfo) -> String {
             parts.push(format!("{word}:{n}"));
         }
     }
+    if info.delivery_rate > 0 {
+        parts.push(format!("delivery_rate {}bps", info.delivery_rate.saturating_mul(8)));
+        if info.delivery_rate_app_limited {
+            parts.push("app_limited".to_owned());
+        }
+    }
     if let Some(srtt) = info.srtt.filter(|srtt| !srtt.is_zero()) {
         let bits = f64::from(info.cwnd_bytes) * 8.0 / srtt.as_secs_f64();
         parts.push(format!("send {bits:.0}bps"));
@@ -261,10 +267,18 @@ fn info_text(info: &TcpInfo) -> String {
         parts.push(format!("unacked:{}", info.in_flight_bytes.div_ceil(mss)));
     }
     if info.retransmits > 0 {
-        parts.push(format!("retrans:0/{}", info.retransmits));
+        parts.push(format!("retrans:{}/{}", info.resent_bytes.div_ceil(mss), info.retransmits));
+    }
+    for (word, bytes) in [("lost", info.lost_bytes), ("sacked", info.sacked_bytes)] {
+        if bytes > 0 {
+            parts.push(format!("{word}:{}", bytes.div_ceil(mss)));
+        }
     }
     if info.reassembly_bytes > 0 {
         parts.push(format!("rcv_ooo:{}", info.reassembly_bytes));
+    }
+    if !info.min_rtt.is_zero() {
+        parts.push(format!("minrtt:{}", short(ms(info.min_rtt))));
     }
     parts.push(format!("rcv_space:{} snd_wnd:{}", info.rcv_wnd_bytes, info.snd_wnd_bytes));
     parts.join(" ")
@@ -313,6 +327,12 @@ pub(super) fn to_json(inet: &Inet, socket: &SocketEntry, name: &str, pid: u32) -
         "timestamps": info.timestamps,
         "sack": info.sack,
         "in_recovery": info.in_recovery,
+        "sacked_bytes": info.sacked_bytes,
+        "lost_bytes": info.lost_bytes,
+        "resent_bytes": info.resent_bytes,
+        "min_rtt_us": us(info.min_rtt),
+        "delivered_bytes": info.delivered_bytes,
+        "delivery_rate": info.delivery_rate,
         "bytes_in": info.bytes_in,
         "bytes_out": info.bytes_out,
         "segments_in": info.segments_in,

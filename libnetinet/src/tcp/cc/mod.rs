@@ -28,6 +28,10 @@ pub trait CongestionControl {
     /// first time for this segment.
     fn on_timeout(&mut self, flight: u32, mss: u32, again: bool);
 
+    /// The last reduction was for nothing: the window is at least what it was, and slow start ends
+    /// no earlier than it did. Source: RFC 4015 §3.2.
+    fn restore(&mut self, cwnd_bytes: u32, ssthresh_bytes: u32);
+
     /// Nothing was sent for longer than the RTO.
     fn on_idle(&mut self, mss: u32);
 }

@@ -71,6 +71,11 @@ impl CongestionControl for NewReno {
         self.acked = 0;
     }
 
+    fn restore(&mut self, cwnd_bytes: u32, ssthresh_bytes: u32) {
+        self.cwnd = self.cwnd.max(cwnd_bytes);
+        self.ssthresh = self.ssthresh.max(ssthresh_bytes);
+    }
+
     fn on_idle(&mut self, mss: u32) {
         // RFC 5681 §4.1: the restart window, min (IW, cwnd).
         self.cwnd = self.cwnd.min(initial_window(mss));

@@ -7,6 +7,7 @@ use crate::tcp::cc::CongestionControl;
 use crate::tcp::ctx::Ctx;
 use crate::tcp::listen::Promotion;
 use crate::tcp::recovery::{DupAck, Echo, NewAck};
+use crate::tcp::scoreboard::Scoreboard;
 use crate::tcp::segment::{Flags, Segment};
 use crate::tcp::state::State;
 use crate::tcp::tcb::Connection;
@@ -29,7 +30,9 @@ impl Connection {
         }
         self.last_heard_at = now;
         self.cold.soft_error = None;
-        if seg.ack.gt(self.snd_una) {
+        if self.mode.sack {
+            self.take_ack_with_sack(now, ctx, seg);
+        } else if seg.ack.gt(self.snd_una) {
             self.take_new_ack(now, ctx, seg);
         } else if self.is_duplicate_ack(seg) {
             self.take_duplicate_ack(ctx, seg);
@@ -48,7 +51,10 @@ impl Connection {
     /// one number too early for the other, and nothing else could end that.
     pub(super) fn take_late_ack(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment) {
         if seg.ack.gt(self.snd_una) && seg.ack.le(self.snd_max) {
-            self.take_new_ack(now, ctx, seg);
+            match self.mode.sack {
+                true => self.take_ack_with_sack(now, ctx, seg),
+                false => self.take_new_ack(now, ctx, seg),
+            }
             self.update_send_window(ctx, seg);
             self.after_ack(now, ctx);
         }
@@ -80,7 +86,7 @@ impl Connection {
     }
 
     /// RFC 5681 §2: all five conditions.
-    fn is_duplicate_ack(&self, seg: &Segment) -> bool {
+    pub(in crate::tcp) fn is_duplicate_ack(&self, seg: &Segment) -> bool {
         let window = u32::from(seg.wnd) << self.snd_shift;
         self.snd_max.gt(self.snd_una)
             && seg.data_len == 0
@@ -91,13 +97,31 @@ impl Connection {
             && !self.mode.persist
     }
 
+    /// RFC 6582 §3.2, for a peer without SACK.
     fn take_new_ack(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment) {
         let flight = self.snd_max - self.snd_una;
         let acked = seg.ack - self.snd_una;
         let window_opens = self.mode.persist && seg.wnd > 0;
+        self.release_acknowledged(now, ctx, seg);
+        self.count_acknowledged(now);
+        self.recover_or_grow(now, ctx, acked, flight);
+        if window_opens {
+            // Only the probes had slowed down; Karn's rule is about retransmissions.
+            self.rtt.forget_backoff(&ctx.config);
+        }
+        self.restart_resend_timer(now);
+    }
+
+    /// SND.UNA moves, and what it passes is let go.
+    pub(in crate::tcp) fn release_acknowledged(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx,
+        seg: &Segment,
+    ) {
         self.mode.progress = true;
         self.measure_rtt(now, ctx, seg);
-        let mut acked_data = acked;
+        let mut acked_data = seg.ack - self.snd_una;
         if self.fin_sent() && seg.ack == self.snd_max {
             acked_data -= 1;
             self.mode.fin_acked = true;
@@ -115,13 +139,7 @@ impl Connection {
         self.forget_acknowledged_mark();
         self.retries = 0;
         self.cold.stalled_since = now;
-        self.owed.head = false;
-        self.recover_or_grow(now, ctx, acked, flight);
-        if window_opens {
-            // Only the probes had slowed down; Karn's rule is about retransmissions.
-            self.rtt.forget_backoff(&ctx.config);
-        }
-        self.restart_resend_timer(now);
+        (self.owed.head, self.owed.tail) = (false, false);
     }
 
     /// RFC 6298 §3 and §4; RFC 7323 §4.1: the timed segment, or the echo if that was sent again.
@@ -146,28 +164,32 @@ impl Connection {
     fn recover_or_grow(&mut self, now: Instant, ctx: &mut Ctx, acked: u32, flight: u32) {
         let mss = u32::from(self.mss);
         match self.recovery.on_new_ack(self.snd_una, acked, mss) {
-            NewAck::Open => {
-                // RFC 7661 §3: a window that was not used says nothing about the path.
-                let limited = if self.cc.cwnd_bytes() < self.cc.ssthresh_bytes() {
-                    flight >= self.cc.cwnd_bytes() / 2
-                } else {
-                    flight + mss >= self.cc.cwnd_bytes()
-                };
-                if limited {
-                    self.cc.on_ack(acked, mss);
-                }
-            }
+            NewAck::Open => self.grow_window(acked, flight),
             NewAck::Partial { rearm } => {
                 ctx.counters.fast_retransmits += 1;
                 self.owed.head = self.snd_max.gt(self.snd_una);
                 if rearm {
-                    self.deadlines.resend = now + self.rtt.rto();
+                    self.restart_timeout(now);
                 }
             }
             NewAck::Full => {
                 let flight = self.snd_max.saturating_since(self.snd_una);
                 self.cc.on_recovered(flight, mss);
             }
+        }
+    }
+
+    /// `acked` bytes of `flight` were acknowledged while nothing is known to be lost.
+    pub(in crate::tcp) fn grow_window(&mut self, acked: u32, flight: u32) {
+        let mss = u32::from(self.mss);
+        // RFC 7661 §3: a window that was not used says nothing about the path.
+        let limited = if self.cc.cwnd_bytes() < self.cc.ssthresh_bytes() {
+            flight >= self.cc.cwnd_bytes() / 2
+        } else {
+            flight + mss >= self.cc.cwnd_bytes()
+        };
+        if limited {
+            self.cc.on_ack(acked, mss);
         }
     }
 
@@ -244,6 +266,7 @@ impl Connection {
     /// RFC 9293 §3.10.7.4: the other timers go; the table keeps the 2 MSL.
     pub(super) fn enter_time_wait(&mut self, ctx: &mut Ctx) {
         self.transition(ctx, State::TimeWait);
+        self.tx.board = Scoreboard::default();
         let none = Instant::MAX;
         (self.deadlines.resend, self.deadlines.ack, self.deadlines.idle) = (none, none, none);
         self.send_buffer = None;

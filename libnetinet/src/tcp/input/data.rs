@@ -83,8 +83,8 @@ impl Connection {
         while let Some(piece) = reassembly.pop_in_order(self.rcv_nxt) {
             self.deliver(ctx, Piece::Shared(piece));
         }
+        reassembly.forget_before(self.rcv_nxt);
         if !reassembly.is_empty() {
-            reassembly.forget_before(self.rcv_nxt);
             self.reassembly = Some(reassembly);
         }
     }
@@ -108,7 +108,11 @@ impl Connection {
         }
         // RFC 5681 §4.2: at once, and one for each, since the sender counts them. A super-segment
         // stands for several; one that another has overtaken must not look like a loss, though.
-        let worth = (seg.data_len / u32::from(self.mss)).clamp(1, 2) as u8;
+        let worth = match self.mode.sack {
+            // The blocks say how much it was.
+            true => 1,
+            false => (seg.data_len / u32::from(self.mss)).clamp(1, 2) as u8,
+        };
         self.owed.dup_acks = self.owed.dup_acks.saturating_add(worth).min(MAX_DUP_ACKS);
         self.ack.quick = QUICK_ACKS;
     }

@@ -5,6 +5,7 @@ use libnet::Ready;
 use super::Flow;
 use crate::tcp::ctx::Ctx;
 use crate::tcp::segment::{Flags, Segment};
+use crate::tcp::seq::SeqNumber;
 use crate::tcp::state::State;
 use crate::tcp::tcb::Connection;
 
@@ -19,7 +20,10 @@ impl Connection {
         if seg.flags.has(Flags::FIN) {
             let at = seg.seq + seg.data_len;
             // The first FIN counts; one elsewhere is a liar's.
-            self.peer_fin.get_or_insert(at);
+            let known = *self.peer_fin.get_or_insert(at);
+            if known == at && at.gt(self.rcv_nxt) {
+                self.take_early_fin(at, seg);
+            }
         }
         if !self.at_peer_fin() {
             return Flow::Continue(());
@@ -40,5 +44,13 @@ impl Connection {
             _ => self.enter_time_wait(ctx),
         }
         Flow::Continue(())
+    }
+
+    /// It came before others: as data beyond a hole, it is answered at once and told of (RFC 5681
+    /// §4.2, RFC 2018 §3: its number counts as one of theirs).
+    fn take_early_fin(&mut self, at: SeqNumber, seg: &Segment) {
+        self.owed.ack |= seg.data_len == 0;
+        let reassembly = self.reassembly.get_or_insert_default();
+        reassembly.report(at, at + 1);
     }
 }

@@ -7,6 +7,8 @@ use crate::tcp::cc::CongestionControl;
 use crate::tcp::config::TcpConfig;
 use crate::tcp::ctx::Ctx;
 use crate::tcp::options::{Options, Timestamps};
+use crate::tcp::recovery::{Phase, Sender};
+use crate::tcp::scoreboard::Sent;
 use crate::tcp::segment::{Flags, Header};
 use crate::tcp::seq::SeqNumber;
 use crate::tcp::state::State;
@@ -136,20 +138,22 @@ impl Connection {
         self.restart_if_idle(now);
         match plan.kind {
             DataKind::Next => self.snd_nxt = end,
-            DataKind::Head => self.owed.head = false,
+            DataKind::Head => {
+                self.owed.head = false;
+                self.snd_nxt = self.snd_nxt.max(end);
+            }
+            DataKind::Tail => {
+                self.owed.tail = false;
+                self.snd_nxt = self.snd_nxt.max(end);
+            }
+            DataKind::Lost => {}
             DataKind::WindowProbe => {
                 self.owed.window_probe = false;
                 ctx.counters.window_probes_out += 1;
             }
         }
-        if plan.kind == DataKind::Head {
-            self.snd_nxt = self.snd_nxt.max(end);
-        }
         if again {
-            let segments = u64::from(plan.len.div_ceil(u32::from(self.mss)).max(1));
-            ctx.counters.retransmitted_segments += segments;
-            self.cold.retransmits += segments;
-            self.rtt.cancel();
+            self.note_resent(now, ctx, plan);
         } else {
             if self.snd_una == self.snd_max {
                 self.cold.stalled_since = now;
@@ -157,19 +161,63 @@ impl Connection {
                     self.retries = 0;
                 }
             }
-            if plan.kind == DataKind::Next {
+            if matches!(plan.kind, DataKind::Next | DataKind::Tail) {
                 self.rtt.start(end, now);
             }
         }
         if !plan.len.is_multiple_of(self.segment_bytes()) {
             self.snd_small = self.snd_small.max(end);
         }
-        self.snd_max = self.snd_max.max(end);
+        self.record_sent(now, &ctx.config, plan.seq, end);
         ctx.counters.bytes_out += u64::from(plan.len);
         self.cold.bytes_out += u64::from(plan.len);
-        // RFC 6298 §5.1: started if it does not run.
-        if plan.kind != DataKind::WindowProbe && self.deadlines.resend == Instant::MAX {
-            self.deadlines.resend = now + self.rtt.rto();
+        if plan.kind == DataKind::WindowProbe {
+            return;
+        }
+        if self.tx.phase == Phase::Recovery {
+            self.tx.prr.on_sent(end - plan.seq);
+        }
+        // RFC 6298 §5.1: started if it does not run; as on Linux, anew with the first segment.
+        if self.deadlines.resend == Instant::MAX || (again && plan.seq == self.snd_una) {
+            self.restart_timeout(now);
+        }
+        if plan.kind == DataKind::Tail {
+            self.tx.probe.begin(self.snd_max, again);
+        }
+        self.choose_timer(now, &ctx.config);
+    }
+
+    /// Counts what was sent before, and keeps it from being timed.
+    fn note_resent(&mut self, now: Instant, ctx: &mut Ctx, plan: DataPlan) {
+        let segments = u64::from(plan.len.div_ceil(u32::from(self.mss)).max(1));
+        ctx.counters.retransmitted_segments += segments;
+        self.cold.retransmits += segments;
+        self.rtt.cancel();
+        if plan.kind == DataKind::Lost && self.tx.phase == Phase::Recovery {
+            ctx.counters.fast_retransmits += segments;
+        }
+        if matches!(plan.kind, DataKind::Lost | DataKind::Head) {
+            let timestamp = self.mode.timestamps.then(|| self.timestamp(now));
+            self.tx.undo.on_sent_again(plan.len + u32::from(plan.fin), timestamp);
+        }
+    }
+
+    /// SND.MAX moves, and the scoreboard knows what left when.
+    fn record_sent(&mut self, now: Instant, config: &TcpConfig, seq: SeqNumber, end: SeqNumber) {
+        let segment_bytes = self.segment_bytes() as u16;
+        let Sender { board, rate, .. } = &mut *self.tx;
+        let again = Sent { seq, end: end.min(self.snd_max), segment_bytes };
+        if again.seq.lt(again.end) {
+            board.sent_again(now, &again, rate);
+        }
+        let new = Sent { seq: seq.max(self.snd_max), end, segment_bytes };
+        if new.seq.lt(new.end) {
+            board.sent(now, &new, rate, config.send_records);
+            self.snd_max = end;
+        }
+        let unsent = (self.snd_una + self.buffered_to_send()).gt(self.snd_nxt);
+        if !unsent && self.send_room() > 0 {
+            self.tx.rate.on_app_limited(self.pipe());
         }
     }
 

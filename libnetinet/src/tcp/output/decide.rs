@@ -2,6 +2,7 @@
 
 use super::{DataKind, DataPlan, SendPlan};
 use crate::tcp::cc::CongestionControl;
+use crate::tcp::recovery::{Frto, Phase};
 use crate::tcp::state::State;
 use crate::tcp::tcb::Connection;
 
@@ -21,8 +22,12 @@ impl Connection {
         if self.owed.dup_acks > 0 {
             return SendPlan::Ack { duplicate: true };
         }
-        let data =
-            self.decide_head().or_else(|| self.decide_next()).or_else(|| self.decide_probe());
+        let data = self
+            .decide_head()
+            .or_else(|| self.decide_tail())
+            .or_else(|| self.decide_lost())
+            .or_else(|| self.decide_next())
+            .or_else(|| self.decide_probe());
         if let Some(plan) = data {
             return SendPlan::Data(plan);
         }
@@ -60,6 +65,61 @@ impl Connection {
         Some(DataPlan { seq, len, fin, push, kind: DataKind::Head })
     }
 
+    /// RFC 8985 §7.3: one segment of new data, or else the last one again, whatever the congestion
+    /// window says.
+    fn decide_tail(&self) -> Option<DataPlan> {
+        if !self.owed.tail || self.snd_una == self.snd_max {
+            return None;
+        }
+        let kind = DataKind::Tail;
+        let data_end = self.snd_una + self.buffered_to_send();
+        let window = (self.snd_una + self.snd_wnd).saturating_since(self.snd_nxt);
+        let unsent = data_end.saturating_since(self.snd_nxt);
+        let len = unsent.min(window).min(self.segment_bytes());
+        if len > 0 && self.snd_nxt == self.snd_max {
+            let push = len == unsent;
+            return Some(DataPlan { seq: self.snd_nxt, len, fin: false, push, kind });
+        }
+        let last = self.tx.board.last()?;
+        let fin = last.end.gt(data_end);
+        let end = last.end - u32::from(fin);
+        // Nothing is SACKed, so that a whole segment can be made of several small ones.
+        let len = end.saturating_since(self.snd_una).min(self.segment_bytes());
+        Some(DataPlan { seq: end - len, len, fin, push: end == data_end, kind })
+    }
+
+    /// What is lost, in the order of its numbers, as far as the windows allow.
+    fn decide_lost(&self) -> Option<DataPlan> {
+        let (seq, len) = self.tx.board.next_lost(self.largest_segment())?;
+        let news_first = self.tx.phase == Phase::Loss(Frto::NewData);
+        if !self.mode.sack || (news_first && self.decide_next().is_some()) {
+            return None;
+        }
+        // The peer's window held it once; the first of it may go even if it has shrunk since.
+        let window = (self.snd_una + self.snd_wnd).saturating_since(seq);
+        let window = if seq == self.snd_una { window.max(self.segment_bytes()) } else { window };
+        let (room, most) = (self.send_room(), len.min(window));
+        let len =
+            if most <= room { most } else { room / self.segment_bytes() * self.segment_bytes() };
+        let data_end = self.snd_una + self.buffered_to_send();
+        let fin = len > 0 && (seq + len).gt(data_end);
+        let (len, push) = (len - u32::from(fin), seq + len == data_end);
+        (len > 0 || fin).then_some(DataPlan { seq, len, fin, push, kind: DataKind::Lost })
+    }
+
+    /// Bytes that congestion control and recovery let out now.
+    pub(in crate::tcp) fn send_room(&self) -> u32 {
+        if !self.mode.sack {
+            let cwnd = self.cc.cwnd_bytes();
+            let extra = self.recovery.extra_bytes(u32::from(self.mss));
+            return cwnd.saturating_add(extra).saturating_sub(self.flight());
+        }
+        match self.tx.phase {
+            Phase::Recovery => self.tx.prr.credit(),
+            _ => self.cc.cwnd_bytes().saturating_sub(self.pipe()),
+        }
+    }
+
     /// What is next in line, as far as the windows allow.
     fn decide_next(&self) -> Option<DataPlan> {
         let data_end = self.snd_una + self.buffered_to_send();
@@ -69,9 +129,7 @@ impl Connection {
             return None;
         }
         let window = (self.snd_una + self.snd_wnd).saturating_since(self.snd_nxt);
-        let mss = u32::from(self.mss);
-        let cwnd = self.cc.cwnd_bytes().saturating_add(self.recovery.extra_bytes(mss));
-        let usable = window.min(cwnd.saturating_sub(self.flight()));
+        let usable = window.min(self.send_room());
         let len = self.size_segment(unsent, usable)?;
         let fin = fin_left && len == unsent && window > len;
         if len == 0 && !fin {

@@ -55,6 +55,10 @@ pub(super) enum DataKind {
     Next,
     /// The first unacknowledged segment, out of turn.
     Head,
+    /// Lost, in fast recovery or after a time-out.
+    Lost,
+    /// A tail loss probe.
+    Tail,
     /// Past what the window allows, to learn whether it has opened.
     WindowProbe,
 }

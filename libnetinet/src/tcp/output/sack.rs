@@ -22,9 +22,8 @@ impl Connection {
             // RFC 2883 §4 (1): the duplicate is the first block.
             blocks.push(block);
         }
-        let recent = self.reassembly.iter().flat_map(|reassembly| reassembly.blocks().iter());
-        for block in recent.take(count - blocks.len()) {
-            blocks.push(*block);
+        if let Some(reassembly) = &mut self.reassembly {
+            reassembly.tell(count - blocks.len(), &mut blocks);
         }
         blocks
     }
@@ -33,7 +32,7 @@ impl Connection {
         if !self.mode.sack {
             return 0;
         }
-        let beyond = self.reassembly.as_ref().map_or(0, |reassembly| reassembly.blocks().len());
+        let beyond = self.reassembly.as_ref().map_or(0, |reassembly| reassembly.blocks());
         // RFC 2018 §3: four fit beside no other option, three beside timestamps.
         let most = if self.mode.timestamps { MAX_SACK_BLOCKS - 1 } else { MAX_SACK_BLOCKS };
         (beyond + usize::from(self.mode.dsack_owed)).min(most)

@@ -1,5 +1,79 @@
 //! Who resends what: loss detection and recovery, apart from how much may fly.
+//!
+//! With a peer that tells what it has (SACK), `sack` walks each acknowledgement through `rack`,
+//! `tlp`, `frto`, `prr` and `undo`; with one that does not, `newreno` counts duplicates.
 
+mod frto;
 mod newreno;
+mod prr;
+mod rack;
+mod sack;
+mod timer;
+mod tlp;
+mod undo;
 
-pub(crate) use newreno::{DupAck, Echo, NewAck, NewReno};
+use libnet::Instant;
+
+pub(crate) use self::frto::Frto;
+pub(crate) use self::newreno::{DupAck, Echo, NewAck, NewReno};
+pub(crate) use self::prr::Prr;
+pub(crate) use self::rack::Rack;
+pub(crate) use self::timer::ResendTimer;
+pub(crate) use self::tlp::TailProbe;
+pub(crate) use self::undo::Undo;
+use super::rate::Rate;
+use super::scoreboard::Scoreboard;
+use super::seq::SeqNumber;
+
+/// What is under way, what is known of it, and what is done about losses.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    pub(crate) board: Scoreboard,
+    pub(crate) rate: Rate,
+    pub(crate) rack: Rack,
+    pub(crate) probe: TailProbe,
+    pub(crate) prr: Prr,
+    pub(crate) undo: Undo,
+    pub(crate) phase: Phase,
+    /// Where the recovery ends: RecoveryPoint of RFC 6675 §2, "recover" of RFC 5682 §2.
+    pub(crate) recover: SeqNumber,
+    /// Acknowledgements that told of something beyond a hole, a super-segment's as two at most.
+    pub(crate) hints: u8,
+    /// RACK waits for what was overtaken.
+    pub(crate) settling: bool,
+    /// When the retransmission time-out is due, whatever comes before it.
+    pub(crate) rto_at: Instant,
+    /// What the `resend` deadline is.
+    pub(crate) timer: ResendTimer,
+}
+
+/// What the sender is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// Nothing is known to be lost.
+    Open,
+    /// Losses were found, and acknowledgements still come.
+    Recovery,
+    /// The retransmission timer expired.
+    Loss(Frto),
+}
+
+impl Sender {
+    /// Nothing sent yet; `first` is the first sequence number of data.
+    pub(crate) fn new(now: Instant, first: SeqNumber) -> Self {
+        Sender {
+            board: Scoreboard::default(),
+            rate: Rate::new(now),
+            rack: Rack::new(first),
+            probe: TailProbe::default(),
+            prr: Prr::default(),
+            undo: Undo::default(),
+            phase: Phase::Open,
+            recover: first,
+            hints: 0,
+            settling: false,
+            rto_at: Instant::MAX,
+            timer: ResendTimer::Timeout,
+        }
+    }
+}

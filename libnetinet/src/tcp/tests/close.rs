@@ -75,9 +75,11 @@ fn a_fin_before_its_data_waits_for_them() {
     assert_eq!(net.send(Side::A, a, &[1; 100]), Ok(100));
     net.pump(Side::A);
     net.shutdown(Side::A, a);
-    net.run_for(ms(20));
+    net.run_for(ms(2));
+    assert_eq!(net.count(Side::A, Flags::FIN), 1);
     assert_eq!(net.state(Side::B, b), State::Established);
-    net.run_for(ms(300));
+    // Its answer tells of it, so that the data come again before any time-out.
+    net.run_for(ms(20));
     assert_eq!(net.recv(Side::B, b), Ok(vec![1; 100]));
     assert_eq!(net.recv(Side::B, b), Ok(Vec::new()));
     assert_eq!(net.state(Side::B, b), State::CloseWait);

@@ -12,6 +12,11 @@ fn times(net: &Net, by: Side, is: impl Fn(&Sent) -> bool) -> Vec<u64> {
     hits.map(|sent| sent.at.since(first).as_millis() as u64).collect()
 }
 
+/// Time-outs alone.
+fn without_probes() -> TcpConfig {
+    TcpConfig { tail_loss_probe: false, ..TcpConfig::default() }
+}
+
 fn is_data(sent: &Sent) -> bool {
     sent.seg.data_len > 0
 }
@@ -28,7 +33,7 @@ fn warmed_up() -> (Net, ConnId, ConnId) {
 
 #[test]
 fn retransmissions_double_their_distance() {
-    let mut net = Net::new();
+    let mut net = Net::with(without_probes(), TcpConfig::default());
     let (a, _) = net.established();
     net.judge(|_, _| Fate::Drop);
     assert_eq!(net.send(Side::A, a, b"x"), Ok(1));
@@ -42,7 +47,7 @@ fn retransmissions_double_their_distance() {
 
 #[test]
 fn data_without_any_answer_fail_after_15_retries_and_a_quarter_of_an_hour() {
-    let mut net = Net::new();
+    let mut net = Net::with(without_probes(), TcpConfig::default());
     let (a, _) = net.established();
     net.judge(|_, _| Fate::Drop);
     assert_eq!(net.send(Side::A, a, b"x"), Ok(1));

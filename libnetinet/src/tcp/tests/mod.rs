@@ -11,6 +11,7 @@ mod loss;
 mod model;
 mod net;
 mod path_mtu;
+mod recovery;
 mod reset;
 mod sack;
 mod time_wait;

@@ -113,6 +113,29 @@ fn what_waits_beyond_a_hole_and_comes_again_is_told_of_with_its_block() {
 }
 
 #[test]
+fn a_fin_beyond_a_hole_is_told_of_as_its_number() {
+    let mut net = Net::new();
+    let (_, b) = net.established();
+    net.judge(|_, _| Fate::Drop);
+    let first = net.b.table.get(b).expect("it lives").irs + 1;
+    let fin = |net: &mut Net, at: u32, len: usize| {
+        net.forge(Side::A, b, |forged| {
+            (forged.header.seq, forged.data) = (first + at, vec![7; len]);
+            forged.header.flags = Flags::ACK | Flags::FIN;
+        });
+        net.run_for(ms(1));
+    };
+    fin(&mut net, 1500, 0);
+    assert_eq!(told(&net), (0, vec![(1500, 1501)]));
+    arrive(&mut net, b, 1000, 500);
+    assert_eq!(told(&net), (0, vec![(1000, 1501)]));
+    assert_eq!(net.state(Side::B, b), State::Established);
+    arrive(&mut net, b, 0, 1000);
+    assert_eq!(told(&net), (1501, vec![]));
+    assert_eq!(net.state(Side::B, b), State::CloseWait);
+}
+
+#[test]
 fn a_stack_without_dsack_tells_of_no_duplicate() {
     let config = TcpConfig { dsack: false, ..TcpConfig::default() };
     let mut net = Net::with(TcpConfig::default(), config);
