@@ -93,6 +93,8 @@ pub struct Packet {
     pub gso: Option<Gso>,
     /// When a link received it; [`Instant::ZERO`] for our own.
     pub rx_at: Instant,
+    /// What a core says to itself of a packet that it loops back; 0: nothing. No link carries it.
+    pub mark: u32,
 }
 
 impl Packet {
@@ -106,6 +108,7 @@ impl Packet {
             checksum: Checksum::Unverified,
             gso: None,
             rx_at: Instant::ZERO,
+            mark: 0,
         }
     }
 
@@ -293,8 +296,8 @@ impl Packet {
         self.truncate(len);
         if before > LEAST_FRAME_BYTES && len < before / 2 {
             let left = Bytes::copy_from_slice(&self.to_bytes());
-            let (checksum, gso, rx_at) = (self.checksum, self.gso, self.rx_at);
-            *self = Packet { checksum, gso, rx_at, ..Packet::from_payload(left) };
+            let (checksum, gso, rx_at, mark) = (self.checksum, self.gso, self.rx_at, self.mark);
+            *self = Packet { checksum, gso, rx_at, mark, ..Packet::from_payload(left) };
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use libnet::ethernet::MacAddr;
 use libnet::iface::{IfIndex, Interface, IpCidr, SixConfig};
 use libnet::link::Medium;
+use libnet::packet::Packet;
 use libnet::socket::Family;
 
 use crate::family::{has_zone, is_link_local4};
@@ -147,11 +148,14 @@ impl View {
     }
 
     /// The interface that a packet to `dst` counts as received by. As on Linux, what we send to a
-    /// link-local address of ours comes back by the link that it is of.
-    pub(crate) fn arrival(&self, on: &IfaceView, dst: Ipv6Addr) -> IfIndex {
-        let own = || self.iface_of(dst.into()).filter(|_| dst.is_unicast_link_local());
-        let index = on.iface.index;
-        if on.loopback { own().unwrap_or(index) } else { index }
+    /// link-local address of ours comes back by the link that it is of: the one that the packet
+    /// names, because two links may have the same address (RFC 4007 §4).
+    pub(crate) fn arrival(&self, on: &IfaceView, dst: Ipv6Addr, packet: &Packet) -> IfIndex {
+        if !on.loopback || !dst.is_unicast_link_local() {
+            return on.iface.index;
+        }
+        let named = Some(IfIndex(packet.mark)).filter(|zone| zone.0 != 0);
+        named.or_else(|| self.iface_of(dst.into())).unwrap_or(on.iface.index)
     }
 
     /// May a socket that keeps to `zone` be bound to it: the wildcard address, or one of ours?

@@ -192,11 +192,12 @@ impl Shard {
         &mut self,
         now: Instant,
         path: &mut Path,
-        packet: Packet,
+        mut packet: Packet,
         account: Account,
     ) {
         let iface = path.iface.index;
         if path.iface.link.medium != Medium::Ethernet {
+            packet.mark = path.zone.map_or(0, |zone| zone.0);
             return self.enqueue(iface, packet, account);
         }
         match (path.reach, path.next_hop) {

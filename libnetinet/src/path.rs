@@ -40,6 +40,8 @@ pub(crate) struct Path {
     /// The largest IP packet, in bytes.
     pub(crate) mtu: u32,
     pub(crate) reach: Reach,
+    /// The interface whose link a link-local destination of ours is of (RFC 4007 §6).
+    pub(crate) zone: Option<IfIndex>,
     /// The hop limit that a router of the link asks for (RFC 4861 §6.3.4).
     pub(crate) hop_limit: Option<u8>,
     /// What IPv6 flow labels on it are made of.
@@ -138,6 +140,7 @@ impl Path {
             iface: Arc::clone(&iface.iface),
             mtu: learned.map_or(mtu, |(learned, _)| learned.min(mtu)),
             reach: hop.reach,
+            zone: hop.zone,
             hop_limit: iface.six.hop_limit.filter(|_| wanted.dst.is_ipv6()),
             label_seed: match (src, wanted.dst) {
                 (IpAddr::V6(src), IpAddr::V6(dst)) => wide.flow_labels.seed(src, dst),
@@ -171,6 +174,7 @@ impl Path {
             iface: Arc::clone(&iface.iface),
             mtu: hop.mtu.unwrap_or(u32::MAX).min(iface.mtu),
             reach: hop.reach,
+            zone: None,
             hop_limit: None,
             label_seed: LabelSeed::NONE,
             loops_back: false,
@@ -196,6 +200,7 @@ struct Hop {
     src: Option<IpAddr>,
     mtu: Option<u32>,
     reach: Reach,
+    zone: Option<IfIndex>,
 }
 
 fn first_hop(wide: &Wide, view: &View, mut wanted: Wanted) -> Result<Hop, NoPath> {
@@ -223,7 +228,7 @@ fn first_hop(wide: &Wide, view: &View, mut wanted: Wanted) -> Result<Hop, NoPath
     let is_fit = |iface: &IfIndex| *iface != IfIndex::LOOPBACK || dst.is_multicast();
     if group && let Some(iface) = chosen.filter(is_fit) {
         let reach = if dst.is_multicast() { Reach::Multicast } else { Reach::Broadcast };
-        return Ok(Hop { iface, dst, next_hop: dst, src: None, mtu: None, reach });
+        return Ok(Hop { iface, dst, next_hop: dst, src: None, mtu: None, reach, zone: None });
     }
     let route = best_route(wide, view, wanted).ok_or(NoPath::NetUnreachable)?;
     let reach = match route.kind {
@@ -244,7 +249,8 @@ fn first_hop(wide: &Wide, view: &View, mut wanted: Wanted) -> Result<Hop, NoPath
         _ => route.preferred_source,
     };
     let iface = if reach == Reach::Local { IfIndex::LOOPBACK } else { route.iface };
-    Ok(Hop { iface, dst, next_hop, src, mtu: route.mtu, reach })
+    let zone = wanted.iface.filter(|_| reach == Reach::Local && has_zone(dst));
+    Ok(Hop { iface, dst, next_hop, src, mtu: route.mtu, reach, zone })
 }
 
 /// RFC 3927 §2.6.2: who has no address but link-local ones looks for everybody on its link.
@@ -258,7 +264,7 @@ fn arp_for_all(view: &View, wanted: Wanted) -> Result<Hop, NoPath> {
         _ => Reach::Unicast,
     };
     let (iface, dst) = (iface.iface.index, wanted.dst);
-    Ok(Hop { iface, dst, next_hop: dst, src: None, mtu: None, reach })
+    Ok(Hop { iface, dst, next_hop: dst, src: None, mtu: None, reach, zone: None })
 }
 
 /// As on Linux, a group of IPv6 is reached by the first interface that has such an address.

@@ -31,7 +31,7 @@ impl Shard {
         packet: Packet,
         link_cast: LinkCast,
     ) {
-        let mut meta = meta_of(cause, header, Cast::Unicast, link_cast);
+        let mut meta = meta_of(cause, header, &packet, Cast::Unicast, link_cast);
         if let Err((reason, code)) = may_cross(cause, header, link_cast) {
             return self.refuse_v6(cause, reason, code, &meta, &packet);
         }

@@ -101,8 +101,9 @@ impl Shard {
         bump(&self.wide.counters.icmp6_errors_out);
         // RFC 4443 §2.2(a): from the address that the packet was sent to, if it is ours.
         let src = view.is_local(src.into()).then_some(src);
-        // What is of one link goes back by it.
-        let iface = (dst.is_unicast_link_local() && !to_us).then_some(iface);
+        // What is of one link goes back by it; of two that have the same address of ours, too.
+        let of_link = dst.is_unicast_link_local() && iface != IfIndex::LOOPBACK;
+        let iface = of_link.then_some(iface);
         self.icmp6_output(now, Envelope { src, dst, iface, traffic_class: 0 }, message);
     }
 }

@@ -51,7 +51,7 @@ impl Shard {
             Err(reason) => return self.drop_packet(reason),
         };
         bump(&self.wide.counters.ip6_in);
-        let meta = meta_of(cause, &header, cast, link_cast);
+        let meta = meta_of(cause, &header, &packet, cast, link_cast);
         if cast == Cast::Multicast && !self.is_wanted(&meta) {
             return self.drop_packet(DropReason::GroupNotJoined);
         }
@@ -66,7 +66,7 @@ impl Shard {
     /// Takes a packet of our own that was sent to a group, as one of its members.
     pub(crate) fn ipv6_looped_back(&mut self, cause: &Cause<'_>, mut packet: Packet) {
         let Ok(header) = Ipv6Header::parse(&mut packet) else { return };
-        let meta = meta_of(cause, &header, Cast::Multicast, LinkCast::Group);
+        let meta = meta_of(cause, &header, &packet, Cast::Multicast, LinkCast::Group);
         if self.is_wanted(&meta) {
             self.transport_input(cause, meta, packet);
         }
@@ -149,7 +149,7 @@ impl Shard {
             return self.drop_packet(DropReason::FragmentMalformed);
         };
         data = with_headers(&headers, data);
-        data.rx_at = packet.rx_at;
+        (data.rx_at, data.mark) = (packet.rx_at, packet.mark);
         if let Some(whole) = self.hand_over(cause, data, EtherType::IPV6) {
             self.extended_input(cause, meta, whole, Fragments::Done);
         }
@@ -189,7 +189,7 @@ impl Shard {
         let header = first.pull(HEADER_BYTES).and_then(Ipv6Header::read);
         let Some(header) = header else { return };
         let Some(cast) = cause.view.cast_of6(cause.on, header.dst) else { return };
-        let meta = meta_of(cause, &header, cast, LinkCast::Unicast);
+        let meta = meta_of(cause, &header, &first, cast, LinkCast::Unicast);
         self.complain6(cause.now, &meta, &first, Complaint::ReassemblyTimeout);
     }
 }
@@ -198,6 +198,7 @@ impl Shard {
 pub(crate) fn meta_of(
     cause: &Cause<'_>,
     header: &Ipv6Header,
+    packet: &Packet,
     cast: Cast,
     link_cast: LinkCast,
 ) -> IpMeta {
@@ -210,7 +211,7 @@ pub(crate) fn meta_of(
         header_bytes: HEADER_BYTES,
         cast,
         link_cast,
-        iface: cause.view.arrival(cause.on, header.dst),
+        iface: cause.view.arrival(cause.on, header.dst, packet),
         was_fragmented: false,
     }
 }
@@ -268,7 +269,8 @@ fn in_reach(packet: Packet, header_bytes: usize) -> Packet {
         return packet;
     }
     let mut flat = Packet::from_payload(packet.to_bytes());
-    (flat.checksum, flat.gso, flat.rx_at) = (packet.checksum, packet.gso, packet.rx_at);
+    (flat.checksum, flat.gso) = (packet.checksum, packet.gso);
+    (flat.rx_at, flat.mark) = (packet.rx_at, packet.mark);
     flat
 }
 

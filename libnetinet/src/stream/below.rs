@@ -174,6 +174,7 @@ impl tcp::Path for Below<'_> {
         let kept = self.shard.tcp_paths.slot(meta.dst).take();
         let is_it = |path: &Path| {
             (path.src, path.dst, path.iface.index) == (meta.src, meta.dst, meta.iface)
+                && (path.zone.is_none() || path.zone == meta.bound)
                 && path.is_valid(wide, now)
         };
         let mut path = match kept.filter(is_it) {

@@ -272,3 +272,46 @@ fn a_node_connects_to_its_own_link_local_address() {
     net.run_ms(20);
     assert_eq!(net.peers[0].got(client), b"me");
 }
+
+#[test]
+fn our_address_on_two_links_is_two_addresses_to_ourselves_too() {
+    let net = Net::new(1);
+    let middle = &net.middle;
+    // Datagrams, their answers and their errors.
+    let [left, right] = LINKS.map(|zone| socket(middle, SockType::Datagram, at(1, zone, 7)));
+    let client = socket(middle, SockType::Datagram, any(9));
+    middle.send_to(client, b"right", at(1, 3, 7)).unwrap();
+    net.run_ms(5);
+    let (data, got) = middle.recv(right).unwrap();
+    assert_eq!((&data[..], got.from), (&b"right"[..], Some(at(1, 3, 9))));
+    middle.send_to(right, b"back", at(1, 3, 9)).unwrap();
+    net.run_ms(5);
+    assert_eq!(middle.recv(client).unwrap().1.from, Some(at(1, 3, 7)));
+    assert!(middle.recv(left).is_err(), "the left one got nothing");
+    // More than a packet of `lo0` holds is put together again.
+    let long = vec![7; 60_000];
+    middle.inet.set_mtu(IfIndex::LOOPBACK, 1280).unwrap();
+    middle.send_to(client, &long, at(1, 3, 7)).unwrap();
+    net.run_ms(5);
+    assert_eq!(middle.recv(right).unwrap().0.len(), long.len());
+    middle.inet.close(right);
+    middle.inet.connect(client, at(1, 3, 7)).unwrap();
+    middle.send(client, b"anybody?").unwrap();
+    net.run_ms(5);
+    assert_eq!(errno(middle.recv(client)), ECONNREFUSED);
+    // Connections.
+    for shards in [1, 3] {
+        let net = Net::new(shards);
+        let listeners = LINKS.map(|zone| listener(&net.middle, at(1, zone, 80)));
+        for (zone, listener) in LINKS.into_iter().zip(listeners) {
+            let client = socket(&net.middle, SockType::Stream, any(0));
+            assert_eq!(errno(net.middle.inet.connect(client, at(1, zone, 80))), EINPROGRESS);
+            net.run_ms(5);
+            let (accepted, from) = net.middle.inet.accept(listener).expect("a connection");
+            assert_eq!(Some(from), net.middle.inet.local_addr(client).ok());
+            net.middle.send(accepted, b"me").unwrap();
+            net.run_ms(5);
+            assert_eq!(net.middle.got(client), b"me");
+        }
+    }
+}
