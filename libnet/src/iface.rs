@@ -303,6 +303,8 @@ pub struct IfaceConfig {
 pub struct SixConfig {
     /// Addresses that are being checked for duplicates: not ours yet, but asked about.
     pub tentative: Vec<Ipv6Addr>,
+    /// Addresses that were wanted and are another station's (RFC 4862 §5.4.5): not ours.
+    pub duplicates: Vec<IpCidr>,
     /// Those among the addresses that something is to be said of; the others are plain.
     pub traits: Vec<(Ipv6Addr, AddressTraits)>,
     /// The largest IPv6 packet in bytes that a router allows, where it is less than the MTU.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libnet::errno;
-use libnet::iface::{IfIndex, IfaceConfig, Interface, IpCidr};
+use libnet::iface::{AddressTraits, IfIndex, IfaceConfig, Interface, IpCidr};
 use libnet::route::{Route, RouteChange};
 
 use crate::neighbour::NeighbourKey;
@@ -39,7 +40,8 @@ pub enum InetEvent {
         /// The largest IP packet, in bytes.
         mtu: u32,
     },
-    /// An interface's address.
+    /// An interface's address: it is new, something else is to be said of it (it is sure now,
+    /// deprecated, or another station's, which `ip address` shows as `dadfailed`), or it is gone.
     Address {
         /// The interface.
         iface: IfIndex,
@@ -237,13 +239,23 @@ fn compare_ifaces(
         let (up, running, mtu) = link(new);
         changes.push_back(InetEvent::Link { iface, up, running, mtu });
     }
-    let none = Vec::new();
-    let before = old.map_or(&none, |old| &old.addrs);
-    for cidr in before.iter().filter(|cidr| !new.addrs.contains(cidr)) {
-        changes.push_back(InetEvent::Address { iface, cidr: *cidr, change: Change::Gone });
+    let before: Vec<_> = old.into_iter().flat_map(addresses).collect();
+    let after: Vec<_> = addresses(new).collect();
+    let is_gone = |(cidr, _): &&(IpCidr, _)| after.iter().all(|(other, _)| other != cidr);
+    for &(cidr, _) in before.iter().filter(is_gone) {
+        changes.push_back(InetEvent::Address { iface, cidr, change: Change::Gone });
     }
-    for cidr in new.addrs.iter().filter(|cidr| !before.contains(cidr)) {
-        changes.push_back(InetEvent::Address { iface, cidr: *cidr, change: Change::Set });
+    for &(cidr, _) in after.iter().filter(|address| !before.contains(address)) {
+        changes.push_back(InetEvent::Address { iface, cidr, change: Change::Set });
     }
     changes.into_iter()
+}
+
+/// An interface's addresses with what is special about each; `None`: it is another station's.
+fn addresses(config: &IfaceConfig) -> impl Iterator<Item = (IpCidr, Option<AddressTraits>)> {
+    let ours = config.addrs.iter().map(|cidr| match cidr.addr() {
+        IpAddr::V6(addr) => (*cidr, Some(config.six.traits_of(addr))),
+        IpAddr::V4(_) => (*cidr, Some(AddressTraits::default())),
+    });
+    ours.chain(config.six.duplicates.iter().map(|cidr| (*cidr, None)))
 }

@@ -314,11 +314,13 @@ impl Link {
         six.router = self.advertiser.is_some();
         let mut addrs = Vec::new();
         for address in &self.addresses {
+            let cidr = IpCidr::new(IpAddr::V6(address.addr), address.prefix_bits);
             match address.state(now) {
+                AddressState::Duplicate => six.duplicates.extend(cidr),
                 AddressState::Tentative if !self.disabled => six.tentative.push(address.addr),
                 _ if self.disabled || !address.is_assigned() => {}
                 state => {
-                    addrs.extend(IpCidr::new(IpAddr::V6(address.addr), address.prefix_bits));
+                    addrs.extend(cidr);
                     let traits = AddressTraits::new(
                         state == AddressState::Deprecated,
                         state == AddressState::Optimistic,

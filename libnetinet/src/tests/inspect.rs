@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use libnet::iface::{IfIndex, InterfaceSpec};
+use libnet::iface::{Advertise, AdvertisedPrefix, IfIndex, InterfaceSpec};
 use libnet::link::Medium;
 use libnet::packet::Packet;
 use libnet::route::Route;
@@ -17,7 +18,7 @@ use crate::config::InetConfig;
 use crate::events::InetEvent;
 use crate::inet::{AdminState, Inet};
 use crate::ipv6::header::Ipv6Header;
-use crate::snapshot::{NeighbourState, PathKind};
+use crate::snapshot::{AddressOrigin, AddressState, NeighbourState, PathKind};
 use crate::testing::{Net, Node, STRANGER, at, errno, ip, ip_packet, mac};
 
 const SECOND: IfIndex = IfIndex(2);
@@ -72,6 +73,61 @@ fn changes_are_told_to_who_subscribed_in_order() {
     );
     drop(events);
     assert!(!a.inet.wide().events().are_wanted());
+}
+
+/// What was told of addresses in a prefix, and nothing else.
+fn told_of(events: &crate::events::Subscription, prefix: &str) -> Vec<String> {
+    let start = format!("address {prefix}");
+    told(events).into_iter().filter(|event| event.starts_with(&start)).collect()
+}
+
+#[test]
+fn an_address_that_is_another_stations_is_told_and_so_is_its_end() {
+    for optimistic in [false, true] {
+        let net = Net::new();
+        let (a, b) = (net.node(1), net.node_with(2, |config| config.nd.optimistic = optimistic));
+        a.inet.add_address(SECOND, "fd00::1/64".parse().unwrap()).unwrap();
+        net.run_ms(5_000);
+        let events = b.inet.subscribe(100).unwrap();
+        b.inet.add_address(SECOND, "fd00::1/64".parse().unwrap()).unwrap();
+        let used_at_once = if optimistic { vec!["address fd00::1/64 on 2 Set"] } else { vec![] };
+        assert_eq!(told_of(&events, "fd00::1/"), used_at_once);
+        net.run_ms(5_000);
+        assert_eq!(told_of(&events, "fd00::1/"), ["address fd00::1/64 on 2 Set"], "dadfailed");
+        b.inet.remove_address(SECOND, "fd00::1".parse().unwrap()).unwrap();
+        assert_eq!(told_of(&events, "fd00::1/"), ["address fd00::1/64 on 2 Gone"]);
+    }
+}
+
+#[test]
+fn an_address_that_becomes_sure_or_deprecated_is_told() {
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node(2));
+    let events = b.inet.subscribe(100).unwrap();
+    a.inet.add_address(SECOND, "2001:db8::1/64".parse().unwrap()).unwrap();
+    b.inet.autoconfigure(SECOND).unwrap();
+    let mut prefix = AdvertisedPrefix::new("2001:db8::/64".parse().unwrap());
+    prefix.preferred = Some(Duration::from_secs(20));
+    let mut says = Advertise::default();
+    says.prefixes.push(prefix);
+    a.inet.advertise(SECOND, Some(says)).unwrap();
+    let addr = || {
+        b.inet
+            .interfaces()
+            .remove(1)
+            .addresses
+            .into_iter()
+            .find(|a| matches!(a.origin, AddressOrigin::Autonomous))
+    };
+    net.run_ms(15_000);
+    let first = addr().expect("made of the prefix");
+    assert_eq!(first.state, AddressState::Preferred);
+    let set = format!("address {} on 2 Set", first.cidr);
+    let of_it = || told_of(&events, &first.cidr.to_string());
+    assert_eq!(of_it(), [set.clone(), set.clone()], "optimistic, then sure");
+    net.run_ms(75_000);
+    assert_eq!(addr().unwrap().state, AddressState::Deprecated);
+    assert_eq!(of_it(), [set], "deprecated");
 }
 
 #[test]
