@@ -9,7 +9,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Uid, geteuid};
 
 use super::find;
-use super::place::connect_to;
+use super::place::{connect_at_once, connect_to};
 use super::protocol::{LineError, MAX_REPLY_BYTES, Reply, Request, VERSION, read_line, to_line};
 use crate::fail::{Failure, Outcome, Status};
 use crate::signals::{Asked, Interrupts};
@@ -23,8 +23,14 @@ pub struct Connection {
     pid: u32,
 }
 
+/// A node that was called and is to say who it is.
+#[derive(Debug)]
+pub(super) struct Called {
+    stream: UnixStream,
+}
+
 /// How long a node may take to say who it is.
-const HELLO_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const HELLO_WITHIN: Duration = Duration::from_secs(2);
 
 impl Connection {
     /// Connects.
@@ -33,26 +39,7 @@ impl Connection {
     /// `NotFound`, `ConnectionRefused`; `PermissionDenied` where another user listens, who could
     /// have us print anything; `InvalidData` for anything but a node of this version.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let stream = connect_to(path)?;
-        if !is_trusted(socket_peercred(&stream)?.uid, geteuid()) {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        stream.set_read_timeout(Some(HELLO_WITHIN))?;
-        let mut reader = BufReader::new(stream.try_clone()?);
-        match read_line(&mut reader, MAX_REPLY_BYTES) {
-            Ok(Some(Reply::Hello { version: VERSION, name, pid })) => {
-                stream.set_read_timeout(None)?;
-                Ok(Connection { stream, reader, name, pid })
-            }
-            Ok(Some(Reply::Hello { version, .. })) => {
-                let why = format!("it speaks version {version}, and this command {VERSION}");
-                Err(io::Error::new(io::ErrorKind::InvalidData, why))
-            }
-            Ok(Some(Reply::Err(why))) => Err(io::Error::other(why.trim_end().to_owned())),
-            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is no node")),
-            Err(LineError::Io(error)) => Err(error),
-            Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
-        }
+        Called::by(connect_to(path)?)?.answer(HELLO_WITHIN)
     }
 
     /// What the node is called.
@@ -99,6 +86,47 @@ impl Connection {
             }
         })?;
         Ok(())
+    }
+}
+
+impl Called {
+    /// Calls a node, unless it takes nobody now.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub(super) fn at_once(path: &Path) -> io::Result<Self> {
+        Called::by(connect_at_once(path)?)
+    }
+
+    fn by(stream: UnixStream) -> io::Result<Self> {
+        if !is_trusted(socket_peercred(&stream)?.uid, geteuid()) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(Called { stream })
+    }
+
+    /// Waits for its word.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub(super) fn answer(self, within: Duration) -> io::Result<Connection> {
+        let Called { stream } = self;
+        stream.set_read_timeout(Some(within))?;
+        let mut reader = BufReader::new(stream.try_clone()?);
+        match read_line(&mut reader, MAX_REPLY_BYTES) {
+            Ok(Some(Reply::Hello { version: VERSION, name, pid })) => {
+                stream.set_read_timeout(None)?;
+                Ok(Connection { stream, reader, name, pid })
+            }
+            Ok(Some(Reply::Hello { version, .. })) => {
+                let why = format!("it speaks version {version}, and this command {VERSION}");
+                Err(io::Error::new(io::ErrorKind::InvalidData, why))
+            }
+            Ok(Some(Reply::Err(why))) => Err(io::Error::other(why.trim_end().to_owned())),
+            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is no node")),
+            Err(LineError::Io(error)) => Err(error),
+            Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
+        }
     }
 }
 

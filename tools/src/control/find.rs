@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 
-use super::client::Connection;
+use super::client::{Called, Connection, HELLO_WITHIN};
 use crate::fail::Failure;
 
 /// A node that answered.
@@ -93,8 +94,9 @@ fn cannot(path: &Path, error: &io::Error) -> Failure {
 
 /// The nodes with a control socket in the current folder or the user's runtime folder, by name.
 pub fn all() -> Vec<Found> {
-    let mut found = within(Path::new("."));
-    found.extend(within(&runtime_path()));
+    let mut paths = sockets(Path::new("."));
+    paths.extend(sockets(&runtime_path()));
+    let mut found = who_answers(paths, HELLO_WITHIN);
     found.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
     found
 }
@@ -102,36 +104,50 @@ pub fn all() -> Vec<Found> {
 /// The nodes with a control socket beside this bus.
 pub fn beside(bus: &Path) -> Vec<Found> {
     let folder = bus.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut found = within(folder.unwrap_or_else(|| Path::new(".")));
+    let mut paths = sockets(folder.unwrap_or_else(|| Path::new(".")));
     let stem = bus.file_name().map(|name| format!("{}.", name.to_string_lossy()));
     let is_beside = |path: &Path| {
         let file = path.file_name().map(|name| name.to_string_lossy().into_owned());
         stem.as_ref().zip(file).is_some_and(|(stem, file)| file.starts_with(stem.as_str()))
     };
-    found.retain(|found| is_beside(&found.path));
-    found
+    paths.retain(|path| is_beside(path));
+    who_answers(paths, HELLO_WITHIN)
 }
 
 /// Sockets looked at in one folder at most.
 const MAX_SOCKETS: usize = 1000;
 
-fn within(folder: &Path) -> Vec<Found> {
+/// What looks like a control socket in a folder.
+fn sockets(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.filter_map(|entry| entry.ok()).filter_map(|entry| {
         let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
         let path = entry.path();
         (is_socket && path.extension().is_some_and(|end| end == "ctl")).then_some(path)
     });
-    let paths = paths
-        .take(MAX_SOCKETS)
-        .map(|path| path.strip_prefix(".").map(Path::to_path_buf).unwrap_or(path));
     paths
-        .filter_map(|path| {
-            let connection = Connection::open(&path).ok()?;
-            Some(Found { name: connection.name().to_owned(), pid: connection.pid(), path })
-        })
+        .take(MAX_SOCKETS)
+        .map(|path| path.strip_prefix(".").map(Path::to_path_buf).unwrap_or(path))
         .collect()
 }
+
+/// The nodes among these that say who they are in time: all are called first, so that those that
+/// stand still hold up nobody but once.
+fn who_answers(paths: Vec<PathBuf>, within: Duration) -> Vec<Found> {
+    let deadline = Instant::now() + within;
+    let called = paths.into_iter().filter_map(|path| Called::at_once(&path).ok().zip(Some(path)));
+    let called: Vec<(Called, PathBuf)> = called.collect();
+    let answered = called.into_iter().filter_map(|(called, path)| {
+        // Whoever's turn is late was asked long ago: what it said is there.
+        let left = deadline.saturating_duration_since(Instant::now()).max(AT_LEAST);
+        let connection = called.answer(left).ok()?;
+        Some(Found { name: connection.name().to_owned(), pid: connection.pid(), path })
+    });
+    answered.collect()
+}
+
+/// To read what has come: a wait of no time would be one for ever.
+const AT_LEAST: Duration = Duration::from_millis(1);
 
 /// The folder for sockets of nodes without a bus: `$XDG_RUNTIME_DIR/rumpnet`, else one in the folder
 /// for temporary files that is the user's alone. Made if it is not there.
@@ -155,5 +171,36 @@ fn runtime_path() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
         Some(folder) => PathBuf::from(folder).join("rumpnet"),
         None => std::env::temp_dir().join(format!("rumpnet-{}", geteuid().as_raw())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::control::protocol::{Reply, VERSION, to_line};
+
+    #[test]
+    fn nodes_that_stand_still_are_waited_for_together() {
+        let made = tempfile::tempdir().unwrap();
+        let folder = made.path();
+        let listen = |name: &str| UnixListener::bind(folder.join(name)).unwrap();
+        let stopped: Vec<_> = (0..8).map(|n| listen(&format!("stopped{n}.ctl"))).collect();
+        let node = listen("node.ctl");
+        let answers = std::thread::spawn(move || {
+            let (mut stream, _) = node.accept().unwrap();
+            let hello = Reply::Hello { version: VERSION, name: "alice".to_owned(), pid: 7 };
+            stream.write_all(&to_line(&hello)).unwrap();
+        });
+        let (started, patience) = (Instant::now(), Duration::from_secs(1));
+        let found = who_answers(sockets(folder), patience);
+        let took = started.elapsed();
+        answers.join().unwrap();
+        drop(stopped);
+        let expected = Found { name: "alice".to_owned(), pid: 7, path: folder.join("node.ctl") };
+        assert_eq!(found, [expected]);
+        assert!(took < 4 * patience, "one after the other takes eight: {took:?}");
     }
 }

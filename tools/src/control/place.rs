@@ -130,6 +130,18 @@ pub fn connect_to(path: &Path) -> io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
+/// As [`connect_to`], without a wait for who takes nobody.
+///
+/// # Errors
+/// As [`connect_to`]; `WouldBlock` at once.
+pub fn connect_at_once(path: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::from(new_socket()?);
+    stream.set_nonblocking(true)?;
+    with_short_path(path, |short| Ok(connect(&stream, &SocketAddrUnix::new(short)?)?))?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
 fn new_socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC;
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
