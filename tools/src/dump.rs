@@ -110,6 +110,10 @@ pub fn run(args: &DumpArgs, global: &Global) -> Outcome {
     let closed = dump.close();
     say(&format!("{} packet{} captured", dump.taken, plural(dump.taken)));
     say(&format!("{} packet{} missed", source.missed(), plural(source.missed())));
+    match dump.recorder.as_ref().map_or(0, Recorder::refused) {
+        0 => {}
+        n => say(&format!("{n} packet{} not written: of too many senders", plural(n))),
+    }
     ended.and(closed)?;
     match source.damage() {
         Some(damage) => Err(Failure::new(damage)),

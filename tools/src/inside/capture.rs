@@ -1,6 +1,8 @@
 //! What `rumpnet dump -n` sees: the frames that pass a node's interfaces, and why some are dropped.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::{DefaultHasher, Entry, HashMap};
+use std::hash::{Hash as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,7 +126,25 @@ struct Held {
     segment_bytes: Option<std::num::NonZeroU16>,
     bytes: Bytes,
     dropped: Vec<DropReason>,
+    key: Key,
 }
+
+/// What mostly tells a frame from others: of its interface and how it begins.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Key(u64);
+
+impl Key {
+    fn of(index: IfIndex, bytes: &Bytes) -> Key {
+        let mut hasher = DefaultHasher::new();
+        (index.0, bytes.len(), &bytes[..bytes.len().min(KEY_BYTES)]).hash(&mut hasher);
+        Key(hasher.finish())
+    }
+}
+
+/// All headers of ours, and some data.
+const KEY_BYTES: usize = 256;
+/// Frames with one key that are compared at most, the newest first.
+const MAX_COMPARED: usize = 8;
 
 /// What waits between the data path and the client, bounded; what does not fit is counted.
 struct Queue {
@@ -136,6 +156,10 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     frames: VecDeque<Held>,
+    /// The number of the first of them, counted from the beginning.
+    first: u64,
+    /// The numbers of those that were received and not dropped so far, in order, by their keys.
+    received: HashMap<Key, VecDeque<u64>>,
     bytes: usize,
     missed: u64,
 }
@@ -156,26 +180,22 @@ impl Queue {
                 return;
             }
             waiting.bytes += held.bytes.len();
+            if held.direction == Some(Direction::In) {
+                let number = waiting.first + waiting.frames.len() as u64;
+                waiting.received.entry(held.key).or_default().push_back(number);
+            }
             waiting.frames.push_back(held);
         });
     }
 
     /// Tells why a packet was dropped with its frame, if that still waits, else by itself.
     fn push_dropped(&self, held: Held) {
-        let late = self.with(|waiting| {
-            let is_it = |other: &&mut Held| {
-                other.direction == Some(Direction::In)
-                    && other.dropped.is_empty()
-                    && (other.index, other.medium) == (held.index, held.medium)
-                    && other.bytes == held.bytes
-            };
-            match waiting.frames.iter_mut().rev().find(is_it) {
-                Some(frame) => {
-                    frame.dropped.clone_from(&held.dropped);
-                    None
-                }
-                None => Some(held),
+        let late = self.with(|waiting| match waiting.take_received(&held) {
+            Some(frame) => {
+                frame.dropped.clone_from(&held.dropped);
+                None
             }
+            None => Some(held),
         });
         if let Some(held) = late {
             self.push(held);
@@ -187,9 +207,47 @@ impl Queue {
         self.with(|waiting| {
             let ready = waiting.frames.iter().take_while(|held| held.at <= ripe).count();
             let frames: Vec<Held> = waiting.frames.drain(..ready).collect();
+            for held in &frames {
+                waiting.forget_first(held.key);
+            }
             waiting.bytes -= frames.iter().map(|held| held.bytes.len()).sum::<usize>();
             (frames, std::mem::take(&mut waiting.missed))
         })
+    }
+}
+
+impl Waiting {
+    /// The newest frame that was received as `held` was, not known to be dropped so far.
+    fn take_received(&mut self, held: &Held) -> Option<&mut Held> {
+        let Entry::Occupied(mut entry) = self.received.entry(held.key) else { return None };
+        let (first, frames) = (self.first, &self.frames);
+        let is_it = |number: &u64| {
+            let other = frames.get((number - first) as usize);
+            other.is_some_and(|other| {
+                (other.index, other.medium) == (held.index, held.medium)
+                    && other.bytes == held.bytes
+            })
+        };
+        let numbers = entry.get_mut();
+        let back = numbers.iter().rev().take(MAX_COMPARED).position(is_it)?;
+        let number = numbers.remove(numbers.len() - 1 - back)?;
+        if numbers.is_empty() {
+            entry.remove();
+        }
+        self.frames.get_mut((number - self.first) as usize)
+    }
+
+    /// The first frame was taken.
+    fn forget_first(&mut self, key: Key) {
+        if let Entry::Occupied(mut entry) = self.received.entry(key) {
+            if entry.get().front() == Some(&self.first) {
+                entry.get_mut().pop_front();
+            }
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+        self.first += 1;
     }
 }
 
@@ -201,13 +259,15 @@ struct Tap {
 
 impl CaptureTap for Tap {
     fn frame(&self, at: Instant, direction: Direction, packet: &Packet) {
+        let bytes = whole_frame(packet, self.medium);
         self.queue.push(Held {
             at,
             index: self.index,
             medium: self.medium,
             direction: Some(direction),
             segment_bytes: packet.gso.map(|gso| gso.segment_bytes),
-            bytes: whole_frame(packet, self.medium),
+            key: Key::of(self.index, &bytes),
+            bytes,
             dropped: Vec::new(),
         });
     }
@@ -224,13 +284,15 @@ impl DropTap for Drops {
         if !self.seen.contains(&dropped.iface) {
             return;
         }
+        let bytes = whole_frame(dropped.packet, dropped.medium);
         self.queue.push_dropped(Held {
             at: self.queue.driver.now(),
             index: dropped.iface,
             medium: dropped.medium,
             direction: None,
             segment_bytes: dropped.packet.gso.map(|gso| gso.segment_bytes),
-            bytes: whole_frame(dropped.packet, dropped.medium),
+            key: Key::of(dropped.iface, &bytes),
+            bytes,
             dropped: reasons.to_vec(),
         });
     }
@@ -265,5 +327,80 @@ impl Sender<'_> {
             self.stream.write_all(&to_line(&Reply::Missed(missed)))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libnet::world::World;
+
+    use super::*;
+
+    fn held(direction: Option<Direction>, bytes: Vec<u8>) -> Held {
+        let (index, bytes) = (IfIndex(2), Bytes::from(bytes));
+        Held {
+            at: Instant::from_millis(1),
+            index,
+            medium: Medium::Ethernet,
+            direction,
+            segment_bytes: None,
+            key: Key::of(index, &bytes),
+            bytes,
+            dropped: Vec::new(),
+        }
+    }
+
+    fn dropped(bytes: Vec<u8>) -> Held {
+        Held { dropped: vec![DropReason::NotForUs], ..held(None, bytes) }
+    }
+
+    /// Which of the frames were dropped, by their numbers.
+    fn marked(queue: &Queue) -> Vec<usize> {
+        let (frames, missed) = queue.take(Instant::MAX);
+        assert_eq!(missed, 0);
+        assert!(queue.with(|waiting| waiting.received.is_empty() && waiting.bytes == 0));
+        let marked = frames.iter().enumerate().filter(|(_, held)| !held.dropped.is_empty());
+        marked.map(|(number, _)| number).collect()
+    }
+
+    #[test]
+    fn a_dropped_frame_is_told_apart_from_all_that_wait() {
+        let queue = Queue::new(World::new(1).host("node"));
+        let frame = |n: usize| n.to_be_bytes().to_vec();
+        for round in 0..2 {
+            for n in 0..MAX_FRAMES - 1 {
+                queue.push(held(Some(Direction::In), frame(n)));
+            }
+            for n in [0, 4_000, 8_000] {
+                queue.push_dropped(dropped(frame(n)));
+            }
+            // What nobody saw come is told by itself.
+            queue.push_dropped(dropped(frame(9_999)));
+            assert_eq!(marked(&queue), [0, 4_000, 8_000, MAX_FRAMES - 1], "round {round}");
+        }
+    }
+
+    #[test]
+    fn of_frames_that_are_the_same_the_newest_is_told_first_and_each_once() {
+        let queue = Queue::new(World::new(1).host("node"));
+        queue.push(held(Some(Direction::Out), vec![7]));
+        for _ in 0..3 {
+            queue.push(held(Some(Direction::In), vec![7]));
+        }
+        queue.push_dropped(dropped(vec![7]));
+        queue.push_dropped(dropped(vec![7]));
+        assert_eq!(marked(&queue), [2, 3]);
+    }
+
+    #[test]
+    fn few_frames_are_compared_however_many_begin_the_same() {
+        let queue = Queue::new(World::new(1).host("node"));
+        let frame = |n: u8| [vec![0; KEY_BYTES], vec![n]].concat();
+        for n in 0..20 {
+            queue.push(held(Some(Direction::In), frame(n)));
+        }
+        queue.push_dropped(dropped(frame(19)));
+        queue.push_dropped(dropped(frame(0)));
+        assert_eq!(marked(&queue), [19, 20], "the second is told by itself");
     }
 }
