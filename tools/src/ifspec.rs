@@ -187,6 +187,14 @@ pub enum IfSpecError {
         /// The key.
         key: String,
     },
+    /// A key that may be given several times was given too often.
+    #[error("`{key}` is given more than {most} times: leave some out")]
+    TooMany {
+        /// The key.
+        key: String,
+        /// How often it may be given.
+        most: usize,
+    },
     /// A value that is not one of its key.
     #[error("`{value}` is no value for `{key}`: write {key}={example}", example = example(.key))]
     BadValue {
@@ -376,6 +384,10 @@ impl IfSpec {
             key if impair::is_key(key) => self.impair.set(key, value)?,
             key if key == "ra" || key.starts_with("ra-") => {
                 let advertise = self.advertise.get_or_insert_default();
+                if advertised::is_full(advertise, key) {
+                    let most = advertised::most_of(key).unwrap_or_default();
+                    return Err(IfSpecError::TooMany { key: key.to_owned(), most });
+                }
                 advertised::set(advertise, key, value).ok_or_else(bad)?;
             }
             // `create`: the only key without a value.

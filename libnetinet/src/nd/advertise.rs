@@ -8,7 +8,7 @@ use libnet::iface::{Advertise, AdvertisedPrefix, RouterPreference};
 use libnet::time::Instant;
 
 use super::message::RouterAdvertisement;
-use super::option::{Lifetime, PrefixInfo, RouteInfo};
+use super::option::{Lifetime, MAX_SERVERS, PrefixInfo, RouteInfo, SURE_DOMAINS};
 use super::solicit::part_of;
 
 /// The router advertisements of one interface.
@@ -99,7 +99,6 @@ impl Advertiser {
         let lifetime = if lifetime.is_zero() { lifetime } else { lifetime.max(self.interval()) };
         let lifetime = lifetime.min(LONGEST_LIFETIME);
         let dns_lifetime = secs(self.interval() * 3);
-        let once = |wanted: bool| if wanted { 1 } else { 0 };
         RouterAdvertisement {
             hop_limit: says.hop_limit,
             managed: says.managed,
@@ -114,14 +113,17 @@ impl Advertiser {
             prefixes: self.prefixes(ours),
             routes: self.routes(),
             // RFC 8106 §5.1: at least three intervals, so that one lost message loses nothing.
-            dns_servers: vec![
-                (dns_lifetime, says.dns_servers.clone());
-                once(!says.dns_servers.is_empty())
-            ],
-            dns_search: vec![
-                (dns_lifetime, says.dns_search.clone());
-                once(!says.dns_search.is_empty())
-            ],
+            // More than an option holds go into several (RFC 8106 §5.1).
+            dns_servers: says
+                .dns_servers
+                .chunks(MAX_SERVERS)
+                .map(|servers| (dns_lifetime, servers.to_vec()))
+                .collect(),
+            dns_search: says
+                .dns_search
+                .chunks(SURE_DOMAINS)
+                .map(|domains| (dns_lifetime, domains.to_vec()))
+                .collect(),
         }
     }
 
@@ -201,6 +203,7 @@ fn secs(time: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nd::message::{Envelope, Message};
 
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
@@ -239,6 +242,23 @@ mod tests {
         assert_eq!(spoken(&mut advertiser, 5, 0), [3_100], "one answer to all who ask");
         advertiser.ask(Instant::from_millis(9_000), 400_000_000);
         assert_eq!(spoken(&mut advertiser, 10, 0), [9_400]);
+    }
+
+    #[test]
+    fn more_names_than_an_option_holds_are_said_in_several() {
+        let mut says = Advertise::default();
+        says.dns_servers = (0..300).map(|n| Ipv6Addr::from_bits(0xfd00 << 112 | n)).collect();
+        let long = |n: usize| [format!("n{n:0>60}"), "x".repeat(63), "y".repeat(63)].join(".");
+        says.dns_search = (0..30).map(long).collect();
+        let message = Advertiser::start(Instant::ZERO, says.clone()).message(MAC, &[], 65_535);
+        let bytes = Message::RouterAdvertisement(Box::new(message)).to_bytes();
+        let envelope = Envelope { src: ip("fe80::1"), dst: ip("ff02::1"), hop_limit: 255 };
+        let Ok(Message::RouterAdvertisement(said)) = Message::parse(envelope, &bytes) else {
+            panic!("it is read")
+        };
+        let servers: Vec<_> = said.dns_servers.into_iter().flat_map(|(_, all)| all).collect();
+        let domains: Vec<_> = said.dns_search.into_iter().flat_map(|(_, all)| all).collect();
+        assert_eq!((servers, domains), (says.dns_servers, says.dns_search));
     }
 
     #[test]

@@ -279,7 +279,7 @@ pub(crate) fn write_mtu(out: &mut Vec<u8>, mtu: u32) {
     out.extend(mtu.to_be_bytes());
 }
 
-/// Adds name servers; as many as an option holds.
+/// Adds name servers, [`MAX_SERVERS`] at most.
 pub(crate) fn write_dns_servers(out: &mut Vec<u8>, lifetime_secs: u32, servers: &[Ipv6Addr]) {
     let servers = &servers[..servers.len().min(MAX_SERVERS)];
     out.extend([DNS_SERVERS, 1 + 2 * servers.len() as u8, 0, 0]);
@@ -289,8 +289,8 @@ pub(crate) fn write_dns_servers(out: &mut Vec<u8>, lifetime_secs: u32, servers: 
     }
 }
 
-/// (255 − 1) / 2.
-const MAX_SERVERS: usize = 127;
+/// As many as an option holds: (255 − 1) / 2.
+pub(crate) const MAX_SERVERS: usize = 127;
 
 /// Adds domains to search; those that an option has room for, and that are names.
 pub(crate) fn write_dns_search(out: &mut Vec<u8>, lifetime_secs: u32, domains: &[String]) {
@@ -313,6 +313,8 @@ pub(crate) fn write_dns_search(out: &mut Vec<u8>, lifetime_secs: u32, domains: &
     out.extend(names);
 }
 
+/// As many domains as an option holds, however long they are.
+pub(crate) const SURE_DOMAINS: usize = MAX_NAMES_BYTES / (MAX_NAME_BYTES + 2);
 /// (255 − 1) × 8.
 const MAX_NAMES_BYTES: usize = 2_032;
 

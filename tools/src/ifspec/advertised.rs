@@ -11,14 +11,34 @@ const MAX_NAMES: usize = 64;
 /// Prefixes at most: as many as fit into a packet that every link carries.
 const MAX_PREFIXES: usize = 32;
 
+/// How many values a key takes at most, if it may be given several times.
+pub(super) fn most_of(key: &str) -> Option<usize> {
+    match key {
+        "ra" => Some(MAX_PREFIXES),
+        "ra-dns" | "ra-search" => Some(MAX_NAMES),
+        _ => None,
+    }
+}
+
+/// Has a key as many values as it takes?
+pub(super) fn is_full(says: &Advertise, key: &str) -> bool {
+    let count = match key {
+        "ra" => says.prefixes.len(),
+        "ra-dns" => says.dns_servers.len(),
+        "ra-search" => says.dns_search.len(),
+        _ => return false,
+    };
+    most_of(key).is_some_and(|most| count >= most)
+}
+
 /// Sets what a key says; `None` if the value is none of it.
 pub(super) fn set(says: &mut Advertise, key: &str, value: &str) -> Option<()> {
     match key {
         "ra" => {
             // An address alone would be a prefix of one host.
             let prefix: IpCidr = value.contains('/').then(|| value.parse().ok())??;
-            let fits = prefix.addr().is_ipv6() && says.prefixes.len() < MAX_PREFIXES;
-            says.prefixes.push(AdvertisedPrefix::new(fits.then_some(prefix.network())?));
+            let is_six = prefix.addr().is_ipv6();
+            says.prefixes.push(AdvertisedPrefix::new(is_six.then_some(prefix.network())?));
         }
         "ra-mtu" => {
             says.mtu = Some(value.parse().ok().filter(|mtu| (1_280..=65_535).contains(mtu))?)
@@ -35,11 +55,10 @@ pub(super) fn set(says: &mut Advertise, key: &str, value: &str) -> Option<()> {
         }
         "ra-dns" => {
             let IpAddr::V6(server) = value.parse().ok()? else { return None };
-            says.dns_servers.push((says.dns_servers.len() < MAX_NAMES).then_some(server)?);
+            says.dns_servers.push(server);
         }
         "ra-search" => {
-            let fits = is_domain(value) && says.dns_search.len() < MAX_NAMES;
-            says.dns_search.push(fits.then(|| value.to_owned())?);
+            says.dns_search.push(is_domain(value).then(|| value.to_owned())?);
         }
         _ => return None,
     }
@@ -90,6 +109,17 @@ mod tests {
         assert!(spec.autoconf && spec.addrs.len() == 1);
         assert!(parse("tun:t0,addr=auto").unwrap_err().contains("no neighbours"));
         assert!(parse("tun:t0,ra").unwrap_err().contains("not of tun"));
+    }
+
+    #[test]
+    fn more_than_a_router_can_say_is_refused_with_the_limit() {
+        let text = |n: usize| {
+            let servers: Vec<String> = (1..=n).map(|n| format!("ra-dns=fd00::{n:x}")).collect();
+            format!("shmif:b,{}", servers.join(","))
+        };
+        assert_eq!(parse(&text(64)).unwrap().advertise.unwrap().dns_servers.len(), 64);
+        let error = parse(&text(65)).unwrap_err();
+        assert_eq!(error, "`ra-dns` is given more than 64 times: leave some out");
     }
 
     #[test]
