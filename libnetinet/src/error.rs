@@ -19,6 +19,8 @@ pub(crate) enum SocketError {
     NoNet,
     Protocol,
     Access,
+    /// The address that the socket is bound to was given up to another host.
+    AddressGone,
 }
 
 /// Does an error end what a connected socket does, or does it only say that something is amiss?
@@ -44,6 +46,7 @@ impl SocketError {
             SocketError::NoNet => errno::not_on_network(),
             SocketError::Protocol => errno::protocol_error(),
             SocketError::Access => errno::access(),
+            SocketError::AddressGone => errno::addr_not_available(),
         }
     }
 

@@ -122,7 +122,7 @@ impl Inet {
     }
 
     /// Why packets of IPv6 were dropped, which [`drops`](Self::drops) counts too; without the
-    /// reasons of TCP and of neighbours.
+    /// reasons of TCP.
     pub fn drops6(&self) -> &DropCounters {
         &self.wide.drops6
     }

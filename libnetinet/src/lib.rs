@@ -13,6 +13,7 @@ mod arp;
 mod assign;
 mod datagram;
 mod domain;
+mod drops;
 mod error;
 pub mod events;
 mod family;

@@ -13,10 +13,11 @@ use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
 use libnet::link::Medium;
 use libnet::packet::Packet;
-use libnet::stats::{DropCounters, DropReason, Dropped};
+use libnet::stats::{DropReason, Dropped};
 use libnet::time::Instant;
 
 use crate::config::ArpConfig;
+use crate::drops::FamilyDrops;
 use crate::hash::{HashMap, Key};
 
 mod one;
@@ -96,7 +97,7 @@ pub(crate) struct NeighbourTable {
     unasked: VecDeque<NeighbourKey>,
     /// What routers said of an interface's IPv6 neighbours.
     times: Vec<(IfIndex, Times)>,
-    drops: Arc<DropCounters>,
+    drops: FamilyDrops,
     waiting: AllWaiting,
     /// A gateway died or came back since [`take_gateways_changed`](Self::take_gateways_changed).
     gateways_changed: bool,
@@ -138,20 +139,20 @@ impl Entry {
         &mut self,
         packet: Packet,
         config: &ArpConfig,
-        drops: &DropCounters,
+        drops: &FamilyDrops,
         all: &mut AllWaiting,
     ) {
         let iface = self.shared.iface;
         self.waiting.push(packet, config, all, |oldest| {
             let dropped = Dropped::new(iface, Medium::Ip, oldest);
-            drops.count_packet(DropReason::NeighbourQueueFull, dropped);
+            drops.outgoing(DropReason::NeighbourQueueFull, dropped);
         });
     }
 }
 
 impl NeighbourTable {
     /// An empty table.
-    pub(crate) fn new(config: ArpConfig, key: Key, drops: Arc<DropCounters>) -> Self {
+    pub(crate) fn new(config: ArpConfig, key: Key, drops: FamilyDrops) -> Self {
         NeighbourTable {
             config,
             entries: HashMap::with_hasher(key),
@@ -184,10 +185,8 @@ impl NeighbourTable {
         let is_refused =
             crowded && (!self.entries.contains_key(&key) || self.is_failed(iface, addr));
         if is_refused || !self.make_entry(key) {
-            self.drops.count_packet(
-                DropReason::NeighbourTableFull,
-                Dropped::new(iface, Medium::Ip, &packet),
-            );
+            self.drops
+                .outgoing(DropReason::NeighbourTableFull, Dropped::new(iface, Medium::Ip, &packet));
             return None;
         }
         let config = self.config.clone();
@@ -343,7 +342,7 @@ impl NeighbourTable {
                 let waiting = entry.waiting.take(&mut self.waiting);
                 for packet in waiting {
                     let dropped = Dropped::new(iface, Medium::Ip, &packet);
-                    self.drops.count_packet(DropReason::NeighbourUnreachable, dropped);
+                    self.drops.outgoing(DropReason::NeighbourUnreachable, dropped);
                     actions.push(Action::Unreachable { packet });
                 }
             }
@@ -364,7 +363,7 @@ impl NeighbourTable {
         let waiting = entry.waiting.take(&mut self.waiting);
         for packet in &waiting {
             let dropped = Dropped::new(iface, Medium::Ip, packet);
-            self.drops.count_packet(DropReason::NeighbourUnreachable, dropped);
+            self.drops.outgoing(DropReason::NeighbourUnreachable, dropped);
         }
         true
     }
@@ -460,7 +459,7 @@ impl NeighbourTable {
                 let waiting = entry.waiting.take(&mut self.waiting);
                 for packet in &waiting {
                     let dropped = Dropped::new(iface, Medium::Ip, packet);
-                    self.drops.count_packet(DropReason::NeighbourUnreachable, dropped);
+                    self.drops.outgoing(DropReason::NeighbourUnreachable, dropped);
                 }
                 actions.extend(waiting.into_iter().map(|packet| Action::Unreachable { packet }));
                 now + config.expire

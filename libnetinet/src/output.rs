@@ -143,7 +143,7 @@ impl Shard {
         let limit = config.output_queue_packets + config.reply_queue_packets;
         if account == Account::Reply && self.queue(iface).frames.len() >= limit {
             let dropped = Dropped::new(iface, self.medium_of(iface), &frame);
-            return self.wide.drops.count_packet(DropReason::ReplyQueueFull, dropped);
+            return self.wide.family_drops.outgoing(DropReason::ReplyQueueFull, dropped);
         }
         self.queue(iface).frames.push_back(frame);
     }

@@ -101,11 +101,15 @@ impl Shard {
     /// As [`drop_packet`](Self::drop_packet), of a packet that begins with its IP header and was to
     /// leave by `iface`.
     pub(crate) fn drop_outgoing(&self, reason: DropReason, iface: IfIndex, packet: &Packet) {
-        let mut first = [0];
-        if packet.copy_to(0, &mut first) == 1 && first[0] >> 4 == 6 {
-            self.wide.drops6.count(reason);
-        }
-        self.wide.drops.count_packet(reason, Dropped::new(iface, Medium::Ip, packet));
+        self.wide.family_drops.outgoing(reason, Dropped::new(iface, Medium::Ip, packet));
+    }
+
+    /// Has a shard look at what is written down for it: an empty packet by `lo0`, which no link
+    /// brings, tells it that there is something.
+    pub(crate) fn nudge(&mut self, shard: usize) {
+        let mut word = Packet::new();
+        word.mark = shard as u32;
+        self.handoff.push((IfIndex::LOOPBACK, word));
     }
 
     /// Takes a frame while somebody wants to see those that are dropped.
@@ -131,6 +135,9 @@ impl Shard {
     }
 
     fn frame_input(&mut self, now: Instant, view: &View, on: &IfaceView, packet: Packet) {
+        if packet.is_empty() && on.loopback {
+            return self.say_farewells(now);
+        }
         if let Checksum::Partial { start, field } = packet.checksum
             && usize::from(start) + usize::from(field) + 2 > packet.len()
         {

@@ -26,6 +26,9 @@ pub(crate) struct FlowSteer(pub(crate) Arc<Wide>);
 
 impl Steer for FlowSteer {
     fn steer(&self, iface: &Interface, packet: &Packet) -> u64 {
+        if packet.is_empty() && iface.link.loopback {
+            return u64::from(packet.mark);
+        }
         let skip = if iface.link.medium == Medium::Ethernet { EthernetHeader::LEN } else { 0 };
         of_bytes(packet, skip, &self.0)
     }

@@ -19,10 +19,12 @@ use rand_core::{Rng, SeedableRng};
 
 use crate::address::{IfaceView, View};
 use crate::arp::claim::Claims;
+use crate::arp::farewell::Farewell;
 use crate::config::{IcmpConfig, InetConfig};
 use crate::counters::InetCounters;
 use crate::datagram::raw::RawTable;
 use crate::datagram::table::PortTable;
+use crate::drops::FamilyDrops;
 use crate::events::Events;
 use crate::family::{Given, has_zone};
 use crate::hash::Key;
@@ -44,7 +46,9 @@ pub(crate) struct Wide {
     pub(crate) config: InetConfig,
     pub(crate) drops: Arc<DropCounters>,
     /// Those of IPv6 among them.
-    pub(crate) drops6: DropCounters,
+    pub(crate) drops6: Arc<DropCounters>,
+    /// Both, for what was to leave.
+    pub(crate) family_drops: FamilyDrops,
     pub(crate) counters: InetCounters,
     events: Arc<Events>,
     pub(crate) shards: usize,
@@ -76,6 +80,8 @@ pub(crate) struct Wide {
     neighbours: Timed<NeighbourTable>,
     reassembly: Timed<Reassembly>,
     claims: Timed<Claims>,
+    /// Rank: wide. Guards the addresses that are given up, one of an interface at most.
+    farewells: Mutex<Vec<Farewell>>,
     nd: Timed<Nd>,
     groups: Timed<Groups>,
     /// A link is to be told of other groups.
@@ -129,8 +135,8 @@ impl Wide {
         nd_random.set_stream(2);
         nd_random.fill_bytes(&mut nd_seed);
         let mut key = || Key::new(random.next_u64(), random.next_u64());
-        let drops = Arc::new(DropCounters::new());
-        let neighbours = NeighbourTable::new(config.arp.clone(), key(), Arc::clone(&drops));
+        let drops = FamilyDrops::new();
+        let neighbours = NeighbourTable::new(config.arp.clone(), key(), drops.clone());
         let reassembly = Reassembly::new(config.ip.clone(), config.ipv6.clone(), key());
         Wide {
             shards,
@@ -155,6 +161,7 @@ impl Wide {
             neighbours: Timed::new(neighbours),
             reassembly: Timed::new(reassembly),
             claims: Timed::new(Claims::new(config.arp.announce)),
+            farewells: Mutex::default(),
             nd: Timed::new(Nd::new(config.nd.clone(), nd_seed)),
             groups: Timed::new(Groups::new(config.multicast.clone(), link_random.next_u64())),
             groups_changed: AtomicBool::new(false),
@@ -162,8 +169,9 @@ impl Wide {
             redirect_limit: Mutex::new(ErrorLimit::new(redirect_budget(&config), key())),
             forwarding: [config.forwarding.ipv4, config.forwarding.ipv6].map(AtomicBool::new),
             random: Mutex::new(random),
-            drops,
-            drops6: DropCounters::new(),
+            drops: Arc::clone(&drops.all),
+            drops6: Arc::clone(&drops.six),
+            family_drops: drops,
             config,
         }
     }
@@ -270,9 +278,19 @@ impl Wide {
         self.claims.with(Claims::next_deadline, call)
     }
 
+    /// Works on the addresses that are given up.
+    pub(crate) fn with_farewells(&self, call: impl FnOnce(&mut Vec<Farewell>)) {
+        call(&mut lock(&self.farewells));
+    }
+
     /// Works on what neighbour discovery knows, but for the neighbours.
     pub(crate) fn with_nd<R>(&self, call: impl FnOnce(&mut Nd) -> R) -> R {
         self.nd.with(Nd::next_deadline, call)
+    }
+
+    /// When neighbour discovery has something to do.
+    pub(crate) fn nd_deadline(&self) -> u64 {
+        self.nd.deadline.load(Ordering::Acquire)
     }
 
     /// When neighbour discovery or our claims have something to do, on the common shard.

@@ -124,7 +124,7 @@ impl Shard {
                 let announcement = ArpPacket::announcement(on.mac, addr);
                 self.arp_output(iface, announcement, MacAddr::BROADCAST);
             }
-            Verdict::GiveUp => self.wide.withdraw(&on.iface, cidr_of(addr)),
+            Verdict::GiveUp => self.give_up(iface, addr),
         }
     }
 }

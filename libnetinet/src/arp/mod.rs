@@ -3,6 +3,7 @@
 
 pub(crate) mod claim;
 mod control;
+pub(crate) mod farewell;
 pub(crate) mod input;
 pub(crate) mod link_local;
 pub(crate) mod packet;

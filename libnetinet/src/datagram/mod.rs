@@ -291,6 +291,15 @@ impl DatagramSocket {
         self.wakes.collect(Ready::ALL, wakes);
     }
 
+    /// The address that it is bound to, or speaks from, is ours no more: its next call tells of it.
+    pub(crate) fn lose_address(&self, wakes: &mut Vec<Waker>) {
+        let mut state = self.state();
+        state.error = Some(SocketError::AddressGone);
+        state.path = None;
+        drop(state);
+        self.wakes.collect(Ready::ALL, wakes);
+    }
+
     /// The interface has room again.
     pub(crate) fn room_again(&self, wakes: &mut Vec<Waker>) {
         self.state().wants_room = None;

@@ -175,6 +175,14 @@ impl PortTable {
         true
     }
 
+    /// The sockets that are bound to an address, or speak from it to a peer.
+    pub(crate) fn all_at(&self, addr: IpAddr) -> Vec<Shared> {
+        let inner = self.read();
+        let all = inner.open.values().chain(inner.connected.values()).flatten();
+        let at_addr = all.filter(|binding| binding.local.ip() == addr);
+        at_addr.map(|binding| Arc::clone(&binding.socket)).collect()
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }

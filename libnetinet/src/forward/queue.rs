@@ -63,7 +63,7 @@ impl Shard {
         let transit = &mut self.outs[iface.0 as usize].transit;
         if let Some(frame) = transit.push(frame, &self.wide.config.forwarding) {
             let dropped = Dropped::new(iface, self.medium_of(iface), &frame);
-            self.wide.drops.count_packet(DropReason::ForwardQueueFull, dropped);
+            self.wide.family_drops.outgoing(DropReason::ForwardQueueFull, dropped);
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
 use libnet::packet::{Checksum, Packet};
-use libnet::socket::Protocol;
+use libnet::socket::{Family, Protocol};
 use libnet::stats::DropReason;
 use libnet::time::Instant;
 
@@ -124,6 +124,8 @@ impl Shard {
         tos: u8,
         message: Packet,
     ) {
+        // Also where time, not a packet, has us say something.
+        self.looked_at.set(Family::Inet);
         let mut message = message;
         let sum = message.sum_from(0).finish();
         message.write_at(2, &sum.to_be_bytes());
@@ -150,6 +152,7 @@ impl Shard {
         about: &Packet,
         complaint: Complaint,
     ) {
+        self.looked_at.set(Family::Inet);
         // Errors to ourselves cost nobody anything.
         let to_us = self.view().is_local(dst);
         if !to_us && !self.wide.allow_error(now, dst) {

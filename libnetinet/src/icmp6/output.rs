@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use bytes::Bytes;
 use libnet::iface::IfIndex;
 use libnet::packet::{Checksum, Packet};
-use libnet::socket::Protocol;
+use libnet::socket::{Family, Protocol};
 use libnet::stats::DropReason;
 use libnet::time::Instant;
 
@@ -62,6 +62,8 @@ impl Shard {
 
     /// Sends an ICMPv6 message, header and body.
     pub(crate) fn icmp6_output(&mut self, now: Instant, to: Envelope, mut message: Packet) {
+        // Also where time, not a packet, has us say something.
+        self.looked_at.set(Family::Inet6);
         let wanted = Wanted { dst: to.dst.into(), src: to.src.map(IpAddr::V6), iface: to.iface };
         let Ok(mut path) = Path::find(&self.wide, now, wanted) else {
             return self.drop_packet(DropReason::NoRoute);
@@ -88,6 +90,7 @@ impl Shard {
         about: &Packet,
         complaint: Complaint,
     ) {
+        self.looked_at.set(Family::Inet6);
         // Errors to ourselves cost nobody anything.
         let view = self.view();
         let on = view.iface(iface);

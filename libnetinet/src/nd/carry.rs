@@ -18,6 +18,7 @@ use crate::ipv6::header::Ipv6Header;
 use crate::mld::output::link_local;
 use crate::output::Account;
 use crate::shard::Shard;
+use crate::steer::COMMON;
 
 impl Shard {
     /// Works on what neighbour discovery knows, and carries out what follows. On the common shard
@@ -28,7 +29,12 @@ impl Shard {
         call: impl FnOnce(&mut Nd, &mut Outcome) -> R,
     ) -> R {
         let mut out = Outcome::default();
+        let before = self.wide.nd_deadline();
         let result = self.wide.with_nd(|nd| call(nd, &mut out));
+        if self.index as u64 != COMMON && self.wide.nd_deadline() < before {
+            // Time passes for neighbour discovery on the common shard alone: it is to know.
+            self.nudge(COMMON as usize);
+        }
         self.carry_out(now, out);
         result
     }

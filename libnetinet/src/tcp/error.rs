@@ -29,6 +29,9 @@ pub enum ConnError {
     /// The host does not speak TCP.
     #[error("protocol not available")]
     ProtocolUnreachable,
+    /// The address that it spoke from was given up to another host (RFC 3927 §2.5).
+    #[error("software caused connection abort")]
+    AddressGone,
 }
 
 impl From<ConnError> for io::Error {
@@ -40,6 +43,7 @@ impl From<ConnError> for io::Error {
             ConnError::TimedOut => errno::timed_out(),
             ConnError::HostUnreachable => errno::host_unreachable(),
             ConnError::NetUnreachable => errno::net_unreachable(),
+            ConnError::AddressGone => errno::aborted(),
             ConnError::ProtocolUnreachable => errno::no_such_option(),
         }
     }

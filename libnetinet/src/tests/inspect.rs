@@ -9,7 +9,7 @@ use libnet::iface::{Advertise, AdvertisedPrefix, IfIndex, InterfaceSpec};
 use libnet::link::Medium;
 use libnet::packet::Packet;
 use libnet::route::Route;
-use libnet::socket::{Domain, Protocol};
+use libnet::socket::{Domain, Family, Protocol, SockType};
 use libnet::stats::{DropReason, DropTap, Dropped};
 use libnet::world::LinkConfig;
 
@@ -125,7 +125,8 @@ fn an_address_that_becomes_sure_or_deprecated_is_told() {
     let set = format!("address {} on 2 Set", first.cidr);
     let of_it = || told_of(&events, &first.cidr.to_string());
     assert_eq!(of_it(), [set.clone(), set.clone()], "optimistic, then sure");
-    net.run_ms(75_000);
+    a.inet.set_up(SECOND, AdminState::Down).unwrap();
+    net.run_ms(30_000);
     assert_eq!(addr().unwrap().state, AddressState::Deprecated);
     assert_eq!(of_it(), [set], "deprecated");
 }
@@ -263,6 +264,28 @@ fn drops_of_ipv6_are_counted_apart_too() {
     let counters = a.inet.counters().all();
     let count = |name: &str| counters.iter().find(|(other, _)| *other == name).unwrap().1;
     assert_eq!((count("ip_in"), count("ip6_in")), (1, 0));
+}
+
+#[test]
+fn what_is_dropped_on_its_way_out_is_counted_in_its_own_family() {
+    let net = Net::new();
+    let a = net.node_with(1, |config| config.arp.queue_packets = 1);
+    a.inet.add_address(SECOND, "fd00::1/64".parse().unwrap()).unwrap();
+    net.run_ms(5_000);
+    let six = a.inet.socket(Family::Inet6, SockType::Datagram, Protocol::UDP).unwrap();
+    let counts = |reason| (a.dropped(reason), a.inet.drops6().get(reason));
+    let full = || counts(DropReason::NeighbourQueueFull);
+    for _ in 0..3 {
+        a.send_to(six, b"x", "[fd00::9]:7".parse().unwrap()).unwrap();
+    }
+    assert_eq!(full(), (2, 2));
+    let four = a.udp();
+    for _ in 0..2 {
+        a.send_to(four, b"x", at(9, 7)).unwrap();
+    }
+    assert_eq!(full(), (3, 2));
+    net.run_ms(10_000);
+    assert_eq!(counts(DropReason::NeighbourUnreachable), (2, 1));
 }
 
 #[test]

@@ -19,7 +19,11 @@ use crate::snapshot::{AddressOrigin, AddressState};
 use crate::testing::{Net, Node, STRANGER, at, errno, ip, is_arp, is_ip, mac};
 
 const ETH: IfIndex = IfIndex(2);
+const EAGAIN: i32 = 11;
+const EADDRNOTAVAIL: i32 = 99;
 const ENETUNREACH: i32 = 101;
+const ECONNABORTED: i32 = 103;
+const ECONNRESET: i32 = 104;
 
 /// A node that chooses an address for itself, beside those that it is given.
 fn seeker_with(net: &Net, mac: MacAddr, spec: impl Fn(InterfaceSpec) -> InterfaceSpec) -> Node {
@@ -192,6 +196,48 @@ fn an_address_is_defended_once_and_given_up_the_second_time() {
     net.run_ms(20_000);
     assert_ne!(chosen(&a).expect("another"), addr);
     assert_eq!(defences(), 0);
+}
+
+#[test]
+fn what_speaks_from_an_address_that_is_given_up_is_reset() {
+    for shards in [1, 3] {
+        let net = Net::with_shards(shards);
+        let (a, b) = (seeker(&net, mac(1)), seeker(&net, mac(2)));
+        net.run_ms(20_000);
+        let (ours, theirs) = (chosen(&a).unwrap(), chosen(&b).unwrap());
+        let server = SocketAddr::new(theirs.into(), 80);
+        let listener = b.listener(80);
+        let connect = || {
+            let client = a.tcp();
+            let _ = a.inet.connect(client, server);
+            net.run_ms(10);
+            (client, b.inet.accept(listener).expect("a connection").0)
+        };
+        // More than one shard has some.
+        let connections: Vec<_> = (0..8).map(|_| connect()).collect();
+        let bound = a.udp_at(SocketAddr::new(ours.into(), 7));
+        let connected = a.udp();
+        a.inet.connect(connected, server).unwrap();
+        let elsewhere = a.udp_at(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 8));
+        let rival = || {
+            net.inject(ArpPacket::announcement(STRANGER, ours).to_frame(MacAddr::BROADCAST));
+            net.run_ms(10);
+        };
+        rival();
+        assert!(
+            connections.iter().all(|(client, _)| a.inet.take_error(*client).unwrap().is_none())
+        );
+        rival();
+        assert_eq!(chosen(&a), None, "a second conflict within ten seconds");
+        for (client, accepted) in connections {
+            assert_eq!(errno(a.recv(client)), ECONNABORTED);
+            assert_eq!(errno(b.recv(accepted)), ECONNRESET, "its peer was told");
+        }
+        for socket in [bound, connected] {
+            assert_eq!(errno(a.recv(socket)), EADDRNOTAVAIL);
+        }
+        assert_eq!(errno(a.recv(elsewhere)), EAGAIN);
+    }
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! What must hold when a stack has several shards.
 
 use std::io::IoSlice;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
+use libnet::iface::IfIndex;
 use libnet::packet::Packet;
 use libnet::socket::{Domain, Protocol, SendMsg};
 
 use crate::ipv4::fragment::fragment;
 use crate::ipv4::header::Ipv4Header;
-use crate::testing::{Net, at, ip, is_ip};
+use crate::steer::{COMMON, flow};
+use crate::testing::{Net, STRANGER, at, ip, ip_packet, is_ip};
 
 #[test]
 fn a_segment_in_fragments_finds_its_shard() {
@@ -85,4 +89,43 @@ fn many_connections_spread_over_the_shards() {
     assert!(opened.iter().all(|&n| n > 0), "{opened:?}");
     assert_eq!(a.inet.sockets().len(), clients.len());
     assert_eq!(ip(1), std::net::Ipv4Addr::new(10, 0, 0, 1));
+}
+
+/// An ICMP redirect from the first hop: what begins as `about` had better go to `to`.
+fn redirect(about: &[u8], to: Ipv4Addr) -> Vec<u8> {
+    let mut message = vec![5, 1, 0, 0];
+    message.extend(to.octets());
+    message.extend(&about[..28]);
+    let sum = Packet::from_payload(message.clone().into()).sum_from(0).finish();
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    message
+}
+
+#[test]
+fn what_another_shard_than_the_common_one_learned_is_forgotten_in_time() {
+    let net = Net::with_shards(3);
+    let a = net.node_with(1, |config| config.nd.redirect_age = Duration::from_secs(30));
+    a.inet.add_static_route(&"0.0.0.0/0@10.0.0.254".parse().unwrap()).unwrap();
+    a.inet.add_neighbour(IfIndex(2), ip(254).into(), STRANGER).unwrap();
+    net.run_ms(60_000);
+    let wide = a.inet.wide();
+    let shard_of =
+        |port: u16, far: SocketAddr| wide.shard_of(flow(at(1, port), far, wide.flow_key));
+    let far = SocketAddr::from(([192, 0, 2, 1], 80));
+    let port = (5_000..6_000).find(|port| shard_of(*port, far) != COMMON as usize).unwrap();
+    let client = a.tcp();
+    a.inet.bind(client, at(1, port)).unwrap();
+    net.frames();
+    let _ = a.inet.connect(client, far);
+    net.run_ms(1);
+    let syn = net.frames().into_iter().find(|frame| is_ip(frame, Protocol::TCP)).unwrap();
+    let message = redirect(&syn[14..], ip(253));
+    net.inject_ip(&a, ip_packet(ip(254), ip(1), Protocol::ICMP, &message));
+    let hop = || a.inet.path_to(far.ip(), None, None).unwrap().gateway;
+    assert_eq!(hop(), Some(ip(253).into()));
+    a.inet.close(client);
+    net.run_ms(29_000);
+    assert_eq!(hop(), Some(ip(253).into()));
+    net.run_ms(2_000);
+    assert_eq!(hop(), Some(ip(254).into()), "with nothing else to do");
 }

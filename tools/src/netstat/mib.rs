@@ -81,7 +81,7 @@ fn ip(from: &Sources<'_>) -> Section {
         count("InUnknownProtos", dropped(&[D::IpUnknownProtocol])),
         count("InDiscards", dropped(&[D::FragmentMemory])),
         count("OutRequests", from.counter("ip_out")),
-        count("OutDiscards", from.dropped(&[D::ReplyQueueFull, D::NeighbourQueueFull])),
+        count("OutDiscards", dropped(&OUT_DISCARDS)),
         count("OutNoRoutes", dropped(&[D::NoRoute])),
         count("ForwDatagrams", from.counter("ip_forwarded")),
         count("ReasmTimeout", dropped(&[D::FragmentTimeout])),
@@ -112,6 +112,7 @@ fn ip6(from: &Sources<'_>) -> Section {
         count("InDiscards", dropped(&[D::FragmentMemory])),
         count("OutForwDatagrams", from.counter("ip6_forwarded")),
         count("OutRequests", from.counter("ip6_out")),
+        count("OutDiscards", dropped(&OUT_DISCARDS)),
         count("OutNoRoutes", dropped(&[D::NoRoute])),
         count("ReasmTimeout", dropped(&[D::FragmentTimeout])),
         count("ReasmReqds", from.counter("fragments6_in")),
@@ -122,6 +123,8 @@ fn ip6(from: &Sources<'_>) -> Section {
     ];
     Section { name: "Ip6", counters }
 }
+
+const OUT_DISCARDS: [DropReason; 2] = [DropReason::ReplyQueueFull, DropReason::NeighbourQueueFull];
 
 const REASSEMBLY_FAILS: [DropReason; 4] = [
     DropReason::FragmentTimeout,

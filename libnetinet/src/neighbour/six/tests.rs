@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libnet::packet::Packet;
-use libnet::stats::DropCounters;
 
 use super::*;
 use crate::config::ArpConfig;
+use crate::drops::FamilyDrops;
 use crate::hash::Key;
 use crate::neighbour::{NeighbourSetting, NextHop, Times};
 
@@ -38,7 +38,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let drops = Arc::new(DropCounters::new());
+        let drops = FamilyDrops::new();
         let table = NeighbourTable::new(ArpConfig::default(), Key::new(1, 2), drops);
         Rig { table, now: Instant::from_millis(1_000), actions: Vec::new() }
     }

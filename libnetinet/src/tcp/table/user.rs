@@ -1,6 +1,7 @@
 //! The application's calls, by id; each settles what it changed.
 
 use std::io::{IoSlice, IoSliceMut};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use libnet::{Instant, Ready};
@@ -151,6 +152,21 @@ impl Table {
                 && !matches!(conn.state, State::FinWait2 | State::TimeWait)
             {
                 conn.mode.orphan = true;
+                conn.abort(&mut self.ctx);
+            }
+            self.settle(now, index);
+        }
+    }
+
+    /// Resets every connection that speaks from an address of ours which is about to go; whoever
+    /// holds one is told of it. Source: RFC 3927 §2.5.
+    pub fn reset_from(&mut self, now: Instant, local: IpAddr) {
+        let speaks_from_it = |conn: &Connection| conn.tuple().local == local;
+        let all = self.slots.iter().filter(|(_, conn)| speaks_from_it(conn));
+        let all: Vec<u32> = all.map(|(id, _)| id.index).collect();
+        for index in all {
+            if let Some(conn) = self.slots.at_mut(index) {
+                conn.error = conn.error.or(Some(ConnError::AddressGone));
                 conn.abort(&mut self.ctx);
             }
             self.settle(now, index);
