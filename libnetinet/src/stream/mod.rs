@@ -17,8 +17,9 @@ pub(crate) mod below;
 mod call;
 mod option;
 pub(crate) mod ports;
+mod told;
 
-pub(crate) use call::ownerless_entry;
+pub(crate) use told::ownerless_entry;
 
 /// A TCP socket.
 pub(crate) struct StreamSocket {
