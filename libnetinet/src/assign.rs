@@ -48,11 +48,17 @@ impl Wide {
 fn connected_routes(index: IfIndex, cidr: IpCidr) -> Vec<Route> {
     let addr = cidr.addr();
     let host = IpCidr::host(addr);
-    let mut routes = vec![Route::connected(host, IfIndex::LOOPBACK).with_kind(RouteKind::Local)];
+    // As on Linux, the route to ourselves names the interface that the address is of, though what
+    // takes it never leaves; of the two families IPv4's alone names the source.
+    let own = |to| {
+        let route = Route::connected(to, index).with_kind(RouteKind::Local);
+        if addr.is_ipv4() { route.with_source(addr) } else { route }
+    };
+    let mut routes = vec![own(host)];
     let network = Route::connected(cidr.network(), index);
     if index == IfIndex::LOOPBACK {
         // RFC 1122 §3.2.1.3(g): the whole network is the host itself.
-        routes.push(network.with_kind(RouteKind::Local));
+        routes.push(own(cidr.network()));
     } else if host != cidr {
         // RFC 3927 §1.9: what begins to speak to a link-local address does so from a routable one
         // if there is one, so that the source is left to be chosen.

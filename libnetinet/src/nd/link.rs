@@ -340,7 +340,7 @@ impl Link {
         let mut routes = Vec::new();
         for (addr, _) in self.assigned() {
             let host = IpCidr::host(IpAddr::V6(addr));
-            routes.push(Route::connected(host, IfIndex::LOOPBACK).with_kind(RouteKind::Local));
+            routes.push(Route::connected(host, self.index).with_kind(RouteKind::Local));
         }
         // RFC 5942 §4: that a prefix is on the link does not follow from an address that was made
         // of it, but from the router's word, or from whoever gave us the address.

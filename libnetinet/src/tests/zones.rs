@@ -1,17 +1,19 @@
 //! One link-local address on two links is two hosts (RFC 4007): connections, datagrams and errors
 //! are told apart by the link that they came by.
 
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
 use libnet::iface::{IfIndex, InterfaceSpec};
+use libnet::route::RouteKind;
 use libnet::socket::{Domain, Family, Protocol, SockType, SocketId, SocketOption};
 use libnet::stats::DropReason;
 use libnet::world::{HostDriver, LinkConfig, World};
 
 use crate::config::InetConfig;
 use crate::inet::Inet;
+use crate::snapshot::PathKind;
 use crate::testing::{Node, errno, mac};
 
 const LINKS: [u32; 2] = [2, 3];
@@ -314,4 +316,36 @@ fn our_address_on_two_links_is_two_addresses_to_ourselves_too() {
             assert_eq!(net.middle.got(client), b"me");
         }
     }
+}
+
+#[test]
+fn an_address_that_two_links_have_is_ours_until_both_gave_it_up() {
+    let net = Net::new(1);
+    let addr = "10.9.0.1".parse().unwrap();
+    for link in LINKS {
+        net.middle.inet.add_address(IfIndex(link), "10.9.0.1/24".parse().unwrap()).unwrap();
+    }
+    let is_ours =
+        || net.middle.inet.path_to(addr, None, None).is_ok_and(|path| path.kind == PathKind::Local);
+    for link in LINKS {
+        assert!(is_ours());
+        net.middle.inet.remove_address(IfIndex(link), addr).unwrap();
+    }
+    assert!(!is_ours());
+}
+
+#[test]
+fn the_route_to_ourselves_names_the_link_of_the_address() {
+    let net = Net::new(1);
+    net.middle.inet.add_address(IfIndex(3), "10.9.0.1/24".parse().unwrap()).unwrap();
+    let route_to = |dst: &str| {
+        let [route] = &net.middle.inet.routes_to(&dst.parse().unwrap())[..] else {
+            panic!("{dst}")
+        };
+        (route.kind, route.iface, route.preferred_source)
+    };
+    let ours: IpAddr = "10.9.0.1".parse().unwrap();
+    assert_eq!(route_to("10.9.0.1/32"), (RouteKind::Local, IfIndex(3), Some(ours)));
+    net.middle.inet.add_address(IfIndex(3), "fd00::1/64".parse().unwrap()).unwrap();
+    assert_eq!(route_to("fd00::1/128"), (RouteKind::Local, IfIndex(3), None));
 }

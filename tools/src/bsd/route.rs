@@ -65,10 +65,12 @@ fn row(inet: &Inet, route: &Route) -> String {
         bits if bits == longest => route.dst.addr().to_string(),
         _ => route.dst.to_string(),
     };
-    let name = name_of(inet, route.iface);
+    // As the BSDs have it: what is for ourselves goes by the loopback interface.
+    let is_local = route.kind == RouteKind::Local;
+    let name = name_of(inet, if is_local { IfIndex::LOOPBACK } else { route.iface });
     let gateway = match route.gateway {
         Some(gateway) => gateway.to_string(),
-        None if route.kind == RouteKind::Local => name.clone(),
+        None if is_local => name.clone(),
         None => format!("link#{}", route.iface.0),
     };
     let mut flags = "U".to_owned();
@@ -78,7 +80,7 @@ fn row(inet: &Inet, route: &Route) -> String {
         ('R', route.kind == RouteKind::Reject),
         ('B', route.kind == RouteKind::Blackhole),
         ('C', route.gateway.is_none() && route.kind == RouteKind::Unicast),
-        ('l', route.kind == RouteKind::Local),
+        ('l', is_local),
         ('S', route.origin == RouteOrigin::Static),
         ('D', route.origin == RouteOrigin::Learned),
     ] {

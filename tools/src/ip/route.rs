@@ -202,7 +202,9 @@ pub(super) fn item(ip: &Ip<'_>, route: &Route, with_table: bool) -> Item {
 fn finish(ip: &Ip<'_>, route: &Route, text: &mut String, map: &mut Map<String, Value>) {
     let config = ip.inet.engine().interface(route.iface).map(|iface| iface.config());
     let mut flags = Vec::new();
-    if config.is_some_and(|config| !config.up || !config.running) {
+    // What is for ourselves needs no link.
+    let needs_link = route.kind != RouteKind::Local;
+    if needs_link && config.is_some_and(|config| !config.up || !config.running) {
         flags.push("linkdown");
         text.push_str("linkdown ");
     }

@@ -213,7 +213,8 @@ fn routes_are_added_replaced_asked_for_and_flushed() {
     see("ip route flush root 10.0.0.0/8");
     assert_eq!(see("ip route"), "");
     assert!(
-        see("ip route show table local").contains("local 10.0.0.1 dev lo0 proto kernel scope host")
+        see("ip route show table local")
+            .contains("local 10.0.0.1 dev shmif0 proto kernel scope host src 10.0.0.1")
     );
 }
 
