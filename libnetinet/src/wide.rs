@@ -31,6 +31,7 @@ use crate::hash::Key;
 use crate::icmp::limit::ErrorLimit;
 use crate::ip::path_mtu::PathMtus;
 use crate::ip::reassembly::Reassembly;
+use crate::ip::sent_to::SentTo;
 use crate::ipv4::ident::Identifiers;
 use crate::ipv6::flow_label::FlowLabels;
 use crate::multicast::table::Groups;
@@ -61,6 +62,8 @@ pub(crate) struct Wide {
     pub(crate) identifiers: Identifiers,
     pub(crate) flow_labels: FlowLabels,
     pub(crate) path_mtus: PathMtus,
+    /// Where datagrams went.
+    pub(crate) sent_to: SentTo,
     pub(crate) sockets: SocketTable,
     /// TCP sockets by port.
     pub(crate) stream_ports: StreamPorts,
@@ -147,6 +150,10 @@ impl Wide {
             identifiers: Identifiers::new(key()),
             flow_labels: FlowLabels::new(key()),
             path_mtus: PathMtus::new(config.ip.clone()),
+            sent_to: SentTo::new(
+                Key::new(nd_random.next_u64(), nd_random.next_u64()),
+                config.ip.max_path_mtus,
+            ),
             sockets: SocketTable::new(config.max_sockets),
             stream_ports: StreamPorts::new(key()),
             udp: PortTable::new(key()),

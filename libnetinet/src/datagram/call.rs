@@ -222,6 +222,7 @@ impl Inet {
                 let usable = fixed && !local.is_unspecified() && wide.view().is_local(local);
                 let src = from.or(usable.then_some(local));
                 let path = find_path(wide, now, dst, src, &options)?;
+                wide.sent_to.note(dst);
                 if usual {
                     state.path = Some(path.clone());
                 }

@@ -291,6 +291,11 @@ impl DatagramSocket {
         self.wakes.collect(Ready::ALL, wakes);
     }
 
+    /// Did its last datagram go there?
+    pub(crate) fn sent_last_to(&self, dst: IpAddr) -> bool {
+        self.state().path.as_ref().is_some_and(|path| path.dst == dst)
+    }
+
     /// The address that it is bound to, or speaks from, is ours no more: its next call tells of it.
     pub(crate) fn lose_address(&self, wakes: &mut Vec<Waker>) {
         let mut state = self.state();

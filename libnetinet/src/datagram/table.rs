@@ -175,6 +175,18 @@ impl PortTable {
         true
     }
 
+    /// Has a socket at `local` the peer `remote`, or was it sent to last?
+    pub(crate) fn sends_to(&self, local: SocketAddr, remote: SocketAddr, on: IfIndex) -> bool {
+        let inner = self.read();
+        if inner.find_connected(local, remote, on).is_some() {
+            return true;
+        }
+        let open = inner.open.get(&local.port()).into_iter().flatten();
+        let open: Vec<Shared> = open.map(|binding| Arc::clone(&binding.socket)).collect();
+        drop(inner);
+        open.iter().any(|socket| socket.sent_last_to(remote.ip()))
+    }
+
     /// The sockets that are bound to an address, or speak from it to a peer.
     pub(crate) fn all_at(&self, addr: IpAddr) -> Vec<Shared> {
         let inner = self.read();

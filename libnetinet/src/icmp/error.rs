@@ -49,7 +49,7 @@ impl Shard {
         quoted: &Packet,
     ) {
         let raw = self.wide.raw.error(&mut self.wakes, error, quoted);
-        let matched = self.tell_sender(now, error, ports, quoted);
+        let matched = self.is_credible(error, ports) && self.tell_sender(now, error, ports, quoted);
         if !raw && !matched {
             return self.drop_packet(DropReason::IcmpUnmatched);
         }
@@ -58,6 +58,19 @@ impl Shard {
         if matched {
             self.learn_path_mtu(now, error);
         }
+    }
+
+    /// May a router have got what it says was too long for its next hop? One without a peer sends
+    /// to many, but not to everybody, and its port alone is soon guessed (RFC 5927 §4.1).
+    fn is_credible(&self, error: &IcmpError, ports: [u8; 8]) -> bool {
+        let wide = &self.wide;
+        if error.too_big.is_none() || error.protocol == Protocol::TCP {
+            return true;
+        }
+        let [a, b, c, d, ..] = ports;
+        let local = SocketAddr::new(error.src, u16::from_be_bytes([a, b]));
+        let remote = SocketAddr::new(error.dst, u16::from_be_bytes([c, d]));
+        wide.sent_to.knows(error.dst) || wide.udp.sends_to(local, remote, error.iface)
     }
 
     /// Brings an error to the socket or connection that sent what it is about; whether there is

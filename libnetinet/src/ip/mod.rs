@@ -3,3 +3,4 @@
 pub(crate) mod input;
 pub(crate) mod path_mtu;
 pub(crate) mod reassembly;
+pub(crate) mod sent_to;

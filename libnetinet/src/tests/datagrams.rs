@@ -1,7 +1,7 @@
 //! UDP, ping and raw sockets: errors as on Linux, bounds, options.
 
 use std::io::IoSliceMut;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 
 use bytes::Bytes;
 use libnet::iface::InterfaceSpec;
@@ -16,7 +16,7 @@ use libnet::world::LinkConfig;
 
 use crate::AdminState;
 use crate::ipv4::header::Ipv4Header;
-use crate::testing::{Net, at, errno, ip, ip_packet, is_ip, room_for};
+use crate::testing::{Net, STRANGER, at, errno, ip, ip_packet, is_ip, room_for};
 
 const EAGAIN: i32 = 11;
 const EACCES: i32 = 13;
@@ -470,4 +470,51 @@ fn addresses_come_and_go_while_running() {
     assert_eq!(a.inet.routes().len(), net.node(3).inet.routes().len());
     a.inet.remove_address(libnet::IfIndex(2), ip(1).into()).unwrap();
     assert_eq!(errno(a.send_to(again, b"x", at(2, 7))), ENETUNREACH);
+}
+
+/// An ICMP error: a packet from our port 7 to `dst` was longer than 1,400 bytes.
+fn too_big(dst: Ipv4Addr) -> Vec<u8> {
+    let mut quoted = Packet::from_payload(Bytes::from_static(&[0, 7, 0, 9, 5, 200, 0, 0]));
+    let mut header = Ipv4Header::new(ip(1), dst, Protocol::UDP);
+    header.dont_fragment = true;
+    header.prepend_to(&mut quoted);
+    let mut quoted = quoted.to_bytes().to_vec();
+    quoted[2..4].copy_from_slice(&1_500_u16.to_be_bytes());
+    quoted[10..12].fill(0);
+    let sum = Packet::from_payload(quoted[..20].to_vec().into()).sum_from(0).finish();
+    quoted[10..12].copy_from_slice(&sum.to_be_bytes());
+    let mut message = vec![3, 4, 0, 0, 0, 0];
+    message.extend(1_400_u16.to_be_bytes());
+    message.extend(quoted);
+    let sum = Packet::from_payload(message.clone().into()).sum_from(0).finish();
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    message
+}
+
+#[test]
+fn a_path_is_narrow_on_a_router_s_word_only_where_something_was_sent() {
+    let net = Net::new();
+    let a = net.node(1);
+    a.inet.add_static_route(&"0.0.0.0/0@10.0.0.254".parse().unwrap()).unwrap();
+    a.inet.add_neighbour(libnet::iface::IfIndex(2), ip(254).into(), STRANGER).unwrap();
+    let socket = a.udp_at(at(1, 7));
+    let [told, never]: [Ipv4Addr; 2] = ["192.0.2.9", "192.0.2.10"].map(|dst| dst.parse().unwrap());
+    let mtu = |dst: Ipv4Addr| a.inet.path_to(dst.into(), None, None).unwrap().mtu;
+    let say = |dst| net.inject_ip(&a, ip_packet(ip(254), ip(1), Protocol::ICMP, &too_big(dst)));
+    a.send_to(socket, b"x", SocketAddr::new(told.into(), 9)).unwrap();
+    a.send_to(socket, b"x", at(2, 9)).unwrap();
+    say(never);
+    assert_eq!((mtu(never), a.dropped(DropReason::IcmpUnmatched)), (1_500, 1));
+    say(told);
+    assert_eq!((mtu(told), a.dropped(DropReason::IcmpUnmatched)), (1_400, 1));
+    // A peer is sent to, whatever else was.
+    let peer = a.udp_at(at(1, 8));
+    a.inet.connect(peer, SocketAddr::new(never.into(), 9)).unwrap();
+    say(never);
+    assert_eq!((mtu(never), a.dropped(DropReason::IcmpUnmatched)), (1_500, 2), "by another port");
+    a.inet.close(socket);
+    let socket = a.udp_at(at(1, 7));
+    a.inet.connect(socket, SocketAddr::new(never.into(), 9)).unwrap();
+    say(never);
+    assert_eq!(mtu(never), 1_400);
 }
