@@ -71,6 +71,9 @@ impl Marks {
 pub(crate) struct Records {
     first: Option<Record>,
     rest: VecDeque<Record>,
+    /// How often one was looked up: what walks cost.
+    #[cfg(test)]
+    pub(crate) looks: std::cell::Cell<u64>,
 }
 
 impl Records {
@@ -101,6 +104,8 @@ impl Records {
 
     /// The one at a place.
     pub(crate) fn get(&self, at: usize) -> Option<&Record> {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
         match at.checked_sub(1) {
             None => self.first.as_ref(),
             Some(at) => self.rest.get(at),
@@ -140,6 +145,8 @@ impl Records {
 
     /// The place of the record that holds `seq`, or of the first beyond it: O(log n).
     pub(crate) fn find(&self, seq: SeqNumber) -> usize {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
         match self.first {
             Some(first) if first.end.le(seq) => {
                 1 + self.rest.partition_point(|record| record.end.le(seq))

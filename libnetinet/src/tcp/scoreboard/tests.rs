@@ -213,3 +213,85 @@ proptest! {
         prop_assert_eq!(model.board.waiting.capacity() + model.board.again.capacity(), 0);
     }
 }
+
+/// Looks at records while `what` is done.
+fn looks(model: &mut Model, what: impl FnOnce(&mut Model)) -> u64 {
+    let before = model.board.records.looks.get();
+    what(model);
+    model.board.records.looks.get() - before
+}
+
+const MANY: u32 = 11_000;
+
+fn many() -> Model {
+    let mut model = Model::new(u32::MAX - 5_000);
+    for _ in 0..MANY {
+        model.now += Duration::from_micros(1);
+        let seq = model.seq(model.numbers.len());
+        let what = Sent { seq, end: seq + 1, segment_bytes: 1 };
+        model.board.sent(model.now, &what, &mut model.rate, usize::MAX);
+        let sent_at = model.now;
+        model.numbers.push(Number {
+            sent_at,
+            sacked: false,
+            lost: false,
+            resent: false,
+            ever: false,
+        });
+    }
+    model
+}
+
+#[test]
+fn a_block_that_grows_costs_the_same_however_long_it_is() {
+    let mut model = many();
+    let mut most = 0;
+    for right in 2..MANY {
+        let block = SackBlock { left: model.seq(1), right: model.seq(right as usize) };
+        let cutoff = model.now - Duration::from_secs(1);
+        let rule = LossRule { sent_at: model.now, end: block.right, cutoff };
+        most = most.max(looks(&mut model, |model| {
+            model.board.sack(&block, |_| {});
+            model.board.detect(&rule);
+        }));
+    }
+    assert!(most <= 16, "{most} looks for one acknowledgement");
+}
+
+#[test]
+fn an_acknowledgement_in_order_costs_what_it_acknowledges() {
+    let mut model = many();
+    let ten = looks(&mut model, |model| model.board.acknowledge(model.seq(10), |_| {}));
+    assert!(ten <= 12, "{ten} looks for ten records");
+    let cutoff = model.now - Duration::from_secs(1);
+    let rule =
+        LossRule { sent_at: model.now - Duration::from_millis(10), end: model.seq(10), cutoff };
+    let none = looks(&mut model, |model| {
+        let _ = model.board.detect(&rule);
+    });
+    assert!(none <= 4, "{none} looks where nothing is lost");
+}
+
+#[test]
+fn losses_all_over_are_found_and_sent_again_at_a_constant_cost_each() {
+    let mut model = many();
+    // Every second one is missing.
+    for n in (1..MANY).step_by(2) {
+        let block = SackBlock { left: model.seq(n as usize), right: model.seq(n as usize + 1) };
+        model.board.sack(&block, |_| {});
+    }
+    let end = model.seq(MANY as usize);
+    let rule = LossRule { sent_at: model.now + Duration::from_secs(1), end, cutoff: model.now };
+    let found = looks(&mut model, |model| {
+        let _ = model.board.detect(&rule);
+    });
+    assert!(found <= 10 * u64::from(MANY), "{found}");
+    let again = looks(&mut model, |model| {
+        while let Some((seq, len)) = model.board.next_lost(100) {
+            let what = Sent { seq, end: seq + len, segment_bytes: 1 };
+            model.board.sent_again(model.now, &what, &mut model.rate);
+        }
+    });
+    assert!(again <= 20 * u64::from(MANY), "{again}");
+    assert_eq!(model.board.resent_bytes(), MANY.div_ceil(2));
+}

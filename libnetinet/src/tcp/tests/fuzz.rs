@@ -16,6 +16,8 @@ enum Step {
         data: usize,
         ts: Option<i32>,
         mss: Option<u16>,
+        /// From SND.UNA on, and how long.
+        sack: Vec<(i32, i32)>,
     },
     Send(usize),
     Recv(usize),
@@ -50,8 +52,10 @@ fn step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![Just(0usize), 1usize..10, 0usize..5_000];
     let ts =
         prop::option::weighted(0.9, prop_oneof![3 => Just(0i32), 1 => -5i32..5, 1 => any::<i32>()]);
-    let segment = (near(), near(), flags, wnd, len, ts, any::<Option<u16>>()).prop_map(
-        |(seq, ack, flags, wnd, data, ts, mss)| Step::Segment {
+    let block = (-5_000i32..60_000, prop_oneof![6 => 1i32..20_000, 1 => any::<i32>()]);
+    let sack = prop_oneof![Just(Vec::new()), prop::collection::vec(block, 0..4)];
+    let segment = (near(), near(), flags, wnd, len, ts, any::<Option<u16>>(), sack).prop_map(
+        |(seq, ack, flags, wnd, data, ts, mss, sack)| Step::Segment {
             seq,
             ack,
             flags,
@@ -59,6 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
             data,
             ts,
             mss,
+            sack,
         },
     );
     prop_oneof![
@@ -125,14 +130,20 @@ fn victim(which: u8) -> (Net, Side, ConnId) {
 fn apply(net: &mut Net, side: Side, id: ConnId, step: Step) {
     let alive = net.node(side).table.get(id).is_some();
     match step {
-        Step::Segment { seq, ack, flags, wnd, data, ts, mss } if alive => {
+        Step::Segment { seq, ack, flags, wnd, data, ts, mss, sack } if alive => {
+            let una = net.node(side).table.get(id).expect("it lives").snd_una;
             net.forge(side.other(), id, |forged| {
                 let h = &mut forged.header;
                 h.seq = SeqNumber::new(h.seq.value().wrapping_add_signed(seq));
                 h.ack = SeqNumber::new(h.ack.value().wrapping_add_signed(ack));
                 h.flags = Flags::from_bits(flags);
                 h.wnd = wnd;
-                h.options.mss = mss;
+                h.options.mss = mss.filter(|_| sack.is_empty());
+                for (left, len) in sack {
+                    let left = una.value().wrapping_add_signed(left);
+                    let right = SeqNumber::new(left.wrapping_add_signed(len));
+                    h.options.sack.push(SackBlock { left: SeqNumber::new(left), right });
+                }
                 h.options.timestamps = match (h.options.timestamps, ts) {
                     (Some(old), Some(delta)) => Some(Timestamps {
                         value: old.value.wrapping_add_signed(delta),
