@@ -161,6 +161,21 @@ fn a_plain_tap_takes_over_a_device_that_had_offloads() {
 }
 
 #[test]
+fn the_host_hears_who_looks_for_its_addresses_once_its_side_is_set_up() {
+    let Some(_stack) = stack(&config(Medium::Ethernet, Offloads::Auto), 1_500) else { return };
+    let groups = || std::fs::read_to_string("/proc/thread-self/net/igmp6").unwrap_or_default();
+    if groups().is_empty() {
+        return eprintln!("skipped: the host has no IPv6");
+    }
+    for n in 1..=20_u32 {
+        let addr = format!("fd00:5::{n:x}:5/64").parse().unwrap();
+        HostSide::new(vec![addr]).apply("wire0").unwrap();
+        let group = format!("ff0200000000000000000001ff{n:02x}0005");
+        assert!(groups().contains(&group), "{group}: {}", groups());
+    }
+}
+
+#[test]
 fn a_stack_of_three_shards_has_three_queues() {
     let mut config = config(Medium::Ethernet, Offloads::Auto);
     config.queues = 3;

@@ -1,11 +1,7 @@
 //! Makes a link of what `--if` says.
 
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
-use std::{fs, thread};
-
+use libnet::InterfaceSpec;
 use libnet::link::{Link, LinkInfo, Medium};
-use libnet::{InterfaceSpec, IpCidr};
 use rumpnet::Shmif;
 use shmif::{AttachError, BusConfig};
 use virtif::{FdConfig, FrameHeader, HostSide, Offloads, Virtif, VirtifConfig};
@@ -76,9 +72,6 @@ fn device(spec: &IfSpec) -> Result<Virtif, Failure> {
         let mut side = HostSide::new(spec.host.clone());
         side.mtu = spec.mtu;
         side.apply(device.device()).map_err(|error| Failure::usage(error.to_string()))?;
-        if spec.kind == IfKind::Tap {
-            await_host(device.device(), &spec.host);
-        }
         if let Some(mtu) = spec.mtu {
             device = device.mtu(mtu);
         }
@@ -101,37 +94,6 @@ fn device(spec: &IfSpec) -> Result<Virtif, Failure> {
         None => device,
     })
 }
-
-/// Waits until the host hears who asks for its IPv6 addresses, [`LONGEST_WAIT`] at most: it gets
-/// ready for that behind our back, and a question whether anybody has an address comes once.
-fn await_host(device: &str, addrs: &[IpCidr]) {
-    let groups: Vec<String> = addrs.iter().filter_map(|cidr| group_of(cidr.addr())).collect();
-    let deadline = Instant::now() + LONGEST_WAIT;
-    while Instant::now() < deadline {
-        // Where it cannot be read there is no IPv6 either.
-        let Ok(joined) = fs::read_to_string("/proc/thread-self/net/igmp6") else { return };
-        let has_joined = |group: &String| {
-            joined.lines().map(str::split_whitespace).any(|mut words| {
-                words.nth(1) == Some(device) && words.next() == Some(group.as_str())
-            })
-        };
-        if groups.iter().all(has_joined) {
-            return;
-        }
-        thread::sleep(LOOK_AGAIN);
-    }
-}
-
-/// The group in which an IPv6 address is asked for (RFC 4291 §2.7.1), as the host lists it.
-fn group_of(addr: IpAddr) -> Option<String> {
-    let IpAddr::V6(addr) = addr else { return None };
-    let group = 0xff02_0000_0000_0000_0000_0001_ff00_0000_u128 | (addr.to_bits() & 0xff_ffff);
-    Some(format!("{group:032x}"))
-}
-
-/// The host takes a few milliseconds, more on a machine that is busy.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 fn descriptor(spec: &IfSpec) -> Result<Virtif, Failure> {
     let mut config = FdConfig::default();

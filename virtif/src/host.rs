@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use libnet::IpCidr;
 use libnet::ethernet::MacAddr;
@@ -66,7 +68,8 @@ impl HostSide {
         HostSide { addrs, ..HostSide::default() }
     }
 
-    /// Sets the side of `device` up, in this thread's network namespace, and takes it up.
+    /// Sets the side of `device` up, in this thread's network namespace, takes it up, and waits
+    /// until the host hears who looks for its IPv6 addresses: a second at most.
     ///
     /// # Errors
     /// [`HostError`]: `PermissionDenied` without `CAP_NET_ADMIN`, or what the kernel refused.
@@ -117,9 +120,43 @@ impl HostSide {
                 format!("ip route add default via {gateway} dev {device}"),
             ))?;
         }
+        if ask(device).is_ok_and(|link| !link.header.flags.contains(LinkFlags::Noarp)) {
+            await_groups(device, &self.addrs);
+        }
         Ok(())
     }
 }
+
+/// Waits until the host is in the groups in which its addresses are asked for, [`LONGEST_WAIT`] at
+/// most: it joins them behind our back, and a question whether anybody has an address comes once.
+fn await_groups(device: &str, addrs: &[IpCidr]) {
+    let groups: Vec<String> = addrs.iter().filter_map(|cidr| group_of(cidr.addr())).collect();
+    let deadline = Instant::now() + LONGEST_WAIT;
+    while Instant::now() < deadline {
+        // Where it cannot be read there is no IPv6 either.
+        let Ok(joined) = fs::read_to_string("/proc/thread-self/net/igmp6") else { return };
+        let has_joined = |group: &String| {
+            joined.lines().map(str::split_whitespace).any(|mut words| {
+                words.nth(1) == Some(device) && words.next() == Some(group.as_str())
+            })
+        };
+        if groups.iter().all(has_joined) {
+            return;
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// The group in which an IPv6 address is asked for (RFC 4291 §2.7.1), as the host lists it.
+fn group_of(addr: IpAddr) -> Option<String> {
+    let IpAddr::V6(addr) = addr else { return None };
+    let group = 0xff02_0000_0000_0000_0000_0001_ff00_0000_u128 | (addr.to_bits() & 0xff_ffff);
+    Some(format!("{group:032x}"))
+}
+
+/// The host takes a few milliseconds, more on a machine that is busy.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Asks the host about one of its interfaces, in this thread's network namespace.
 ///
