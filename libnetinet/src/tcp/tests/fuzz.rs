@@ -204,6 +204,85 @@ proptest! {
     }
 }
 
+#[derive(Clone, Debug)]
+enum Answer {
+    /// All before this share of what is under way, and blocks beyond, in segments.
+    Ack(u8, Vec<(u8, u8)>),
+    Send(usize),
+    Wait(u64),
+    Smaller(u32),
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let blocks = prop::collection::vec((any::<u8>(), 1u8..30), 0..=3);
+    prop_oneof![
+        8 => (prop_oneof![4 => Just(0u8), 1 => any::<u8>()], blocks)
+            .prop_map(|(share, blocks)| Answer::Ack(share, blocks)),
+        4 => (1usize..60_000).prop_map(Answer::Send),
+        4 => (0u64..400).prop_map(Answer::Wait),
+        1 => (600u32..1_500).prop_map(Answer::Smaller),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_peer_tells_of_a_sender_sends_all_in_the_end(
+        answers in prop::collection::vec(answer(), 1..60),
+    ) {
+        let (mut net, side, id) = victim(2);
+        for answer in answers {
+            match answer {
+                Answer::Ack(share, blocks) => {
+                    let conn = net.node(side).table.get(id).expect("nobody ends it");
+                    let (una, max) = (conn.snd_una, conn.snd_max);
+                    let ack = una + ((u64::from(max - una) * u64::from(share)) >> 8) as u32;
+                    net.forge(side.other(), id, |forged| {
+                        (forged.header.ack, forged.header.wnd) = (ack, u16::MAX);
+                        for (at, len) in blocks {
+                            let left = una + 1448 * u32::from(at);
+                            let right = left + 1448 * u32::from(len);
+                            forged.header.options.sack.push(SackBlock { left, right });
+                        }
+                    });
+                }
+                Answer::Send(n) => drop(net.send(side, id, &vec![1; n])),
+                Answer::Wait(millis) => net.run_for(ms(millis)),
+                Answer::Smaller(mtu) => quote(&mut net, side, id, IcmpErrorKind::TooBig { mtu }),
+            }
+            net.pump(side);
+        }
+        // From now on the peer takes what comes next, and says no more than that.
+        for _ in 0..2_000 {
+            let now = net.now;
+            let conn = net.node(side).table.get(id).expect("nobody ends it");
+            let (una, max, echo) = (conn.snd_una, conn.snd_max, conn.timestamp(now));
+            if una == max && conn.buffered_to_send() == 0 {
+                break;
+            }
+            let ends = |sent: &Sent| sent.seg.seq + sent.seg.data_len;
+            let next = |sent: &&Sent| {
+                sent.by == side && sent.seg.seq.le(una) && ends(sent).gt(una)
+            };
+            let reached = net.log.iter().rev().find(next).map(ends);
+            net.forge(side.other(), id, |forged| {
+                (forged.header.ack, forged.header.wnd) = (reached.unwrap_or(una).min(max), u16::MAX);
+                let timestamps = forged.header.options.timestamps.as_mut();
+                timestamps.expect("they were agreed on").echo = echo;
+            });
+            net.log.clear();
+            net.pump(side);
+            if reached.is_none() {
+                net.run_for(secs(130));
+            }
+        }
+        let info = net.info(side, id);
+        prop_assert_eq!((info.in_flight_bytes, info.send_queue_bytes, info.send_records), (0, 0, 0));
+        prop_assert_eq!((info.sacked_bytes, info.lost_bytes, info.resent_bytes), (0, 0, 0));
+    }
+}
+
 #[test]
 fn the_victims_are_in_the_states_that_they_stand_for() {
     let states: Vec<_> = (0..8)
