@@ -180,9 +180,8 @@ fn a_server_of_files_listens_at_one_link_and_is_reached_by_it() {
     let server =
         Process::start(&["httpd", "--json", &left, &right, "-B", "fe80::10%shmif1", &root]);
     server.wait_for("\"up\"");
-    let fetch = |interfaces: &[&str], url: &str| {
-        place.run(&[&["fetch"][..], interfaces, &["-o", "-", url]].concat())
-    };
+    let fetch =
+        |interfaces: &[&str], url: &str| place.run(&[&["fetch"][..], interfaces, &[url]].concat());
     let by_one = fetch(&[&on(&place, "right", 0x20)], "http://[fe80::10]/word");
     assert_eq!((by_one.status, &*by_one.out), (Some(0), "zone"), "{by_one:?}");
     let [left, right] = both(&place, 0x21);
