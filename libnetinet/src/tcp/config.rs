@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::cc::CongestionAlgorithm;
 use super::table::PortSharing;
 
 /// Settings of a stack's TCP. Defaults are Linux's where Linux has the knob.
@@ -57,6 +58,8 @@ pub struct TcpConfig {
     pub challenge_acks_per_second: u32,
     /// Time between answers to segments without data that are out of window, per connection.
     pub out_of_window_ack_interval: Duration,
+    /// What congestion control connections use (`net.ipv4.tcp_congestion_control`).
+    pub congestion_control: CongestionAlgorithm,
     /// Offer timestamps. Source: RFC 7323 §3.
     pub timestamps: bool,
     /// Offer and use selective acknowledgements (`net.ipv4.tcp_sack`). Source: RFC 2018.
@@ -112,6 +115,7 @@ impl Default for TcpConfig {
             keepalive_probes: 9,
             challenge_acks_per_second: 1000,
             out_of_window_ack_interval: Duration::from_millis(500),
+            congestion_control: CongestionAlgorithm::default(),
             timestamps: true,
             sack: true,
             dsack: true,
@@ -154,6 +158,8 @@ pub struct ConnOptions {
     pub ttl: u8,
     /// The traffic class octet. Source: RFC 9293 §3.9.2 (MUST-48).
     pub tos: u8,
+    /// Congestion control; `None`: the stack's default.
+    pub congestion_control: Option<CongestionAlgorithm>,
     /// Urgent data stay in line (`SO_OOBINLINE`).
     pub urgent_inline: bool,
     /// With whom it shares its port, and the interface that its packets are bound to.
@@ -175,6 +181,7 @@ impl ConnOptions {
             max_segment_bytes: 0,
             ttl: 0,
             tos: 0,
+            congestion_control: None,
             urgent_inline: false,
             sharing: PortSharing {
                 reuse_addr: false,

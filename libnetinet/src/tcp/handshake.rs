@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use libnet::{Instant, Ready};
 
-use super::cc::NewReno;
+use super::cc::Controller;
 use super::config::ConnOptions;
 use super::ctx::Ctx;
 use super::listen::Listener;
@@ -100,9 +100,10 @@ impl Connection {
         };
         self.transition(ctx, to);
         self.acknowledge_syn(now, ctx, seg);
-        self.cc = NewReno::new(u32::from(self.mss), self.mode.syn_lost);
         self.recovery = recovery::NewReno::new(self.iss + 1);
-        *self.tx = Sender::new(now, self.iss + 1);
+        let algorithm = self.tx.cc.algorithm();
+        let cc = Controller::new(algorithm, u32::from(self.mss), self.mode.syn_lost);
+        *self.tx = Sender::new(now, self.iss + 1, cc);
         if self.mode.syn_lost {
             self.rtt.restart_after_lost_syn();
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use libnet::Instant;
 
-use super::cc::CongestionControl;
+use super::cc::{CongestionAlgorithm, CongestionControl};
 use super::error::ConnError;
 use super::recovery::Phase;
 use super::segment::FourTuple;
@@ -41,6 +41,8 @@ pub struct TcpInfo {
     pub retries: u8,
     /// Congestion window, bytes.
     pub cwnd_bytes: u32,
+    /// Which congestion control.
+    pub congestion_control: CongestionAlgorithm,
     /// Slow-start threshold, bytes.
     pub ssthresh_bytes: u32,
     /// Send window, bytes.
@@ -115,8 +117,9 @@ impl Connection {
             rttvar: self.rtt.rttvar(),
             rto: self.rtt.rto(),
             retries: self.retries,
-            cwnd_bytes: self.cc.cwnd_bytes(),
-            ssthresh_bytes: self.cc.ssthresh_bytes(),
+            cwnd_bytes: self.tx.cc.cwnd_bytes(),
+            congestion_control: self.tx.cc.algorithm(),
+            ssthresh_bytes: self.tx.cc.ssthresh_bytes(),
             snd_wnd_bytes: self.snd_wnd,
             rcv_wnd_bytes: self.rcv_wnd(),
             snd_mss_bytes: self.mss,

@@ -36,7 +36,7 @@ mod urgent;
 mod user;
 
 pub use crate::family::Zone;
-pub use cc::CongestionControl;
+pub use cc::{Ack, CongestionAlgorithm, CongestionControl, NoSuchAlgorithm};
 pub use config::{ConnOptions, TcpConfig};
 pub use ctx::{Ctx, TcpCounters};
 pub use error::{ConnError, ConnectError, NotConnected, RecvError, SendError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libnet::{IfIndex, Instant, Ready, TimerHandle};
 
-use super::cc::NewReno;
+use super::cc::Controller;
 use super::config::{ConnOptions, TcpConfig};
 use super::ctx::Ctx;
 use super::error::ConnError;
@@ -72,7 +72,6 @@ pub struct Connection {
     /// TSecr of the last acknowledgement of new data.
     pub(super) last_echo: u32,
     pub(super) rtt: RttEstimator,
-    pub(super) cc: NewReno,
     pub(super) recovery: recovery::NewReno,
     /// What is under way, and who resends what of it.
     pub(super) tx: Box<Sender>,
@@ -252,9 +251,8 @@ impl Connection {
             ts_recent_at: now,
             last_echo: 0,
             rtt: RttEstimator::new(config),
-            cc: NewReno::new(u32::from(default_mss(&tuple)), false),
             recovery: recovery::NewReno::new(iss + 1),
-            tx: Box::new(Sender::new(now, iss + 1)),
+            tx: Box::new(Sender::new(now, iss + 1, first_controller(config, &options, &tuple))),
             deadlines: Deadlines { resend: Instant::MAX, ack: Instant::MAX, idle: Instant::MAX },
             wheel: None,
             wheel_at: Instant::MAX,
@@ -444,6 +442,12 @@ pub(super) fn default_mss(tuple: &FourTuple) -> u16 {
 /// The IP header and the TCP header without options, bytes.
 pub(super) fn fixed_header_bytes(tuple: &FourTuple) -> u32 {
     if tuple.local.is_ipv4() { 40 } else { 60 }
+}
+
+/// The controller before the MSS is agreed.
+fn first_controller(config: &TcpConfig, options: &ConnOptions, tuple: &FourTuple) -> Controller {
+    let algorithm = options.congestion_control.unwrap_or(config.congestion_control);
+    Controller::new(algorithm, u32::from(default_mss(tuple)), false)
 }
 
 /// The shift that lets the window reach the largest buffer. Source: RFC 7323 §2.3.

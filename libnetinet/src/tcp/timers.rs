@@ -74,7 +74,7 @@ impl Connection {
             self.snd_nxt = self.snd_una;
         }
         // As on Linux: in a recovery the threshold was set for this very window.
-        self.cc.on_timeout(flight, u32::from(self.mss), again || reduced);
+        self.tx.cc.on_timeout(flight, u32::from(self.mss), again || reduced);
         self.retries += 1;
         self.mode.advise |= self.retries == config.advice_retries;
         ctx.counters.timeouts += 1;

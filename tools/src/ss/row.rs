@@ -232,6 +232,7 @@ fn info_text(info: &TcpInfo) -> String {
     if info.sack {
         parts.push("sack".to_owned());
     }
+    parts.push(info.congestion_control.to_string());
     parts.push(format!("rto:{}", short(ms(info.rto))));
     if info.retries > 0 {
         parts.push(format!("backoff:{}", info.retries));
@@ -316,6 +317,7 @@ pub(super) fn to_json(inet: &Inet, socket: &SocketEntry, name: &str, pid: u32) -
         "rttvar_us": us(info.rttvar),
         "rto_us": us(info.rto),
         "retries": info.retries,
+        "congestion_control": info.congestion_control.name(),
         "cwnd_bytes": info.cwnd_bytes,
         "ssthresh_bytes": info.ssthresh_bytes,
         "snd_wnd_bytes": info.snd_wnd_bytes,

@@ -1,6 +1,6 @@
 //! Slow start and congestion avoidance. Source: RFC 5681 §3.1.
 
-use super::{CongestionControl, initial_window, loss_window};
+use super::{Ack, CongestionControl, MAX_CWND_BYTES, initial_window, loss_window};
 
 /// The window of RFC 5681.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,8 @@ impl CongestionControl for NewReno {
         self.ssthresh
     }
 
-    fn on_ack(&mut self, acked: u32, mss: u32) {
+    fn on_ack(&mut self, ack: &Ack) {
+        let (acked, mss) = (ack.bytes, ack.mss);
         if self.cwnd < self.ssthresh {
             // DEVIATES RFC 5681 §3.1 (2): grows by all bytes acknowledged and not by one SMSS per
             // ACK, since one ACK answers a super-segment of up to 45 SMSS (as Linux counts).
@@ -82,12 +83,18 @@ impl CongestionControl for NewReno {
     }
 }
 
-/// Above any window that 32-bit sequence numbers allow.
-const MAX_CWND_BYTES: u32 = 1 << 30;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::seq::SeqNumber;
+    use libnet::Instant;
+    use std::time::Duration;
+
+    fn ack(bytes: u32) -> Ack {
+        let una = SeqNumber::new(0);
+        let (now, srtt) = (Instant::ZERO, Duration::ZERO);
+        Ack { now, bytes, mss: 1000, srtt, rtt: None, una, end: una }
+    }
 
     #[test]
     fn initial_window_follows_rfc_6928() {
@@ -100,12 +107,12 @@ mod tests {
     fn slow_start_doubles_and_avoidance_adds_one_segment_per_window() {
         let mut cc = NewReno::new(1000, false);
         assert_eq!(cc.cwnd_bytes(), 10_000);
-        cc.on_ack(10_000, 1000);
+        cc.on_ack(&ack(10_000));
         assert_eq!(cc.cwnd_bytes(), 20_000);
         cc.on_loss(20_000, 1000);
         assert_eq!((cc.cwnd_bytes(), cc.ssthresh_bytes()), (10_000, 10_000));
         for _ in 0..10 {
-            cc.on_ack(1000, 1000);
+            cc.on_ack(&ack(1000));
         }
         assert_eq!(cc.cwnd_bytes(), 11_000);
     }

@@ -3,7 +3,7 @@
 use libnet::{DropReason, Instant, Ready};
 
 use super::{Disposition, Flow};
-use crate::tcp::cc::CongestionControl;
+use crate::tcp::cc::{Ack, CongestionControl};
 use crate::tcp::ctx::Ctx;
 use crate::tcp::listen::Promotion;
 use crate::tcp::recovery::{DupAck, Echo, NewAck};
@@ -164,7 +164,7 @@ impl Connection {
     fn recover_or_grow(&mut self, now: Instant, ctx: &mut Ctx, acked: u32, flight: u32) {
         let mss = u32::from(self.mss);
         match self.recovery.on_new_ack(self.snd_una, acked, mss) {
-            NewAck::Open => self.grow_window(acked, flight),
+            NewAck::Open => self.grow_window(now, acked, flight),
             NewAck::Partial { rearm } => {
                 ctx.counters.fast_retransmits += 1;
                 self.owed.head = self.snd_max.gt(self.snd_una);
@@ -174,23 +174,33 @@ impl Connection {
             }
             NewAck::Full => {
                 let flight = self.snd_max.saturating_since(self.snd_una);
-                self.cc.on_recovered(flight, mss);
+                self.tx.cc.on_recovered(flight, mss);
             }
         }
     }
 
     /// `acked` bytes of `flight` were acknowledged while nothing is known to be lost.
-    pub(in crate::tcp) fn grow_window(&mut self, acked: u32, flight: u32) {
+    pub(in crate::tcp) fn grow_window(&mut self, now: Instant, acked: u32, flight: u32) {
         let mss = u32::from(self.mss);
         // RFC 7661 §3: a window that was not used says nothing about the path.
-        let limited = if self.cc.cwnd_bytes() < self.cc.ssthresh_bytes() {
-            flight >= self.cc.cwnd_bytes() / 2
+        let limited = if self.tx.cc.cwnd_bytes() < self.tx.cc.ssthresh_bytes() {
+            flight >= self.tx.cc.cwnd_bytes() / 2
         } else {
-            flight + mss >= self.cc.cwnd_bytes()
+            flight + mss >= self.tx.cc.cwnd_bytes()
         };
-        if limited {
-            self.cc.on_ack(acked, mss);
+        if !limited {
+            return self.tx.cc.on_unlimited_ack(now);
         }
+        let ack = Ack {
+            now,
+            bytes: acked,
+            mss,
+            srtt: self.rtt.srtt().unwrap_or_default(),
+            rtt: self.mode.sack.then(|| self.tx.rack.rtt()).filter(|rtt| !rtt.is_zero()),
+            una: self.snd_una,
+            end: self.snd_max,
+        };
+        self.tx.cc.on_ack(&ack);
     }
 
     fn take_duplicate_ack(&mut self, ctx: &mut Ctx, seg: &Segment) {
@@ -207,7 +217,7 @@ impl Connection {
             DupAck::EnterRecovery => {
                 // RFC 5681 §3.2 steps 2 and 3.
                 ctx.counters.fast_retransmits += 1;
-                self.cc.on_loss(flight, mss);
+                self.tx.cc.on_loss(flight, mss);
                 tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, flight, "fast retransmit");
                 self.rtt.cancel();
                 self.owed.head = true;

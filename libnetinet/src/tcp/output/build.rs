@@ -225,7 +225,7 @@ impl Connection {
     fn restart_if_idle(&mut self, now: Instant) {
         let idle = self.snd_una == self.snd_max && now.since(self.last_sent_at) > self.rtt.rto();
         if idle {
-            self.cc.on_idle(u32::from(self.mss));
+            self.tx.cc.on_idle(u32::from(self.mss));
         }
     }
 

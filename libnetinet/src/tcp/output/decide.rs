@@ -110,13 +110,13 @@ impl Connection {
     /// Bytes that congestion control and recovery let out now.
     pub(in crate::tcp) fn send_room(&self) -> u32 {
         if !self.mode.sack {
-            let cwnd = self.cc.cwnd_bytes();
+            let cwnd = self.tx.cc.cwnd_bytes();
             let extra = self.recovery.extra_bytes(u32::from(self.mss));
             return cwnd.saturating_add(extra).saturating_sub(self.flight());
         }
         match self.tx.phase {
             Phase::Recovery => self.tx.prr.credit(),
-            _ => self.cc.cwnd_bytes().saturating_sub(self.pipe()),
+            _ => self.tx.cc.cwnd_bytes().saturating_sub(self.pipe()),
         }
     }
 
@@ -173,7 +173,7 @@ impl Connection {
     /// way and acknowledgements keep coming.
     fn largest_segment(&self) -> u32 {
         let mss = self.segment_bytes();
-        let half = self.cc.cwnd_bytes() / 2;
+        let half = self.tx.cc.cwnd_bytes() / 2;
         // What every segment carries in options, the super-segment carries once.
         let most = u32::from(self.super_bytes).saturating_sub(u32::from(self.mss) - mss);
         (most.min(half) / mss * mss).max(mss)

@@ -21,6 +21,7 @@ pub(crate) use self::rack::Rack;
 pub(crate) use self::timer::ResendTimer;
 pub(crate) use self::tlp::TailProbe;
 pub(crate) use self::undo::Undo;
+use super::cc::Controller;
 use super::rate::Rate;
 use super::scoreboard::Scoreboard;
 use super::seq::SeqNumber;
@@ -28,6 +29,8 @@ use super::seq::SeqNumber;
 /// What is under way, what is known of it, and what is done about losses.
 #[derive(Debug)]
 pub(crate) struct Sender {
+    /// How much may fly.
+    pub(crate) cc: Controller,
     pub(crate) board: Scoreboard,
     pub(crate) rate: Rate,
     pub(crate) rack: Rack,
@@ -60,8 +63,9 @@ pub(crate) enum Phase {
 
 impl Sender {
     /// Nothing sent yet; `first` is the first sequence number of data.
-    pub(crate) fn new(now: Instant, first: SeqNumber) -> Self {
+    pub(crate) fn new(now: Instant, first: SeqNumber, cc: Controller) -> Self {
         Sender {
+            cc,
             board: Scoreboard::default(),
             rate: Rate::new(now),
             rack: Rack::new(first),

@@ -137,6 +137,11 @@ impl Rack {
         self.sent_at + self.rtt + window
     }
 
+    /// RACK.rtt: the round trip of what was sent last and has arrived; zero before the first.
+    pub(crate) fn rtt(&self) -> Duration {
+        self.rtt
+    }
+
     /// The shortest round trip of the last minutes; zero before the first.
     pub(crate) fn min_rtt(&self) -> Duration {
         self.min_rtt.get()

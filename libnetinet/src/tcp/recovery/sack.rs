@@ -61,9 +61,9 @@ impl Connection {
         self.tx.settling = false;
         let losses = self.detect_losses(now, ctx);
         match self.tx.phase {
-            Phase::Open => self.take_ack_open(ctx, flight, &news),
+            Phase::Open => self.take_ack_open(now, ctx, flight, &news),
             Phase::Recovery => self.take_ack_in_recovery(ctx, seg, flight, &news, &losses),
-            Phase::Loss(frto) => self.take_ack_after_timeout(ctx, seg, flight, &news, frto),
+            Phase::Loss(frto) => self.take_ack_after_timeout(now, ctx, seg, flight, &news, frto),
         }
         if advances {
             if window_opens {
@@ -150,7 +150,7 @@ impl Connection {
             // A loss that was repaired at once still is one: the window answers to it.
             ctx.counters.loss_probe_recoveries += 1;
             if self.tx.phase == Phase::Open {
-                self.cc.on_loss(flight, u32::from(self.mss));
+                self.tx.cc.on_loss(flight, u32::from(self.mss));
             }
         }
     }
@@ -168,7 +168,7 @@ impl Connection {
         losses
     }
 
-    fn take_ack_open(&mut self, ctx: &mut Ctx, flight: u32, news: &News) {
+    fn take_ack_open(&mut self, now: Instant, ctx: &mut Ctx, flight: u32, news: &News) {
         if self.tx.board.lost_bytes() > 0 {
             self.enter_recovery(ctx, flight, news.sacked);
             return self.count_delivered(news.delivered, false);
@@ -177,7 +177,7 @@ impl Connection {
         self.undo_by_duplicates(ctx, news);
         self.tx.undo.expire(self.snd_una);
         if news.acked > 0 {
-            self.grow_window(news.acked, flight);
+            self.grow_window(now, news.acked, flight);
         }
     }
 
@@ -185,7 +185,7 @@ impl Connection {
     pub(super) fn enter_recovery(&mut self, ctx: &mut Ctx, flight: u32, sacked: u32) {
         ctx.counters.sack_recoveries += 1;
         self.remember_window();
-        self.cc.on_loss(flight, u32::from(self.mss));
+        self.tx.cc.on_loss(flight, u32::from(self.mss));
         let known = self.tx.board.sacked_bytes().saturating_sub(sacked);
         self.tx.prr.begin(flight, known);
         self.tx.phase = Phase::Recovery;
@@ -232,6 +232,7 @@ impl Connection {
     /// RFC 5682 §3 while it is asked, and slow start.
     fn take_ack_after_timeout(
         &mut self,
+        now: Instant,
         ctx: &mut Ctx,
         seg: &Segment,
         flight: u32,
@@ -264,7 +265,7 @@ impl Connection {
             return self.leave_recovery();
         }
         if news.acked > 0 {
-            self.grow_window(news.acked, flight);
+            self.grow_window(now, news.acked, flight);
         }
         if !before_recover {
             self.undo_by_duplicates(ctx, news);
@@ -274,14 +275,15 @@ impl Connection {
 
     /// Bytes delivered let others out.
     pub(super) fn count_delivered(&mut self, delivered: u32, safe: bool) {
-        let (pipe, ssthresh) = (self.pipe(), self.cc.ssthresh_bytes());
+        let (pipe, ssthresh) = (self.pipe(), self.tx.cc.ssthresh_bytes());
         let mss = u32::from(self.mss);
         self.tx.prr.on_ack(&PrrAck { delivered, pipe, ssthresh, mss, safe });
     }
 
     /// The window as it is now can be had back.
     pub(in crate::tcp) fn remember_window(&mut self) {
-        let before = Window { cwnd: self.cc.cwnd_bytes(), ssthresh: self.cc.ssthresh_bytes() };
+        let before =
+            Window { cwnd: self.tx.cc.cwnd_bytes(), ssthresh: self.tx.cc.ssthresh_bytes() };
         self.tx.undo.begin(self.snd_una, before);
     }
 
@@ -316,7 +318,7 @@ impl Connection {
     /// RFC 4015 §3.2.
     fn undo_reduction(&mut self) -> bool {
         let Some(Window { cwnd, ssthresh }) = self.tx.undo.take() else { return false };
-        self.cc.restore(cwnd, ssthresh);
+        self.tx.cc.restore(cwnd, ssthresh);
         tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, cwnd, "undo");
         true
     }
