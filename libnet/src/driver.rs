@@ -31,6 +31,12 @@ pub trait Driver: Send + Sync {
     /// An interface's queue has frames that its link had no room for. Called with no lock held.
     fn kick_queue(&self, iface: IfIndex, queue: usize);
 
+    /// Takes in what has come already, where that is likely and nobody else is about to; whether
+    /// there was something. For a caller that is going to wait: it may not have to.
+    fn look(&self) -> bool {
+        false
+    }
+
     /// Blocks the calling thread until the signal is set or `deadline` has come; whether it was
     /// set. A set signal is taken: it can be waited for again.
     ///

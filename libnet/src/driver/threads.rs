@@ -105,6 +105,10 @@ impl Driver for ThreadDriver {
         self.ring_timers();
     }
 
+    fn look(&self) -> bool {
+        self.lead.get().is_some_and(Lead::look)
+    }
+
     fn wait(&self, signal: &Arc<Signal>, deadline: Option<Instant>) -> io::Result<bool> {
         let left = || deadline.map(|deadline| deadline.since(self.now()));
         Ok(match self.lead.get() {

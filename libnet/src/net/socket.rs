@@ -479,6 +479,12 @@ impl Socket {
         if let Some(done) = self.wait_in_domain(interest, deadline, &mut op) {
             return done;
         }
+        if self.layer.driver().look() {
+            match op() {
+                Err(error) if errno::is_would_block(&error) => {}
+                done => return done,
+            }
+        }
         let signal = Signal::new();
         let _registration = self.domain.register(self.id, interest, &signal.waker());
         loop {

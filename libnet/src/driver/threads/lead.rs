@@ -87,7 +87,7 @@ pub(super) struct Lead {
     tick: AtomicU32,
     /// When the driver last took the link, in nanoseconds on its clock; its thread's own.
     taken_at: AtomicU64,
-    /// Whether a caller that takes the link looks for frames before it sleeps.
+    /// Whether a caller looks for frames before it waits.
     first_look: FirstLook,
     /// Naps of the driver in which there was none.
     stuck_naps: AtomicU32,
@@ -113,6 +113,25 @@ impl Lead {
             ticking: AtomicBool::new(true),
             nap: AtomicU32::new(0),
         }
+    }
+
+    /// Receives what is at the link already, for a caller that would wait next, where that is worth
+    /// it and nobody holds the link; whether there was something.
+    pub(super) fn look(&self) -> bool {
+        if !self.crowd.bell.looks_itself() || !self.first_look.is_worth_it() {
+            return false;
+        }
+        let Some(own) = self.take_as_caller() else { return false };
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        let Some(polled) = (self.poll)(Look::Both) else {
+            // The driver meets the error too, reports it, and keeps the link.
+            self.turn_over(own, DRIVER);
+            self.wake_driver();
+            return false;
+        };
+        self.first_look.learn(polled.received > 0);
+        self.leave(own);
+        polled.received > 0
     }
 
     /// Blocks a caller until its signal is set or the time is up; whether it was set.
@@ -276,9 +295,8 @@ impl Lead {
     /// Holds the link until the signal is set, the time is up, or the link is taken away.
     fn lead(&self, own: u32, signal: &Signal, left: &impl Fn() -> Option<Duration>) -> Led {
         let bell = &self.crowd.bell;
-        let looks_first = bell.looks_itself() && self.first_look.is_worth_it();
-        let mut look = if bell.looks_itself() && !looks_first { Look::Room } else { Look::Both };
-        let mut is_first = looks_first;
+        // It has looked before it came here.
+        let mut look = if bell.looks_itself() { Look::Room } else { Look::Both };
         loop {
             if signal.take() {
                 return Led::Done { set: true };
@@ -286,9 +304,6 @@ impl Lead {
             self.rounds.fetch_add(1, Ordering::Relaxed);
             let looked = std::mem::replace(&mut look, Look::Both);
             let Some(polled) = (self.poll)(looked) else { return Led::Failed };
-            if std::mem::take(&mut is_first) {
-                self.first_look.learn(polled.received > 0);
-            }
             // Looked at in every round: what comes may be for others, and without end.
             let timeout = left().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
             if timeout.is_zero() {
@@ -328,7 +343,7 @@ impl Lead {
     }
 }
 
-/// Whether frames tend to be there already when a caller takes the link, as when the peer shares
+/// Whether frames tend to be there already when a caller would wait, as when the peer shares
 /// its core and has answered while the request was written. A look then saves the sleep that would
 /// end at once; else it costs a call for nothing.
 #[derive(Default)]
