@@ -207,6 +207,34 @@ fn any_link() -> impl Strategy<Value = (PairConfig, Impairments)> {
     })
 }
 
+/// What was overtaken may settle after the time-out: then the time-out comes, and not the other timer
+/// again and again.
+#[test]
+fn a_slow_link_that_reorders_does_not_stop_the_clock() {
+    let mut config = PairConfig {
+        shards: 3,
+        family: Family::Inet6,
+        ..PairConfig::new(4_943_765_631_558_566_872)
+    };
+    config.link = config.link.mtu(5_400).offload(Offload::FULL);
+    config.inet.tcp.receive_buffer_bytes = 187_045;
+    config.inet.tcp.send_buffer_bytes = 187_045;
+    let mut queue = QueueLimit::default();
+    queue.frames = 25;
+    queue.overflow = Overflow::Waits;
+    let harm = Impairments::none()
+        .delay(Duration::from_micros(1_952))
+        .jitter(Duration::from_micros(3_561))
+        .rate(919_000)
+        .queue(queue)
+        .duplicate(0.037988297516582205)
+        .reorder(0.1735926546563755)
+        .reorder_by(Duration::from_micros(4_410))
+        .corrupt(0.01852069472939242)
+        .burst_loss(0.018768910445805472, 0.5);
+    transfer_over(&config, 200_000, &harm);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
 

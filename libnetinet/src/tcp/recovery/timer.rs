@@ -34,8 +34,13 @@ impl Connection {
         }
         let tx = &self.tx;
         let (timer, at) = if tx.settling {
-            let at = tx.rack.settled_at(self.reordering_window());
-            (ResendTimer::Reorder, at.max(now).min(tx.rto_at))
+            let at = tx.rack.settled_at(self.reordering_window()).max(now);
+            // One that would come after the time-out settles nothing by then.
+            if at < tx.rto_at {
+                (ResendTimer::Reorder, at)
+            } else {
+                (ResendTimer::Timeout, tx.rto_at)
+            }
         } else if config.tail_loss_probe && self.may_probe_tail() {
             let one = self.snd_max - self.snd_una <= u32::from(self.mss);
             let after = tlp::probe_after(self.rtt.srtt(), one);
