@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::checksum::{Sum, checksum};
 use crate::ethernet::{EtherType, EthernetHeader};
+use crate::gso::be16;
 use crate::link::Medium;
 use crate::packet::{Checksum, Gso, GsoKind, Packet, SMALL_FRAME_BYTES};
 use crate::socket::Protocol;
@@ -248,10 +249,6 @@ impl Run {
         let kind = if first.is_v6 { GsoKind::Tcp6 } else { GsoKind::Tcp4 };
         packet.gso = Some(Gso { kind, segment_bytes });
     }
-}
-
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
 }
 
 /// The sum of the pseudo-header of what begins with an IP header. Source: RFC 9293 §3.1 (IPv4),

@@ -288,7 +288,7 @@ fn ipv6_transport(h: &[u8], ip: usize, ip_bytes: usize) -> Option<(Protocol, usi
     Some((Protocol(next), at))
 }
 
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     let field = bytes.get(at..at + 2)?;
     Some(u16::from_be_bytes([field[0], field[1]]))
 }
