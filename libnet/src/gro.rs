@@ -2,7 +2,7 @@
 //! cut from, so that what costs by the packet is paid once (generic receive offload).
 //!
 //! Only what can be cut again into exactly the same segments is joined: the same headers, sequence
-//! numbers without a gap, one size but for the last, no flags but ACK and PSH, checksums that are
+//! numbers without a gap, one size but for the last, no flags but ACK, ECE and PSH, checksums that are
 //! right. It never waits for a segment: it joins what one call to a link brought.
 
 use std::num::NonZeroU16;
@@ -90,7 +90,9 @@ impl Segment {
             _ => return None,
         };
         let data = tcp + usize::from(bytes.get(tcp + 12)? >> 4) * 4;
-        let flags = bytes.get(tcp + 13)? & !TCP_PSH;
+        // RFC 3168 §6.1.2: CWR tells of one reduction, so that it stands alone; whoever echoes marks
+        // (§6.1.3) does it in each segment.
+        let flags = bytes.get(tcp + 13)? & !(TCP_PSH | TCP_ECE);
         let is_plain = flags == TCP_ACK && data >= tcp + TCP_BYTES;
         if !is_plain || end > bytes.len() || end < data + LEAST_DATA_BYTES {
             return None;
@@ -128,8 +130,8 @@ impl Segment {
             && self.bytes[ends.clone()] == other.bytes[ends]
     }
 
-    /// All else that must not change from one segment to the next: link header, TTL, class, flow
-    /// label, acknowledgement, window, options.
+    /// All else that must not change from one segment to the next: link header, TTL, class and with
+    /// it what congestion has marked, flow label, acknowledgement, flags, window, options.
     fn has_headers_of(&self, other: &Segment) -> bool {
         let (a, b) = (&self.bytes[..], &other.bytes[..]);
         let same = |from: usize, to: usize| a[from..to] == b[from..to];
@@ -142,6 +144,7 @@ impl Segment {
         ip_same
             && self.data == other.data
             && same(tcp + 8, tcp + 13)
+            && a[tcp + 13] & !TCP_PSH == b[tcp + 13] & !TCP_PSH
             && same(tcp + 14, tcp + 16)
             && same(tcp + 18, self.data)
     }
@@ -267,6 +270,7 @@ const TCP_BYTES: usize = 20;
 const DONT_FRAGMENT: u16 = 0x4000;
 const TCP_PSH: u8 = 0x08;
 const TCP_ACK: u8 = 0x10;
+const TCP_ECE: u8 = 0x40;
 /// What the length field of IPv4 tells at most; the same for IPv6, header included.
 const MAX_IP_BYTES: usize = 65_535;
 /// Fewer data are not worth the look.

@@ -91,7 +91,8 @@ drop_reasons! {
     NoRoute = "no_route",
     /// A fragment that breaks RFC 791: past 65,535 bytes, or not a multiple of 8.
     FragmentMalformed = "fragment_malformed",
-    /// Fragments that overlap with other bytes.
+    /// Fragments that overlap with other bytes, or of which one is marked by congestion and another was
+    /// not ready for that (RFC 3168 §5.3).
     FragmentOverlap = "fragment_overlap",
     /// Reassembly took too long.
     FragmentTimeout = "fragment_timeout",

@@ -104,7 +104,7 @@ fn the_push_and_a_shorter_one_end_it() {
 #[test]
 fn only_what_can_be_cut_again_is_joined() {
     type Change = (&'static str, fn(&mut [u8]));
-    let changes: [Change; 12] = [
+    let changes: [Change; 13] = [
         ("class, as one that met congestion", |b| b[1] = 3),
         ("TTL", |b| b[8] = 63),
         ("may be fragmented", |b| b[6] = 0),
@@ -115,6 +115,7 @@ fn only_what_can_be_cut_again_is_joined() {
         ("acknowledgement", |b| b[31] ^= 1),
         ("FIN", |b| b[33] |= 1),
         ("CWR", |b| b[33] |= 0x80),
+        ("ECE", |b| b[33] |= TCP_ECE),
         ("window", |b| b[35] ^= 1),
         ("options", |b| b[40] ^= 8),
     ];
@@ -125,6 +126,38 @@ fn only_what_can_be_cut_again_is_joined() {
         let after = joined(frames, Medium::Ip);
         assert_eq!(bytes_of(&after).len(), 3, "{what}");
         assert_eq!(bytes_of(&after), before, "{what}");
+    }
+}
+
+#[test]
+fn a_train_that_says_of_congestion_the_same_throughout_is_joined_and_one_that_tells_of_a_reduction_is_not()
+ {
+    // RFC 3168 §6.1.2, §6.1.3: ECE in each, CWR in one.
+    for v6 in [false, true] {
+        let flags = if v6 { IPV6_BYTES } else { IPV4_BYTES } + 13;
+        let train = |change: fn(&mut [u8], usize)| -> Vec<Packet> {
+            let frames = received_segments(Medium::Ip, v6, 4 * DATA);
+            frames.iter().map(|frame| changed(frame, 0, |bytes| change(bytes, flags))).collect()
+        };
+        let marked: fn(&mut [u8], usize) = |bytes, _| match bytes[0] >> 4 {
+            6 => bytes[1] |= 0x30,
+            _ => bytes[1] |= 3,
+        };
+        for (frames, count) in [
+            (train(|bytes, flags| bytes[flags] |= TCP_ECE), 1),
+            (train(marked), 1),
+            (train(|bytes, flags| bytes[flags] |= 0x80), 4),
+        ] {
+            let before = bytes_of(&frames);
+            let after = joined(frames, Medium::Ip);
+            assert_eq!(after.len(), count, "v6 {v6}");
+            assert_eq!(cut_all(&after, Medium::Ip), before);
+        }
+        let mut frames = received_segments(Medium::Ip, v6, 4 * DATA);
+        frames[2] = changed(&frames[2], 0, |bytes| marked(bytes, flags));
+        let before = bytes_of(&frames);
+        let after = joined(frames, Medium::Ip);
+        assert_eq!((after.len(), cut_all(&after, Medium::Ip)), (3, before), "v6 {v6}");
     }
 }
 

@@ -44,6 +44,12 @@ pub(crate) struct Fragment {
 }
 
 impl Fragment {
+    /// The ECN field of its IP header. Source: RFC 3168 §5.
+    fn ecn(&self) -> u8 {
+        let [first, second, ..] = self.header[..] else { return 0 };
+        if first >> 4 == 6 { (second >> 4) & 3 } else { second & 3 }
+    }
+
     /// Do offset and length break RFC 791 §3.2 or RFC 8200 §4.5: no datagram passes 65,535 bytes?
     pub(crate) fn is_too_long(&self, key: &DatagramKey) -> bool {
         let end = self.offset + self.data.len() + self.header.len();
@@ -85,6 +91,8 @@ struct Partial {
     total: Option<usize>,
     /// The header of the fragment with offset 0.
     header: Option<Bytes>,
+    /// What fragments said of congestion, a bit for each value of the ECN field.
+    ecn_seen: u8,
     /// Memory accounted.
     bytes: usize,
     /// Fragments contradicted each other; what still comes is refused.
@@ -256,6 +264,7 @@ impl Partial {
             have: 0,
             total: None,
             header: None,
+            ecn_seen: 0,
             bytes: DATAGRAM_OVERHEAD,
             poisoned: false,
         }
@@ -278,6 +287,11 @@ impl Partial {
             self.bytes += fragment.header.len();
         }
         if overlap == Overlap::Never && self.overlaps(fragment.offset, &fragment.data) {
+            return Err(DropReason::FragmentOverlap);
+        }
+        self.ecn_seen |= 1 << fragment.ecn();
+        if self.ecn_seen & (SEEN_CE | SEEN_NOT_ECT) == SEEN_CE | SEEN_NOT_ECT {
+            // RFC 3168 §5.3 (MUST NOT): no mark on what was not ready for one.
             return Err(DropReason::FragmentOverlap);
         }
         self.fill(fragment.offset, fragment.data)
@@ -348,7 +362,11 @@ impl Partial {
     }
 
     fn finish(self) -> Option<(Bytes, Vec<Bytes>)> {
-        Some((self.header?, self.pieces.into_iter().map(|(_, piece)| piece).collect()))
+        let mut header = self.header?;
+        if self.ecn_seen & SEEN_CE != 0 {
+            header = marked(&header);
+        }
+        Some((header, self.pieces.into_iter().map(|(_, piece)| piece).collect()))
     }
 
     fn first_fragment(&self) -> Option<Packet> {
@@ -359,6 +377,18 @@ impl Partial {
         Some(packet)
     }
 }
+
+/// RFC 3168 §5.3 (MUST): what one fragment met, all have met.
+fn marked(header: &[u8]) -> Bytes {
+    let mut header = header.to_vec();
+    if let [first, second, ..] = &mut header[..] {
+        *second |= if *first >> 4 == 6 { 0x30 } else { 3 };
+    }
+    header.into()
+}
+
+const SEEN_NOT_ECT: u8 = 1 << 0;
+const SEEN_CE: u8 = 1 << 3;
 
 #[cfg(test)]
 mod tests;

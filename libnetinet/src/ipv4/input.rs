@@ -125,7 +125,7 @@ impl Shard {
         whole.rx_at = packet.rx_at;
         prepend_whole_header(&first_header, &mut whole);
         if let Some(whole) = self.hand_over(cause, whole, EtherType::IPV4) {
-            let meta = IpMeta { header_bytes: HEADER_BYTES, ..meta };
+            let meta = IpMeta { header_bytes: HEADER_BYTES, tos: first_header[1], ..meta };
             self.transport_input(cause, meta, whole);
         }
     }

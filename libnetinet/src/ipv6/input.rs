@@ -115,7 +115,13 @@ impl Shard {
         }
     }
 
-    fn fragment6_input(&mut self, cause: &Cause<'_>, meta: IpMeta, chain: Chain, packet: &Packet) {
+    fn fragment6_input(
+        &mut self,
+        cause: &Cause<'_>,
+        mut meta: IpMeta,
+        chain: Chain,
+        packet: &Packet,
+    ) {
         // A checksum that somebody else is to complete covers no part alone.
         if check_offload(&meta, true, packet).is_err() {
             return self.drop_packet(DropReason::BadOffload);
@@ -150,6 +156,7 @@ impl Shard {
         };
         data = with_headers(&headers, data);
         (data.rx_at, data.mark) = (packet.rx_at, packet.mark);
+        meta.tos = first[0] << 4 | first[1] >> 4;
         if let Some(whole) = self.hand_over(cause, data, EtherType::IPV6) {
             self.extended_input(cause, meta, whole, Fragments::Done);
         }

@@ -66,7 +66,8 @@ impl Shard {
         }
         packet.advance(meta.header_bytes);
         self.with_tcp(now, Account::Reply, |tcp, below| {
-            tcp.on_packet(now, below, meta.iface, meta.src, meta.dst, packet);
+            let IpMeta { src, dst, iface, tos, .. } = *meta;
+            tcp.on_packet(now, below, &tcp::InMeta { src, dst, iface, tos }, packet);
         });
     }
 

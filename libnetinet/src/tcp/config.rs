@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::cc::CongestionAlgorithm;
+use super::ecn::EcnPolicy;
 use super::table::PortSharing;
 
 /// Settings of a stack's TCP. Defaults are Linux's where Linux has the knob.
@@ -60,6 +61,11 @@ pub struct TcpConfig {
     pub out_of_window_ack_interval: Duration,
     /// What congestion control connections use (`net.ipv4.tcp_congestion_control`).
     pub congestion_control: CongestionAlgorithm,
+    /// Which form of ECN connections ask for and agree to (`net.ipv4.tcp_ecn`). Source: RFC 3168.
+    pub ecn: EcnPolicy,
+    /// A SYN that asked for ECN without an answer is sent again without it
+    /// (`net.ipv4.tcp_ecn_fallback`). Source: RFC 3168 §6.1.1.1.
+    pub ecn_fallback: bool,
     /// Offer timestamps. Source: RFC 7323 §3.
     pub timestamps: bool,
     /// Offer and use selective acknowledgements (`net.ipv4.tcp_sack`). Source: RFC 2018.
@@ -116,6 +122,8 @@ impl Default for TcpConfig {
             challenge_acks_per_second: 1000,
             out_of_window_ack_interval: Duration::from_millis(500),
             congestion_control: CongestionAlgorithm::default(),
+            ecn: EcnPolicy::default(),
+            ecn_fallback: true,
             timestamps: true,
             sack: true,
             dsack: true,

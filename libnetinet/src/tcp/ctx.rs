@@ -101,6 +101,12 @@ pub struct TcpCounters {
     pub dsacks_old_out: u64,
     /// DSACKs sent for data that had come out of order before (TCPDSACKOfoSent).
     pub dsacks_ofo_out: u64,
+    /// Segments with data that a network had marked (CE), where ECN is in use.
+    pub congestion_marks_in: u64,
+    /// Windows reduced because the peer told of marks.
+    pub congestion_echoes_in: u64,
+    /// Connections that have agreed on ECN.
+    pub ecn_connections: u64,
     /// Connections that left TIME-WAIT early because there were too many.
     pub time_wait_evicted: u64,
     /// Connections in TIME-WAIT whose place a new one took (RFC 6191).

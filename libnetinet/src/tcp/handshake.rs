@@ -7,6 +7,7 @@ use libnet::{Instant, Ready};
 use super::cc::Controller;
 use super::config::ConnOptions;
 use super::ctx::Ctx;
+use super::ecn::EcnUse;
 use super::listen::Listener;
 use super::path::PathInfo;
 use super::recovery::{self, Sender};
@@ -27,6 +28,7 @@ impl Connection {
         let mut conn = Connection::new(now, ctx, tuple, path, options, State::Closed);
         conn.transition(ctx, State::SynSent);
         ctx.counters.active_opens += 1;
+        conn.ask_for_ecn(&ctx.config);
         conn.owed.syn = true;
         conn
     }
@@ -84,6 +86,7 @@ impl Connection {
         }
         // RFC 2018 §2: only if both SYNs permit it.
         self.mode.sack &= syn.options.sack_permitted;
+        self.agree_on_ecn(&ctx.config, syn);
         // RFC 9293 §3.7.1 (MUST-14, MUST-15): the peer's MSS, or the default.
         let mss = syn.options.mss.unwrap_or_else(|| default_mss(&self.tuple));
         self.cold.peer_mss = mss.max(MIN_MSS);
@@ -99,6 +102,7 @@ impl Connection {
             State::Established
         };
         self.transition(ctx, to);
+        ctx.counters.ecn_connections += u64::from(self.ecn.in_use != EcnUse::Off);
         self.acknowledge_syn(now, ctx, seg);
         self.recovery = recovery::NewReno::new(self.iss + 1);
         let algorithm = self.tx.cc.algorithm();

@@ -117,7 +117,10 @@ impl Connection {
         if self.state.is_synchronized() && self.snd_max.gt(self.snd_una) {
             match self.mode.sack {
                 true => self.resend_all(now),
-                false => self.snd_nxt = self.snd_una,
+                false => {
+                    self.snd_nxt = self.snd_una;
+                    self.tx.reducing = false;
+                }
             }
             self.owed.head = true;
             self.rtt.cancel();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use libnet::Instant;
 
 use super::cc::{CongestionAlgorithm, CongestionControl};
+use super::ecn::EcnUse;
 use super::error::ConnError;
 use super::recovery::Phase;
 use super::segment::FourTuple;
@@ -67,6 +68,10 @@ pub struct TcpInfo {
     pub timestamps: bool,
     /// Both sides take selective acknowledgements.
     pub sack: bool,
+    /// Which form of ECN is in use.
+    pub ecn: EcnUse,
+    /// The network has carried marks, or what may be marked, to us (`TCPI_OPT_ECN_SEEN`).
+    pub ecn_seen: bool,
     /// Fast recovery is on.
     pub in_recovery: bool,
     /// Bytes that the peer has beyond a hole, as it says (`tcpi_sacked`, in segments there).
@@ -131,6 +136,8 @@ impl Connection {
             reassembly_bytes: self.reassembly.as_ref().map_or(0, |r| r.bytes()),
             timestamps: self.mode.timestamps,
             sack: self.mode.sack,
+            ecn: self.ecn_in_use(),
+            ecn_seen: self.ecn_seen(),
             in_recovery: self.recovery.in_recovery() || self.tx.phase == Phase::Recovery,
             sacked_bytes: self.tx.board.sacked_bytes(),
             lost_bytes: self.tx.board.lost_bytes(),

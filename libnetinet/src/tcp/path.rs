@@ -47,6 +47,19 @@ impl From<PathError> for io::Error {
     }
 }
 
+/// What the layer below knows of a packet that came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InMeta {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address, one of ours.
+    pub dst: IpAddr,
+    /// The interface that it came by.
+    pub iface: IfIndex,
+    /// The traffic class octet.
+    pub tos: u8,
+}
+
 /// What the IP header of a packet is to say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutMeta {

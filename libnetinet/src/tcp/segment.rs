@@ -7,6 +7,7 @@ use std::ops::{BitOr, BitOrAssign};
 use libnet::checksum::Sum;
 use libnet::{Checksum, DropReason, Gso, GsoKind, IfIndex, Packet};
 
+use super::ecn::EcnField;
 use super::options::{MAX_OPTIONS_BYTES, Options};
 use super::seq::SeqNumber;
 use crate::family::Zone;
@@ -28,6 +29,10 @@ impl Flags {
     pub const ACK: Flags = Flags(0x10);
     /// The urgent pointer is significant.
     pub const URG: Flags = Flags(0x20);
+    /// ECN-Echo. Source: RFC 3168 §6.1.
+    pub const ECE: Flags = Flags(0x40);
+    /// Congestion window reduced. Source: RFC 3168 §6.1.
+    pub const CWR: Flags = Flags(0x80);
     /// No bit.
     pub const NONE: Flags = Flags(0);
 
@@ -44,6 +49,16 @@ impl Flags {
     /// Holds any of `other`?
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// With `other`.
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// Those of `other` that it holds.
+    pub const fn only(self, other: Flags) -> Flags {
+        Flags(self.0 & other.0)
     }
 
     /// Without `other`.
@@ -102,6 +117,8 @@ pub struct Segment {
     pub ack: SeqNumber,
     /// Control bits.
     pub flags: Flags,
+    /// What the network has done to it: the ECN field of its IP header.
+    pub ecn: EcnField,
     /// The window field, not scaled.
     pub wnd: u16,
     /// The urgent pointer; significant with URG.
@@ -116,7 +133,7 @@ pub struct Segment {
 
 impl Segment {
     /// Reads a packet whose first byte is the TCP header's and whose last is the segment's, and
-    /// that came by `iface`.
+    /// that came by `iface`. What its IP header said of congestion is for the caller to fill in.
     ///
     /// # Errors
     /// [`DropReason::TcpMalformed`] for a header that breaks its own lengths,
@@ -159,6 +176,7 @@ impl Segment {
             seq: SeqNumber::new(long(4)),
             ack: SeqNumber::new(long(8)),
             flags: Flags::from_bits(header[13]),
+            ecn: EcnField::NotEct,
             wnd: word(14),
             urgent: word(18),
             options: Options::parse(&header[MIN_HEADER_BYTES..]),

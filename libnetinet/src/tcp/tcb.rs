@@ -8,6 +8,7 @@ use libnet::{IfIndex, Instant, Ready, TimerHandle};
 use super::cc::Controller;
 use super::config::{ConnOptions, TcpConfig};
 use super::ctx::Ctx;
+use super::ecn::Ecn;
 use super::error::ConnError;
 use super::listen::Listener;
 use super::path::PathInfo;
@@ -86,6 +87,7 @@ pub struct Connection {
     pub(super) ack: AckState,
     pub(super) owed: Owed,
     pub(super) mode: Mode,
+    pub(super) ecn: Ecn,
     pub(super) wake: Ready,
     pub(super) error: Option<ConnError>,
     pub(super) iface: IfIndex,
@@ -268,6 +270,7 @@ impl Connection {
                 keepalive: options.keepalive,
                 ..Mode::default()
             },
+            ecn: Ecn::default(),
             wake: Ready::NONE,
             error: None,
             iface: path.iface,

@@ -65,7 +65,9 @@ impl Connection {
             return self.give_up(ctx);
         }
         let (flight, again) = (self.snd_max - self.snd_una, self.retries > 0);
-        let reduced = self.mode.sack && self.tx.phase == Phase::Recovery;
+        let in_recovery = self.mode.sack && self.tx.phase == Phase::Recovery;
+        let reduced = in_recovery || self.has_reduced_for_this();
+        self.tx.reducing = false;
         if self.mode.sack {
             self.lose_on_timeout(now, ctx, again);
         } else {
@@ -75,6 +77,7 @@ impl Connection {
         }
         // As on Linux: in a recovery the threshold was set for this very window.
         self.tx.cc.on_timeout(flight, u32::from(self.mss), again || reduced);
+        self.note_reduced();
         self.retries += 1;
         self.mode.advise |= self.retries == config.advice_retries;
         ctx.counters.timeouts += 1;

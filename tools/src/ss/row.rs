@@ -7,7 +7,7 @@ use libnet::Instant;
 use libnet::socket::{Domain as _, OptionKey, SocketOption};
 use rumpnet::Inet;
 use rumpnet::libnetinet::snapshot::SocketEntry;
-use rumpnet::libnetinet::tcp::{TcpInfo, TimerKind};
+use rumpnet::libnetinet::tcp::{EcnUse, TcpInfo, TimerKind};
 use serde_json::{Value, json};
 
 use super::filter::{Filter, State};
@@ -232,6 +232,12 @@ fn info_text(info: &TcpInfo) -> String {
     if info.sack {
         parts.push("sack".to_owned());
     }
+    if info.ecn != EcnUse::Off {
+        parts.push("ecn".to_owned());
+    }
+    if info.ecn_seen {
+        parts.push("ecnseen".to_owned());
+    }
     parts.push(info.congestion_control.to_string());
     parts.push(format!("rto:{}", short(ms(info.rto))));
     if info.retries > 0 {
@@ -328,6 +334,11 @@ pub(super) fn to_json(inet: &Inet, socket: &SocketEntry, name: &str, pid: u32) -
         "reassembly_bytes": info.reassembly_bytes,
         "timestamps": info.timestamps,
         "sack": info.sack,
+        "ecn": match info.ecn {
+            EcnUse::Off => Value::Null,
+            form => format!("{form:?}").to_lowercase().into(),
+        },
+        "ecn_seen": info.ecn_seen,
         "in_recovery": info.in_recovery,
         "sacked_bytes": info.sacked_bytes,
         "lost_bytes": info.lost_bytes,

@@ -105,6 +105,37 @@ fn impossible_fragments_are_malformed() {
 }
 
 #[test]
+fn a_mark_on_one_fragment_is_one_on_the_whole_unless_another_was_not_ready_for_it() {
+    // RFC 3168 §5.3, in both families.
+    let six = |ecn: u8| [0x60, ecn << 4];
+    let four = |ecn: u8| [0x45, ecn];
+    for (ecn, want) in [
+        ([2, 2], Some(2)),
+        ([0, 0], Some(0)),
+        ([2, 3], Some(3)),
+        ([3, 2], Some(3)),
+        ([3, 3], Some(3)),
+        ([1, 3], Some(3)),
+        ([3, 0], None),
+        ([0, 3], None),
+    ] {
+        for header_of in [four as fn(u8) -> [u8; 2], six] {
+            let mut all = reassembly(IpConfig::default());
+            let with = |ecn: u8, mut fragment: Fragment| {
+                fragment.header = [&header_of(ecn)[..], &[0; 18]].concat().into();
+                fragment
+            };
+            let first = with(ecn[0], fragment(0, &[1; 8], true));
+            let last = with(ecn[1], fragment(8, &[1; 8], false));
+            all.insert(Instant::ZERO, IFACE, key(1), first, &mut 0).expect("the first is taken");
+            let whole = all.insert(Instant::ZERO, IFACE, key(1), last, &mut 0);
+            let got = whole.ok().map(|whole| whole.expect("it is whole").0[..2].to_vec());
+            assert_eq!(got, want.map(|ecn| header_of(ecn).to_vec()), "{ecn:?}");
+        }
+    }
+}
+
+#[test]
 fn two_ends_cannot_both_be_true() {
     let mut all = reassembly(IpConfig::default());
     assert_eq!(insert(&mut all, Instant::ZERO, 1, fragment(16, &[1; 8], false)), Ok(None));

@@ -54,6 +54,12 @@ pub trait CongestionControl {
     /// A segment was lost with `flight` bytes outstanding; others still arrive.
     fn on_loss(&mut self, flight: u32, mss: u32);
 
+    /// The network has marked a segment instead of losing it, with `flight` bytes outstanding; told
+    /// once for each window. Source: RFC 3168 §5: as a loss, unless an algorithm knows better.
+    fn on_ecn(&mut self, flight: u32, mss: u32) {
+        self.on_loss(flight, mss);
+    }
+
     /// Recovery has ended with `flight` bytes outstanding.
     fn on_recovered(&mut self, flight: u32, mss: u32);
 
@@ -171,6 +177,10 @@ impl CongestionControl for Controller {
 
     fn on_loss(&mut self, flight: u32, mss: u32) {
         self.inner_mut().on_loss(flight, mss);
+    }
+
+    fn on_ecn(&mut self, flight: u32, mss: u32) {
+        self.inner_mut().on_ecn(flight, mss);
     }
 
     fn on_recovered(&mut self, flight: u32, mss: u32) {

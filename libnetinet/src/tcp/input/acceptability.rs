@@ -25,9 +25,12 @@ impl Connection {
             return Flow::Continue(());
         }
         if seg.flags.has(Flags::ACK) {
+            // On a SYN-ACK these are no echo.
+            seg.flags = seg.flags.without(Flags::ECE | Flags::CWR);
             seg.trim_front(1);
             return Flow::Continue(());
         }
+        self.agree_on_ecn_again(seg);
         self.owed.syn = true;
         Flow::Break(Disposition::Accepted)
     }

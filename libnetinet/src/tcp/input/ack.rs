@@ -30,6 +30,7 @@ impl Connection {
         }
         self.last_heard_at = now;
         self.cold.soft_error = None;
+        self.take_echo(ctx, seg);
         if self.mode.sack {
             self.take_ack_with_sack(now, ctx, seg);
         } else if seg.ack.gt(self.snd_una) {
@@ -51,6 +52,7 @@ impl Connection {
     /// one number too early for the other, and nothing else could end that.
     pub(super) fn take_late_ack(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment) {
         if seg.ack.gt(self.snd_una) && seg.ack.le(self.snd_max) {
+            self.take_echo(ctx, seg);
             match self.mode.sack {
                 true => self.take_ack_with_sack(now, ctx, seg),
                 false => self.take_new_ack(now, ctx, seg),
@@ -164,6 +166,7 @@ impl Connection {
     fn recover_or_grow(&mut self, now: Instant, ctx: &mut Ctx, acked: u32, flight: u32) {
         let mss = u32::from(self.mss);
         match self.recovery.on_new_ack(self.snd_una, acked, mss) {
+            NewAck::Open if self.is_reducing() => self.count_delivered(acked, true),
             NewAck::Open => self.grow_window(now, acked, flight),
             NewAck::Partial { rearm } => {
                 ctx.counters.fast_retransmits += 1;
@@ -217,7 +220,11 @@ impl Connection {
             DupAck::EnterRecovery => {
                 // RFC 5681 §3.2 steps 2 and 3.
                 ctx.counters.fast_retransmits += 1;
-                self.tx.cc.on_loss(flight, mss);
+                if !self.has_reduced_for_this() {
+                    self.tx.cc.on_loss(flight, mss);
+                    self.note_reduced();
+                }
+                self.tx.reducing = false;
                 tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, flight, "fast retransmit");
                 self.rtt.cancel();
                 self.owed.head = true;

@@ -36,6 +36,7 @@ impl Connection {
             self.finish(ctx, None);
             return Flow::Break(Disposition::Dropped(DropReason::TcpDataAfterClose));
         }
+        self.take_mark(ctx, &seg);
         if seg.seq == self.rcv_nxt {
             self.take_in_order(now, ctx, &seg, packet);
         } else {

@@ -84,7 +84,8 @@ impl Connection {
         if self.deadlines.resend == Instant::MAX {
             self.deadlines.resend = now + self.rtt.rto();
         }
-        let flags = if reply { Flags::SYN | Flags::ACK } else { Flags::SYN };
+        let mut flags = if reply { Flags::SYN | Flags::ACK } else { Flags::SYN };
+        flags |= self.ecn_flags_of_syn(&ctx.config, again);
         if reply {
             self.note_acked();
         }
@@ -120,6 +121,10 @@ impl Connection {
         }
         if plan.fin {
             flags |= Flags::FIN;
+        }
+        // RFC 3168 §6.1.2: in new data.
+        if plan.len > 0 && plan.seq.ge(self.snd_max) && plan.kind != DataKind::WindowProbe {
+            flags |= self.take_cwr();
         }
         self.note_sent(now, ctx, plan);
         (self.header(now, ctx, plan.seq, flags), packet)
@@ -174,7 +179,7 @@ impl Connection {
         if plan.kind == DataKind::WindowProbe {
             return;
         }
-        if self.tx.phase == Phase::Recovery {
+        if self.tx.phase == Phase::Recovery || self.is_reducing() {
             self.tx.prr.on_sent(end - plan.seq);
         }
         // RFC 6298 §5.1: started if it does not run; as on Linux, anew with the first segment.
@@ -239,6 +244,7 @@ impl Connection {
         self.note_acked();
         let options = Options { timestamps, sack: self.take_sack_blocks(), ..Options::default() };
         let urgent = self.urgent_pointer(seq);
+        flags |= self.ecn_echo();
         if urgent > 0 {
             flags |= Flags::URG;
         }

@@ -109,6 +109,9 @@ impl Connection {
 
     /// Bytes that congestion control and recovery let out now.
     pub(in crate::tcp) fn send_room(&self) -> u32 {
+        if self.is_reducing() {
+            return self.tx.prr.credit();
+        }
         if !self.mode.sack {
             let cwnd = self.tx.cc.cwnd_bytes();
             let extra = self.recovery.extra_bytes(u32::from(self.mss));

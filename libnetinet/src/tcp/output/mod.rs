@@ -7,6 +7,7 @@ mod sack;
 use libnet::{IfIndex, Instant, Packet};
 
 use super::ctx::Ctx;
+use super::ecn::EcnField;
 use super::path::OutMeta;
 use super::segment::Header;
 use super::seq::SeqNumber;
@@ -67,9 +68,10 @@ impl Connection {
     /// The next segment to send now, if there is one. What it asks for is taken as sent.
     pub fn poll_transmit(&mut self, now: Instant, ctx: &mut Ctx) -> Option<Outgoing> {
         let plan = self.decide();
+        let ecn = self.ecn_field_of(&plan);
         let (header, mut packet) = self.build(now, ctx, plan)?;
         self.finish_segment(now, ctx, &header, &mut packet);
-        Some(Outgoing { meta: self.out_meta(), packet })
+        Some(Outgoing { meta: self.out_meta(ecn), packet })
     }
 
     /// Is there something to send now?
@@ -96,7 +98,7 @@ impl Connection {
         ctx.counters.segments_out += 1;
     }
 
-    fn out_meta(&self) -> OutMeta {
+    fn out_meta(&self, ecn: EcnField) -> OutMeta {
         let ttl = self.cold.options.ttl;
         OutMeta {
             src: self.tuple.local,
@@ -104,7 +106,8 @@ impl Connection {
             iface: self.iface,
             bound: self.bound(),
             ttl: (ttl > 0).then_some(ttl),
-            tos: self.cold.options.tos,
+            // RFC 3168 §5: these two bits are the protocol's, whoever chose the others.
+            tos: self.cold.options.tos & !3 | ecn as u8,
             dont_fragment: true,
         }
     }

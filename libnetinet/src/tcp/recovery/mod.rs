@@ -44,6 +44,10 @@ pub(crate) struct Sender {
     pub(crate) hints: u8,
     /// RACK waits for what was overtaken.
     pub(crate) settling: bool,
+    /// The window comes down in answer to a mark, as PRR lets it.
+    pub(crate) reducing: bool,
+    /// Marks of what was sent before it have been answered (RFC 3168 §6.1.2).
+    pub(crate) answered: Option<SeqNumber>,
     /// When the retransmission time-out is due, whatever comes before it.
     pub(crate) rto_at: Instant,
     /// What the `resend` deadline is.
@@ -76,6 +80,8 @@ impl Sender {
             recover: first,
             hints: 0,
             settling: false,
+            reducing: false,
+            answered: None,
             rto_at: Instant::MAX,
             timer: ResendTimer::Timeout,
         }

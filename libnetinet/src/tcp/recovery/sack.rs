@@ -149,8 +149,9 @@ impl Connection {
         if answer == ProbeAnswer::Repaired {
             // A loss that was repaired at once still is one: the window answers to it.
             ctx.counters.loss_probe_recoveries += 1;
-            if self.tx.phase == Phase::Open {
+            if self.tx.phase == Phase::Open && !self.has_reduced_for_this() {
                 self.tx.cc.on_loss(flight, u32::from(self.mss));
+                self.note_reduced();
             }
         }
     }
@@ -176,6 +177,9 @@ impl Connection {
         // RFC 3708 §3: the duplicates may be told of when the recovery is over already.
         self.undo_by_duplicates(ctx, news);
         self.tx.undo.expire(self.snd_una);
+        if self.is_reducing() {
+            return self.count_delivered(news.delivered, news.acked > 0);
+        }
         if news.acked > 0 {
             self.grow_window(now, news.acked, flight);
         }
@@ -185,9 +189,13 @@ impl Connection {
     pub(super) fn enter_recovery(&mut self, ctx: &mut Ctx, flight: u32, sacked: u32) {
         ctx.counters.sack_recoveries += 1;
         self.remember_window();
-        self.tx.cc.on_loss(flight, u32::from(self.mss));
-        let known = self.tx.board.sacked_bytes().saturating_sub(sacked);
-        self.tx.prr.begin(flight, known);
+        if !self.has_reduced_for_this() {
+            self.tx.cc.on_loss(flight, u32::from(self.mss));
+            let known = self.tx.board.sacked_bytes().saturating_sub(sacked);
+            self.tx.prr.begin(flight, known);
+            self.note_reduced();
+        }
+        self.tx.reducing = false;
         self.tx.phase = Phase::Recovery;
         self.tx.recover = self.snd_max;
         self.tx.probe.forget();
@@ -274,7 +282,7 @@ impl Connection {
     }
 
     /// Bytes delivered let others out.
-    pub(super) fn count_delivered(&mut self, delivered: u32, safe: bool) {
+    pub(in crate::tcp) fn count_delivered(&mut self, delivered: u32, safe: bool) {
         let (pipe, ssthresh) = (self.pipe(), self.tx.cc.ssthresh_bytes());
         let mss = u32::from(self.mss);
         self.tx.prr.on_ack(&PrrAck { delivered, pipe, ssthresh, mss, safe });
@@ -319,6 +327,7 @@ impl Connection {
     fn undo_reduction(&mut self) -> bool {
         let Some(Window { cwnd, ssthresh }) = self.tx.undo.take() else { return false };
         self.tx.cc.restore(cwnd, ssthresh);
+        self.note_restored();
         tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, cwnd, "undo");
         true
     }
@@ -366,6 +375,7 @@ impl Connection {
         self.tx.undo.forget();
         self.tx.probe.forget();
         self.tx.phase = Phase::Loss(Frto::Off);
+        self.tx.reducing = false;
         self.tx.recover = self.snd_max;
     }
 

@@ -6,36 +6,37 @@ use std::sync::Arc;
 use libnet::{DropReason, IfIndex, Instant, Packet};
 
 use super::{Place, Table};
+use crate::tcp::ecn::EcnField;
 use crate::tcp::icmp::IcmpError;
 use crate::tcp::input::Disposition;
 use crate::tcp::listen::Listener;
 use crate::tcp::options::{Options, Timestamps};
-use crate::tcp::path::{OutMeta, Path};
+use crate::tcp::path::{InMeta, OutMeta, Path};
 use crate::tcp::segment::{Flags, Header, Segment, reset_for};
 use crate::tcp::tcb::{Connection, timestamp};
 use crate::tcp::timewait::Remembered;
 
 impl Table {
-    /// A packet whose first byte is the TCP header's and whose last is the segment's, by `iface`
-    /// from `src` to our address `dst`. Replies without a connection leave by `path` at once.
+    /// A packet whose first byte is the TCP header's and whose last is the segment's. Replies
+    /// without a connection leave by `path` at once.
     pub fn on_packet(
         &mut self,
         now: Instant,
         path: &mut dyn Path,
-        iface: IfIndex,
-        src: IpAddr,
-        dst: IpAddr,
+        meta: &InMeta,
         mut packet: Packet,
     ) {
+        let &InMeta { src, dst, iface, tos } = meta;
         self.ctx.counters.segments_in += 1;
         // RFC 9293 §3.9.2.3 (MUST-57, MUST-63): nothing from or to several.
         if !is_unicast(src) || !is_unicast(dst) {
             return self.ctx.dropped(DropReason::TcpMalformed);
         }
-        let seg = match Segment::parse(&mut packet, iface, src, dst) {
+        let mut seg = match Segment::parse(&mut packet, iface, src, dst) {
             Ok(seg) => seg,
             Err(reason) => return self.ctx.dropped(reason),
         };
+        seg.ecn = EcnField::of(tos);
         match self.find(&seg.tuple) {
             Some(Place::Slot(index)) if self.takes_from(index, iface) => {
                 self.on_connection(now, path, index, &seg, &packet);

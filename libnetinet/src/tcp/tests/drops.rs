@@ -23,7 +23,7 @@ fn scene_of(reason: DropReason) -> Option<Net> {
         Some(drops_of(TcpConfig::default(), |net, b| {
             let tuple = net.info(Side::B, b).tuple;
             let packet = Packet::received(Bytes::from_static(bytes), net.now);
-            net.arrive(Side::B, tuple.remote, tuple.local, packet);
+            net.arrive(Side::B, tuple.remote, tuple.local, 0, packet);
         }))
     };
     match reason {

@@ -59,7 +59,7 @@ fn a_connect_to_oneself_is_a_connect_that_crosses_itself() {
         net.pump(Side::A);
         net.now += ms(1);
         while let Some((meta, packet)) = net.take_from_wire() {
-            net.arrive(Side::A, meta.src, meta.dst, packet);
+            net.arrive(Side::A, meta.src, meta.dst, 0, packet);
         }
     }
     assert_eq!(net.state(Side::A, id), State::Established);

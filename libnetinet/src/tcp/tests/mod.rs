@@ -4,6 +4,7 @@ mod basic;
 mod chaos;
 mod close;
 mod drops;
+mod ecn;
 mod fuzz;
 mod handshake;
 mod limits;

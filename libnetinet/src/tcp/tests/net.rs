@@ -39,6 +39,10 @@ pub(super) enum Fate {
     Drop,
     Twice,
     Late(Duration),
+    /// Congestion is told of: CE, or lost if it is not ECT.
+    Mark,
+    /// The network sets the ECN field to this, whatever it was.
+    Bleach(EcnField),
 }
 
 /// A segment as it was put on the wire.
@@ -329,12 +333,13 @@ impl Net {
         }
     }
 
-    fn put(&mut self, by: Side, meta: OutMeta, mut packet: Packet, super_segment: bool) {
+    fn put(&mut self, by: Side, mut meta: OutMeta, mut packet: Packet, super_segment: bool) {
         assert!(packet.complete_checksum(), "the checksum's place is in the packet");
         let mut wire = Packet::received(packet.to_bytes(), self.now);
         wire.gso = packet.gso;
-        let seg = Segment::parse(&mut wire, IfIndex(2), meta.src, meta.dst)
+        let mut seg = Segment::parse(&mut wire, IfIndex(2), meta.src, meta.dst)
             .expect("what we send is well-formed");
+        seg.ecn = EcnField::of(meta.tos);
         let sent = Sent { at: self.now, by, seg, super_segment };
         self.sequence += 1;
         assert!(self.log.len() < 1_000_000, "a storm: {sent:?}");
@@ -343,6 +348,15 @@ impl Net {
         let arrives = self.now + self.delay;
         match fate {
             Fate::Drop => {}
+            Fate::Mark if EcnField::of(meta.tos) == EcnField::NotEct => {}
+            Fate::Mark => {
+                meta.tos |= EcnField::Ce as u8;
+                self.queue(arrives, by, meta, wire);
+            }
+            Fate::Bleach(ecn) => {
+                meta.tos = meta.tos & !3 | ecn as u8;
+                self.queue(arrives, by, meta, wire);
+            }
             Fate::Pass => self.queue(arrives, by, meta, wire),
             Fate::Late(more) => self.queue(arrives + more, by, meta, wire),
             Fate::Twice => {
@@ -363,15 +377,16 @@ impl Net {
                 break;
             }
             let (by, meta, packet) = entry.remove();
-            self.arrive(by.other(), meta.src, meta.dst, packet);
+            self.arrive(by.other(), meta.src, meta.dst, meta.tos, packet);
         }
     }
 
     /// A packet arrives at a node.
-    pub(super) fn arrive(&mut self, side: Side, src: IpAddr, dst: IpAddr, packet: Packet) {
+    pub(super) fn arrive(&mut self, side: Side, src: IpAddr, dst: IpAddr, tos: u8, packet: Packet) {
         let now = self.now;
         let node = self.node(side);
-        node.table.on_packet(now, &mut node.path, IFACE, src, dst, packet);
+        let meta = InMeta { src, dst, iface: IFACE, tos };
+        node.table.on_packet(now, &mut node.path, &meta, packet);
         node.table.take_events(&mut node.events);
     }
 
@@ -396,14 +411,26 @@ impl Net {
         };
         let mut packet = Packet::from_payload(Bytes::copy_from_slice(data));
         header.prepend_to(&mut packet, &reverse, 0);
-        self.arrive(Side::B, reverse.local, reverse.remote, packet);
+        self.arrive(Side::B, reverse.local, reverse.remote, 0, packet);
     }
 
     /// A segment of `tuple.local`'s arrives at a node.
     pub(super) fn inject(&mut self, at: Side, header: &Header, tuple: &FourTuple, data: &[u8]) {
+        self.inject_marked(at, header, tuple, 0, data);
+    }
+
+    /// The same, with a traffic class.
+    fn inject_marked(
+        &mut self,
+        at: Side,
+        header: &Header,
+        tuple: &FourTuple,
+        tos: u8,
+        data: &[u8],
+    ) {
         let mut packet = Packet::from_payload(Bytes::copy_from_slice(data));
         header.prepend_to(&mut packet, tuple, 0);
-        self.arrive(at, tuple.local, tuple.remote, packet);
+        self.arrive(at, tuple.local, tuple.remote, tos, packet);
     }
 
     /// Takes the next segment off the wire.
@@ -426,6 +453,7 @@ impl Net {
                 urgent: 0,
                 options: Options::default(),
             },
+            ecn: EcnField::NotEct,
             data: Vec::new(),
         };
         if conn.mode.timestamps {
@@ -440,7 +468,8 @@ impl Net {
             remote_port: tuple.local_port,
             zone: Zone::NONE,
         };
-        self.inject(by.other(), &forged.header, &reverse, &forged.data);
+        let tos = forged.ecn as u8;
+        self.inject_marked(by.other(), &forged.header, &reverse, tos, &forged.data);
     }
 
     /// How many segments with any of `flags` a side has sent.
@@ -466,6 +495,7 @@ impl Net {
 /// A segment that a test makes up.
 pub(super) struct Forged {
     pub(super) header: Header,
+    pub(super) ecn: EcnField,
     pub(super) data: Vec<u8>,
 }
 
@@ -520,7 +550,10 @@ fn cut_up(meta: &OutMeta, mut packet: Packet) -> Vec<Packet> {
         let header = Header {
             seq: seg.seq + (i * size) as u32,
             ack: seg.ack,
-            flags: if i == last { seg.flags } else { seg.flags.without(only_last) },
+            flags: {
+                let flags = if i == last { seg.flags } else { seg.flags.without(only_last) };
+                if i == 0 { flags } else { flags.without(Flags::CWR) }
+            },
             wnd: seg.wnd,
             urgent: usize::from(seg.urgent).saturating_sub(i * size) as u16,
             options: seg.options,

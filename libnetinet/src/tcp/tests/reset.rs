@@ -266,7 +266,7 @@ fn damaged_and_misdirected_segments_are_counted() {
     let tuple = net.info(Side::A, a).tuple;
     let arrive = |net: &mut Net, bytes: &'static [u8], src| {
         let packet = libnet::Packet::received(bytes::Bytes::from_static(bytes), net.now);
-        net.arrive(Side::A, src, tuple.local, packet);
+        net.arrive(Side::A, src, tuple.local, 0, packet);
     };
     arrive(&mut net, b"not a TCP segment at all", tuple.remote);
     assert_eq!(net.dropped(Side::A, DropReason::TcpChecksum), 1);
