@@ -33,6 +33,7 @@ use libnet::net::SocketLayer;
 use libnet::route::RouteSpec;
 use libnet::socket::{Domain, Family, Protocol, SockType};
 use libnet::world::HostDriver;
+use libnetinet::sysctl::SysctlError;
 
 pub use libnet;
 pub use libnet::net::{Incoming, Socket, TcpListener, TcpStream, UdpSocket};
@@ -60,6 +61,7 @@ pub struct Builder {
     interfaces: Vec<InterfaceSpec>,
     routes: Vec<String>,
     config: InetConfig,
+    sysctls: Vec<(String, String)>,
     shards: usize,
     linger: Duration,
     seed: Option<[u8; 32]>,
@@ -73,6 +75,7 @@ impl Stack {
             interfaces: Vec::new(),
             routes: Vec::new(),
             config: InetConfig::default(),
+            sysctls: Vec::new(),
             shards: 1,
             linger: Duration::from_secs(5),
             seed: None,
@@ -177,6 +180,24 @@ impl Builder {
         self
     }
 
+    /// Sets what Linux calls `name`, as `net.ipv4.tcp_sack`, to a value as Linux's `sysctl` takes it;
+    /// the last of a name counts, whatever [`config`](Self::config) says. Those of an interface are
+    /// set when it is there. [`sysctl::all`](libnetinet::sysctl::all) has them all. What cannot be set
+    /// is an error when the stack starts.
+    ///
+    /// ```
+    /// use rumpnet::Stack;
+    ///
+    /// let stack = Stack::builder().sysctl("net.ipv4.tcp_sack", "0").start()?;
+    /// let inet = stack.inet().expect("it is of our own protocols");
+    /// inet.set_sysctl("net.ipv4.tcp_keepalive_time", "60").map_err(|error| error.to_io())?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn sysctl(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.sysctls.push((name.into(), value.into()));
+        self
+    }
+
     /// Sets the number of shards, at least 1. A connection belongs to one of them.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = shards.max(1);
@@ -246,7 +267,14 @@ impl Builder {
         Ok(Stack { layer, inet: None })
     }
 
-    fn build(self, driver: Arc<dyn Driver>) -> io::Result<Arc<Inet>> {
+    fn build(mut self, driver: Arc<dyn Driver>) -> io::Result<Arc<Inet>> {
+        let mut of_interfaces = Vec::new();
+        for (name, value) in self.sysctls {
+            match self.config.set_sysctl(&name, &value) {
+                Err(SysctlError::OfInterface) => of_interfaces.push((name, value)),
+                set => set.map_err(|error| sysctl_failure(&name, &value, &error))?,
+            }
+        }
         let mut seed = [0; 32];
         match self.seed {
             Some(given) => seed = given,
@@ -261,6 +289,10 @@ impl Builder {
             let spec = spec.map_err(|error| invalid(&error.to_string()))?;
             inet.add_static_route(&spec)?;
         }
+        for (name, value) in of_interfaces {
+            let set = inet.set_sysctl(&name, &value);
+            set.map_err(|error| sysctl_failure(&name, &value, &error))?;
+        }
         Ok(inet)
     }
 }
@@ -273,6 +305,10 @@ impl std::fmt::Debug for Builder {
             .field("interfaces", &self.interfaces)
             .finish_non_exhaustive()
     }
+}
+
+fn sysctl_failure(name: &str, value: &str, error: &SysctlError) -> io::Error {
+    invalid(&format!("cannot set {name} to `{value}`: {error}"))
 }
 
 fn invalid(why: &str) -> io::Error {

@@ -15,6 +15,8 @@ errnos! {
     would_block => AGAIN,
     /// `EPERM`.
     not_permitted => PERM,
+    /// `ENOENT`.
+    no_such_file => NOENT,
     /// `EBADF`: no such socket (any more).
     bad_descriptor => BADF,
     /// `EEXIST`.

@@ -6,7 +6,8 @@ use libnet::engine::EngineConfig;
 
 use crate::tcp::TcpConfig;
 
-/// Everything that can be set when a stack is made.
+/// Everything that can be set when a stack is made. What Linux has a name for can be set by it, and
+/// while the stack runs: [`sysctl`](crate::sysctl).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct InetConfig {
@@ -156,6 +157,8 @@ impl Default for IpConfig {
 pub struct Ipv6Config {
     /// Hop limit of packets whose socket has set none, 1..=255.
     pub hop_limit: u8,
+    /// `IPV6_V6ONLY` of a new socket.
+    pub v6_only: bool,
     /// How long fragments wait for the rest (RFC 8200 §4.5: 60 s).
     pub reassembly_timeout: Duration,
     /// Extension headers of one packet at most; longer chains are dropped (RFC 8504 §5.3).
@@ -168,6 +171,7 @@ impl Default for Ipv6Config {
     fn default() -> Self {
         Ipv6Config {
             hop_limit: 64,
+            v6_only: false,
             reassembly_timeout: Duration::from_secs(60),
             extension_headers: 8,
             extension_bytes: 2_048,
@@ -187,8 +191,10 @@ pub struct IcmpConfig {
     pub peer_interval: Duration,
     /// Errors sent to one destination in a burst.
     pub peer_burst: u32,
-    /// Are echo requests answered?
+    /// Are IPv4's echo requests answered?
     pub echo: bool,
+    /// Are IPv6's echo requests answered?
+    pub echo6: bool,
     /// Are redirects followed (RFC 1122 §3.2.2.2)? For how long, and how many, [`NdConfig`] says
     /// for both families.
     pub accept_redirects: bool,
@@ -202,6 +208,7 @@ impl Default for IcmpConfig {
             peer_interval: Duration::from_secs(1),
             peer_burst: 6,
             echo: true,
+            echo6: true,
             accept_redirects: true,
         }
     }
@@ -211,9 +218,9 @@ impl Default for IcmpConfig {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ForwardingConfig {
-    /// IPv4 packets are passed on, from the start and by every interface.
+    /// IPv4 packets are passed on, by every interface that is added.
     pub ipv4: bool,
-    /// IPv6 packets are passed on, from the start and by every interface.
+    /// IPv6 packets are passed on, by every interface that is added.
     pub ipv6: bool,
     /// Which sources are believed.
     pub reverse_path: ReversePath,

@@ -19,9 +19,7 @@ use crate::sockets::Socket;
 impl Inet {
     fn datagram_socket(&self, kind: Kind, family: Family) -> io::Result<SocketId> {
         let wide = self.wide();
-        let config = &wide.config;
-        let hops = if family == Family::Inet6 { config.ipv6.hop_limit } else { config.ip.ttl };
-        let socket = Arc::new(DatagramSocket::new(kind, family, hops, &config.datagram));
+        let socket = Arc::new(DatagramSocket::new(kind, family, &wide.config()));
         let id = wide.sockets.add(Socket::Datagram(Arc::clone(&socket)))?;
         socket.set_id(id);
         if matches!(kind, Kind::Raw(_)) {
@@ -135,6 +133,7 @@ impl Domain for Inet {
             Socket::Datagram(socket) => match key {
                 OptionKey::PathMtu => self.datagram_path_mtu(&socket).map(SocketOption::PathMtu),
                 OptionKey::SourceFilter(group) => self.datagram_source_filter(&socket, group),
+                OptionKey::Ttl => Ok(SocketOption::Ttl(socket.hops(self.wide()))),
                 key => socket.get_option(key),
             },
             Socket::Stream(socket) => self.stream_get_option(&socket, key),

@@ -156,9 +156,8 @@ impl Inet {
         let (queues, control) = spec.link.start()?;
         let mut config = IfaceConfig::new(mtu);
         if !info.loopback {
-            let [v4, v6] = &self.wide.forwarding;
-            config.forward4 = v4.load(Ordering::Relaxed);
-            config.forward6 = v6.load(Ordering::Relaxed);
+            let forwarding = &self.wide.config().forwarding;
+            (config.forward4, config.forward6) = (forwarding.ipv4, forwarding.ipv6);
         }
         let iface = Arc::new(Interface::new(index, name, info, config));
         let mut impair = spec.impair;

@@ -38,6 +38,7 @@ mod shard;
 mod sockets;
 mod steer;
 mod stream;
+pub mod sysctl;
 mod wide;
 
 #[cfg(test)]

@@ -167,6 +167,12 @@ impl NeighbourTable {
         }
     }
 
+    /// Lives by other bounds and times from now on; timers that run are not touched.
+    pub(crate) fn set_config(&mut self, config: ArpConfig) {
+        self.config = config;
+        while self.entries.len() > self.config.max_entries && self.evict() {}
+    }
+
     /// Sends a packet to a neighbour: at once if it is known, else it waits for the answer.
     /// `None` if there is no room for another neighbour.
     pub(crate) fn send(

@@ -55,7 +55,7 @@ impl Shard {
     /// Is there room for a sender's packet?
     pub(crate) fn has_room(&self, iface: IfIndex) -> bool {
         let queued = self.outs.get(iface.0 as usize).map_or(0, |queue| queue.frames.len());
-        queued < self.wide.config.output_queue_packets
+        queued < self.config.output_queue_packets
     }
 
     /// Moves up to `budget` frames of an interface to `out`; how many.
@@ -139,7 +139,7 @@ impl Shard {
         if account == Account::Transit {
             return self.enqueue_transit(iface, frame);
         }
-        let config = &self.wide.config;
+        let config = &self.config;
         let limit = config.output_queue_packets + config.reply_queue_packets;
         if account == Account::Reply && self.queue(iface).frames.len() >= limit {
             let dropped = Dropped::new(iface, self.medium_of(iface), &frame);

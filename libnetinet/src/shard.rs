@@ -16,19 +16,22 @@ use libnet::stats::{DropReason, Dropped};
 use libnet::time::Instant;
 
 use crate::address::{IfaceView, View};
+use crate::config::InetConfig;
 use crate::forward::paths::TransitPaths;
 use crate::ip::input::Cause;
 use crate::neighbour::KnownNeighbours;
 use crate::output::OutQueue;
 use crate::steer::COMMON;
 use crate::stream::below::Paths;
-use crate::tcp;
+use crate::tcp::{self, TcpConfig};
 use crate::wide::Wide;
 
 /// One shard of a stack. The engine locks it; what shards share is locked beneath.
 pub struct Shard {
     pub(crate) index: usize,
     pub(crate) wide: Arc<Wide>,
+    /// The stack's, as this shard was last told.
+    pub(crate) config: Arc<InetConfig>,
     /// What waits for each interface, by its number.
     pub(crate) outs: Vec<OutQueue>,
     pub(crate) wakes: Vec<Waker>,
@@ -66,6 +69,7 @@ impl Shard {
             transit_paths: TransitPaths::new(),
             tcp_events: Vec::new(),
             index,
+            config: wide.config(),
             wide,
             outs: Vec::new(),
             wakes: Vec::new(),
@@ -85,6 +89,17 @@ impl Shard {
             self.view_generation = generation;
         }
         Arc::clone(&self.view)
+    }
+
+    /// Lives by another configuration from now on.
+    pub(crate) fn set_config(
+        &mut self,
+        now: Instant,
+        config: &Arc<InetConfig>,
+        tcp: &Arc<TcpConfig>,
+    ) {
+        self.config = Arc::clone(config);
+        self.tcp_mut().set_config(now, Arc::clone(tcp));
     }
 
     /// Counts a drop.
@@ -210,7 +225,7 @@ impl StackCore for Shard {
     ) -> bool {
         let left = budget - self.take_frames(iface, budget, out);
         self.share_link(now, iface, left, out);
-        let low = self.wide.config.output_queue_packets / 2;
+        let low = self.config.output_queue_packets / 2;
         let more = self.tcp().has_pending(iface);
         let Some(queue) = self.outs.get_mut(iface.0 as usize) else { return more };
         if queue.frames.len() <= low {

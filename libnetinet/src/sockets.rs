@@ -111,16 +111,16 @@ impl SocketTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DatagramConfig;
+    use crate::config::InetConfig;
     use crate::datagram::{DatagramSocket, Kind};
     use libnet::socket::Family;
 
     #[test]
     fn a_stale_number_is_an_error_and_not_another_socket() {
         let table = SocketTable::new(1);
-        let config = DatagramConfig::default();
+        let config = InetConfig::default();
         let new = || {
-            let socket = DatagramSocket::new(Kind::Udp, Family::Inet, 64, &config);
+            let socket = DatagramSocket::new(Kind::Udp, Family::Inet, &config);
             table.add(Socket::Datagram(Arc::new(socket)))
         };
         let first = new().unwrap();

@@ -114,7 +114,7 @@ impl<'a> Inner<'a> {
         while matches!(protocol, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS) {
             let mut front = [0; 2];
             let whole = packet.copy_to(at, &mut front) == front.len();
-            if !whole || headers == wide.config.ipv6.extension_headers {
+            if !whole || headers == wide.config().ipv6.extension_headers {
                 return None;
             }
             headers += 1;

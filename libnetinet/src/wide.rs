@@ -5,13 +5,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use libnet::engine::FilterChange;
 use libnet::errno;
 use libnet::iface::{IfIndex, Interface};
 use libnet::route::{RouteTable, RouteTableConfig};
+use libnet::socket::Family;
 use libnet::stats::DropCounters;
 use libnet::time::Instant;
 use rand_chacha::ChaCha12Rng;
@@ -40,11 +41,14 @@ use crate::neighbour::NeighbourTable;
 use crate::sockets::SocketTable;
 use crate::steer;
 use crate::stream::ports::StreamPorts;
-use crate::tcp::{self, FourTuple, Secrets, TcpConfig};
+use crate::tcp::{self, FourTuple, Secrets};
 
 /// The shared part of a stack.
 pub(crate) struct Wide {
-    pub(crate) config: InetConfig,
+    /// Rank: wide. Guards the pointer; a configuration itself never changes.
+    config: RwLock<Arc<InetConfig>>,
+    /// TTL and hop limit of packets whose socket has set none, for each family.
+    usual_hops: [AtomicU8; 2],
     pub(crate) drops: Arc<DropCounters>,
     /// Those of IPv6 among them.
     pub(crate) drops6: Arc<DropCounters>,
@@ -57,7 +61,6 @@ pub(crate) struct Wide {
     pub(crate) link_seed: [u8; 32],
     /// Steers segments to shards; the same for both directions of a flow.
     pub(crate) flow_key: Key,
-    pub(crate) tcp_config: Arc<TcpConfig>,
     pub(crate) tcp_secrets: Secrets,
     pub(crate) identifiers: Identifiers,
     pub(crate) flow_labels: FlowLabels,
@@ -93,8 +96,6 @@ pub(crate) struct Wide {
     error_limit: Mutex<ErrorLimit>,
     /// Rank: wide. Guards the budget for redirects.
     redirect_limit: Mutex<ErrorLimit>,
-    /// Does an interface that is added pass packets on: IPv4, IPv6?
-    pub(crate) forwarding: [AtomicBool; 2],
     /// Rank: wide. Guards the generator that ports and identifiers come from.
     random: Mutex<ChaCha12Rng>,
 }
@@ -145,7 +146,6 @@ impl Wide {
             shards,
             link_seed,
             flow_key: key(),
-            tcp_config: Arc::new(config.tcp.clone()),
             tcp_secrets: Secrets::from_seed(tcp_seed),
             identifiers: Identifiers::new(key()),
             flow_labels: FlowLabels::new(key()),
@@ -174,13 +174,39 @@ impl Wide {
             groups_changed: AtomicBool::new(false),
             error_limit: Mutex::new(ErrorLimit::new(config.icmp.clone(), key())),
             redirect_limit: Mutex::new(ErrorLimit::new(redirect_budget(&config), key())),
-            forwarding: [config.forwarding.ipv4, config.forwarding.ipv6].map(AtomicBool::new),
             random: Mutex::new(random),
             drops: Arc::clone(&drops.all),
             drops6: Arc::clone(&drops.six),
             family_drops: drops,
-            config,
+            usual_hops: [config.ip.ttl, config.ipv6.hop_limit].map(AtomicU8::new),
+            config: RwLock::new(Arc::new(config)),
         }
+    }
+
+    /// The configuration as it is now.
+    pub(crate) fn config(&self) -> Arc<InetConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lives by another configuration from now on; the shards are to be told by the caller. Bounds
+    /// of tables that are made once, such as that of sockets, stay.
+    pub(crate) fn set_config(&self, config: &Arc<InetConfig>) {
+        for (hops, now) in self.usual_hops.iter().zip([config.ip.ttl, config.ipv6.hop_limit]) {
+            hops.store(now, Ordering::Relaxed);
+        }
+        self.path_mtus.set_config(config.ip.clone());
+        self.with_neighbours(|table| table.set_config(config.arp.clone()));
+        self.with_reassembly(|all| all.set_config(config.ip.clone(), config.ipv6.clone()));
+        self.with_nd(|nd| nd.set_config(config.nd.clone()));
+        self.with_groups(|groups| groups.set_config(config.multicast.clone()));
+        lock(&self.error_limit).set_config(config.icmp.clone());
+        lock(&self.redirect_limit).set_config(redirect_budget(config));
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(config);
+    }
+
+    /// TTL or hop limit of packets whose socket has set none.
+    pub(crate) fn usual_hops(&self, family: Family) -> u8 {
+        self.usual_hops[usize::from(family == Family::Inet6)].load(Ordering::Relaxed)
     }
 
     /// Who wants to know what changes.
@@ -373,7 +399,7 @@ impl Wide {
 
     /// The TCP of a shard; all shards have the same secrets.
     pub(crate) fn new_tcp(&self, shard: usize) -> tcp::Table {
-        let config = Arc::clone(&self.tcp_config);
+        let config = Arc::new(self.config().tcp.clone());
         let drops = Arc::clone(&self.drops);
         tcp::Table::new(config, self.tcp_secrets.clone(), drops, shard as u32)
     }

@@ -9,7 +9,7 @@ use crate::fail::Failure;
 use crate::ifspec::IfSpec;
 use crate::{
     arping, attach, bsd, demo, dump, fetch, forward, generate, httpd, impairing, ip, ls, metrics,
-    nc, ndisc, netstat, node, perf, ping, ss, tracepath, traceroute, wire,
+    nc, ndisc, netstat, node, perf, ping, ss, sysctl, tracepath, traceroute, wire,
 };
 
 /// TCP/IP stacks in ordinary processes, joined by a bus that is a file.
@@ -78,6 +78,8 @@ pub enum Command {
     Ss(ss::SsArgs),
     /// Show what a node's protocols did, its routes, interfaces and sockets
     Netstat(netstat::NetstatArgs),
+    /// Show and set what Linux calls net.*, as procps' sysctl
+    Sysctl(sysctl::SysctlArgs),
     /// Make a live node's links bad, and good again
     Impair(impairing::ImpairArgs),
     /// Print a node's counters for Prometheus
@@ -157,6 +159,11 @@ pub struct Interfaces {
     /// VIA drop packets and refuse them
     #[arg(long = "route", value_name = "NETWORK/BITS@VIA[@METRIC]", requires = "interfaces")]
     pub routes: Vec<RouteSpec>,
+    /// Set what Linux calls net.*, as net.ipv4.tcp_sack=0, or what a file of such lines sets, as
+    /// sysctl.d(5) has it; may be given several times. `rumpnet sysctl -a --describe` tells what
+    /// there is
+    #[arg(long = "sysctl", value_name = "NAME=VALUE|FILE", requires = "interfaces")]
+    pub sysctls: Vec<String>,
 }
 
 /// How a subcommand that opens sockets gets its stack.

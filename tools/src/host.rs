@@ -19,6 +19,7 @@ use crate::interface;
 use crate::recording::Recording;
 use crate::settle;
 use crate::signals::Interrupts;
+use crate::sysctl::settings::Settings;
 use crate::zone::{self, Zoned};
 
 /// Whether a bus that is not there is made without being asked for.
@@ -36,11 +37,12 @@ pub enum Create {
 /// # Errors
 /// No bus there, or one that cannot be joined; status 2, as nothing could be tried.
 pub fn start(interfaces: &[IfSpec], create: Create, name: &str) -> Result<Stack, Failure> {
-    let interfaces = Interfaces { interfaces: interfaces.to_vec(), routes: Vec::new() };
+    let interfaces = interfaces.to_vec();
+    let interfaces = Interfaces { interfaces, routes: Vec::new(), sysctls: Vec::new() };
     start_with(&interfaces, create, name, InetConfig::default())
 }
 
-/// As [`start`], with routes, bounds and times.
+/// As [`start`], with routes, settings, bounds and times.
 ///
 /// # Errors
 /// As [`start`]; a route whose gateway or interface is not there.
@@ -48,8 +50,10 @@ pub fn start_with(
     interfaces: &Interfaces,
     create: Create,
     name: &str,
-    config: InetConfig,
+    mut config: InetConfig,
 ) -> Result<Stack, Failure> {
+    let settings = Settings::read(&interfaces.sysctls)?;
+    settings.configure(&mut config)?;
     let mut builder = Stack::builder().config(config);
     for spec in &interfaces.interfaces {
         builder = builder.interface(interface::interface(spec, create, name)?);
@@ -59,6 +63,7 @@ pub fn start_with(
         for route in &interfaces.routes {
             inet.add_static_route(route).map_err(|error| route_failure(route, &error))?;
         }
+        settings.apply(inet)?;
     }
     Ok(stack)
 }

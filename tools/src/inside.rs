@@ -131,6 +131,7 @@ pub fn run(argv: &[String], inside: &mut Inside) -> Outcome {
         Command::Ip(args) => crate::ip::inside(args, global, inside),
         Command::Ss(args) => crate::ss::inside(args, global, inside),
         Command::Netstat(args) => crate::netstat::inside(args, global, inside),
+        Command::Sysctl(args) => crate::sysctl::inside(args, global, inside),
         Command::Impair(args) => crate::impairing::inside(args, global, inside),
         Command::Metrics(_) => crate::metrics::inside(inside),
         Command::Ping(args) => crate::ping::inside(args, global, inside),

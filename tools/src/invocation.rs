@@ -15,10 +15,11 @@ pub struct Invocation {
 }
 
 /// The commands that take a node.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "ip",
     "ss",
     "netstat",
+    "sysctl",
     "metrics",
     "ping",
     "traceroute",
@@ -91,6 +92,8 @@ fn is_node(command: &str, value: &OsStr) -> bool {
         || text.split(['/', '%']).next().is_some_and(|addr| addr.parse::<IpAddr>().is_ok());
     let follows: &[&str] = match command {
         "ss" => &["state", "exclude", "sport", "dport", "src", "dst", "dev", "not"],
+        // Names of settings follow, as `sysctl -n net.ipv4.tcp_sack` has them.
+        "sysctl" if text.starts_with("net.") || text.starts_with("net/") => return false,
         "route" => &["add", "delete", "del", "change", "show", "get", "flush", "monitor"],
         _ => &[],
     };
@@ -133,10 +136,13 @@ mod tests {
             "rumpnet route -n show",
             "rumpnet arp -n 10.0.0.1",
             "rumpnet nc -n alice 7",
+            "rumpnet sysctl -n net.ipv4.tcp_sack",
+            "rumpnet sysctl -n -a",
             "rumpnet ss -n",
         ] {
             assert_eq!(read(line).0, line);
         }
+        assert_eq!(read("rumpnet sysctl -n alice -a").0, "rumpnet sysctl --node=alice -a");
         assert_eq!(read("rumpnet ss -n alice -tan").0, "rumpnet ss --node=alice -tan");
         assert_eq!(read("rumpnet ping -n alice -c 1 10.0.0.1").1, "ping -c 1 10.0.0.1");
     }

@@ -43,6 +43,7 @@ pub mod serve;
 pub mod settle;
 pub mod signals;
 pub mod ss;
+pub mod sysctl;
 pub mod table;
 pub mod tasks;
 mod trace;
@@ -105,6 +106,7 @@ fn dispatch(cli: &Cli, argv: Vec<String>) -> Outcome {
         Command::Ip(args) => client::run(args.node.node.as_deref(), argv),
         Command::Ss(args) => client::run(args.node.node.as_deref(), argv),
         Command::Netstat(args) => client::run(args.node.node.as_deref(), argv),
+        Command::Sysctl(args) => sysctl::run(args, argv),
         Command::Impair(args) => client::run(args.node.node.as_deref(), argv),
         Command::Metrics(args) => client::run(args.node.node.as_deref(), argv),
         Command::Traceroute(args) => traceroute::run(args, global, argv),

@@ -38,7 +38,7 @@ impl Shard {
         for Farewell { iface, addr, shard } in mine {
             // RFC 3927 §2.5: existing connections are reset, so that nobody takes them over.
             self.tcp_mut().reset_from(now, addr.into());
-            self.tcp_transmit(now, iface, self.wide.config.output_queue_packets);
+            self.tcp_transmit(now, iface, self.config.output_queue_packets);
             let next = Farewell { iface, addr, shard: shard + 1 };
             if next.shard < self.wide.shards {
                 self.wide.with_farewells(|all| all.push(next));

@@ -146,7 +146,7 @@ fn finish(
     if packet.len() > max_payload(path.dst) || (whole && !fits) {
         return Err(errno::message_too_long());
     }
-    let usual = if path.dst.is_ipv4() { wide.config.ip.ttl } else { wide.config.ipv6.hop_limit };
+    let usual = wide.usual_hops(Family::of(&path.dst));
     let hops = match path.reach {
         Reach::Multicast => options.multicast_ttl,
         _ => options.ttl.or(path.hop_limit).unwrap_or(usual),

@@ -304,7 +304,8 @@ fn take_port(wide: &Wide, socket: &Shared, addr: SocketAddr) -> io::Result<Socke
     let Some(table) = table_of(wide, socket.kind) else { return Ok(addr) };
     let mut new = binding(socket, &socket.state());
     new.local = addr;
-    let config = &wide.config.datagram;
+    let config = wide.config();
+    let config = &config.datagram;
     let range = match socket.kind {
         Kind::Ping => (1, u16::MAX),
         _ => (config.first_ephemeral_port, config.last_ephemeral_port),

@@ -16,7 +16,7 @@ use libnet::time::Instant;
 use libnet::wake::{Ready, WakeSet};
 
 use crate::address::{Cast, View};
-use crate::config::DatagramConfig;
+use crate::config::InetConfig;
 use crate::error::{Severity, SocketError};
 use crate::family::Families;
 use crate::icmp::error::IcmpError;
@@ -50,8 +50,6 @@ pub(crate) struct DatagramSocket {
     pub(crate) family: Family,
     pub(crate) wakes: WakeSet,
     id: OnceLock<SocketId>,
-    /// TTL or hop limit where neither a program nor a router says otherwise.
-    usual_ttl: u8,
     /// Rank: leaf. Guards everything that changes.
     state: Mutex<State>,
 }
@@ -167,7 +165,7 @@ pub(crate) enum Delivery {
 
 impl DatagramSocket {
     /// A socket that is bound to nothing.
-    pub(crate) fn new(kind: Kind, family: Family, usual_ttl: u8, config: &DatagramConfig) -> Self {
+    pub(crate) fn new(kind: Kind, family: Family, config: &InetConfig) -> Self {
         let icmp6 = kind == Kind::Raw(Protocol::ICMPV6) && family == Family::Inet6;
         let options = Options {
             reuse_addr: false,
@@ -185,11 +183,11 @@ impl DatagramSocket {
             ttl: None,
             multicast_ttl: 1,
             tos: 0,
-            receive_bytes: config.receive_buffer_bytes,
-            send_bytes: config.receive_buffer_bytes,
+            receive_bytes: config.datagram.receive_buffer_bytes,
+            send_bytes: config.datagram.receive_buffer_bytes,
             iface: None,
             // Ping and raw sockets are of one protocol, which is one family's.
-            v6_only: kind != Kind::Udp,
+            v6_only: kind != Kind::Udp || config.ipv6.v6_only,
             keepalive: false,
             linger: None,
         };
@@ -215,7 +213,6 @@ impl DatagramSocket {
             family,
             wakes: WakeSet::new(),
             id: OnceLock::new(),
-            usual_ttl,
             state: Mutex::new(state),
         }
     }

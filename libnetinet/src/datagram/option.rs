@@ -50,7 +50,7 @@ impl DatagramSocket {
             SocketOption::Ttl(0) => return Err(errno::invalid()),
             SocketOption::Ttl(ttl) => options.ttl = Some(ttl),
             SocketOption::ReceiveBufferBytes(bytes) => {
-                let most = wide.config.datagram.max_receive_buffer_bytes;
+                let most = wide.config().datagram.max_receive_buffer_bytes;
                 options.receive_bytes = bytes.clamp(MIN_BUFFER_BYTES, most);
             }
             SocketOption::SendBufferBytes(bytes) => options.send_bytes = bytes,
@@ -87,6 +87,13 @@ impl DatagramSocket {
         matches!(self.kind, Kind::Raw(_)) && self.family == Family::Inet6
     }
 
+    /// TTL or hop limit of what it sends: its own, else what a router said, else the usual one.
+    pub(crate) fn hops(&self, wide: &Wide) -> u8 {
+        let state = self.state();
+        let learned = state.path.as_ref().and_then(|path| path.hop_limit);
+        state.options.ttl.or(learned).unwrap_or_else(|| wide.usual_hops(self.family))
+    }
+
     /// Reads an option.
     ///
     /// # Errors
@@ -116,10 +123,6 @@ impl DatagramSocket {
             OptionKey::Tos => SocketOption::Tos(options.tos),
             OptionKey::KeepAlive => SocketOption::KeepAlive(options.keepalive),
             OptionKey::Linger => SocketOption::Linger(options.linger),
-            OptionKey::Ttl => {
-                let learned = state.path.as_ref().and_then(|path| path.hop_limit);
-                SocketOption::Ttl(options.ttl.or(learned).unwrap_or(self.usual_ttl))
-            }
             OptionKey::ReceiveBufferBytes => {
                 SocketOption::ReceiveBufferBytes(options.receive_bytes)
             }

@@ -1,7 +1,6 @@
 //! Turns forwarding on and off.
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use libnet::iface::{IfIndex, IfaceConfig};
 use libnet::socket::Family;
@@ -23,9 +22,12 @@ impl Inet {
     ///
     /// As a host an interface takes what routers advertise; as a router it does not (RFC 4861 §6.2).
     pub fn set_forwarding(&self, family: Family, forwarding: Forwarding) {
-        let _one_at_a_time = lock(&self.control);
         let on = forwarding == Forwarding::On;
-        self.wide().forwarding[family as usize].store(on, Ordering::Relaxed);
+        self.change_config(|config| match family {
+            Family::Inet => config.forwarding.ipv4 = on,
+            _ => config.forwarding.ipv6 = on,
+        });
+        let _one_at_a_time = lock(&self.control);
         for iface in self.engine().interfaces().filter(|iface| !iface.link.loopback) {
             iface.reconfigure(|config| set(config, family, on));
         }
@@ -55,10 +57,12 @@ impl Inet {
 
     /// Is a family forwarded by interfaces that are added?
     pub fn forwarding(&self, family: Family) -> Forwarding {
-        match self.wide().forwarding[family as usize].load(Ordering::Relaxed) {
-            true => Forwarding::On,
-            false => Forwarding::Off,
-        }
+        let config = self.wide().config();
+        let on = match family {
+            Family::Inet => config.forwarding.ipv4,
+            _ => config.forwarding.ipv6,
+        };
+        if on { Forwarding::On } else { Forwarding::Off }
     }
 }
 

@@ -61,7 +61,7 @@ impl Shard {
     pub(crate) fn enqueue_transit(&mut self, iface: IfIndex, frame: Packet) {
         let _ = self.queue(iface);
         let transit = &mut self.outs[iface.0 as usize].transit;
-        if let Some(frame) = transit.push(frame, &self.wide.config.forwarding) {
+        if let Some(frame) = transit.push(frame, &self.config.forwarding) {
             let dropped = Dropped::new(iface, self.medium_of(iface), &frame);
             self.wide.family_drops.outgoing(DropReason::ForwardQueueFull, dropped);
         }

@@ -27,7 +27,7 @@ impl Shard {
     ) {
         let on = cause.on;
         let stays = path.iface.index == on.iface.index && on.medium == Medium::Ethernet;
-        if !stays || !self.wide.config.forwarding.redirects {
+        if !stays || !self.config.forwarding.redirects {
             return;
         }
         let (IpAddr::V6(src), IpAddr::V6(dst), IpAddr::V6(target)) =

@@ -11,7 +11,7 @@ use crate::shard::Shard;
 impl Shard {
     /// Is the source believed?
     pub(crate) fn reverse_path_passes(&self, cause: &Cause<'_>, src: IpAddr) -> bool {
-        let mode = self.wide.config.forwarding.reverse_path;
+        let mode = self.config.forwarding.reverse_path;
         // RFC 1122 §3.2.1.3(a): who has no address yet cannot be looked up.
         if mode == ReversePath::Off || cause.on.loopback || src.is_unspecified() {
             return true;

@@ -100,7 +100,7 @@ impl Shard {
         let on = cause.on;
         if path.iface.index != on.iface.index
             || on.medium != Medium::Ethernet
-            || !self.wide.config.forwarding.redirects
+            || !self.config.forwarding.redirects
         {
             return;
         }

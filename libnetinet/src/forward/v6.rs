@@ -110,7 +110,7 @@ impl Shard {
 
     /// RFC 8200 §4, §4.3: of the extension headers a router looks at hop-by-hop options alone.
     fn hop_by_hop_passes(&mut self, cause: &Cause<'_>, meta: &IpMeta, packet: &Packet) -> bool {
-        let config = &self.wide.config.ipv6;
+        let config = &self.config.ipv6;
         let front = front_of(packet, HEADER_BYTES + config.extension_bytes);
         let Err(refused) = extension::check_hop_by_hop(&front, meta.cast, config) else {
             return true;
@@ -128,7 +128,7 @@ impl Shard {
         if !is_partial && packet.gso.is_none() {
             return Ok(());
         }
-        let config = &self.wide.config.ipv6;
+        let config = &self.config.ipv6;
         let front = front_of(packet, HEADER_BYTES + config.extension_bytes);
         let start = Chain::start(meta.protocol);
         let chain = extension::skip(&front, start, config.extension_headers);

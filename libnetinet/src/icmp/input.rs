@@ -48,7 +48,7 @@ impl Shard {
     /// RFC 1122 §3.2.2.6: a host MUST answer echo requests, with all of their data.
     fn echo(&mut self, now: Instant, meta: &IpMeta, header: IcmpHeader, mut packet: Packet) {
         // RFC 1122 §3.2.2.6: requests to many MAY be discarded; answering them helps floods.
-        if !self.wide.config.icmp.echo || meta.cast != Cast::Unicast {
+        if !self.config.icmp.echo || meta.cast != Cast::Unicast {
             return self.drop_packet(DropReason::IcmpIgnored);
         }
         packet.advance(meta.header_bytes + HEADER_BYTES);

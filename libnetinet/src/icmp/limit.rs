@@ -50,6 +50,11 @@ impl ErrorLimit {
         ErrorLimit { config, key, all: Bucket::full(), peers }
     }
 
+    /// Lives by other budgets from now on.
+    pub(crate) fn set_config(&mut self, config: IcmpConfig) {
+        self.config = config;
+    }
+
     /// May an error go to `dst` now? Takes it off the budget if so.
     pub(crate) fn allow(&mut self, now: Instant, dst: IpAddr) -> bool {
         let slot = self.key.hash(dst) as usize % PEER_BUCKETS;

@@ -136,7 +136,7 @@ impl Shard {
         };
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (path.src, dst) else { return };
         let mut header = Ipv4Header::new(src, dst, Protocol::ICMP);
-        header.ttl = self.wide.config.ip.ttl;
+        header.ttl = self.config.ip.ttl;
         header.tos = tos;
         header.ident = self.wide.identifiers.next(src, dst, Protocol::ICMP);
         header.prepend_to(&mut message);

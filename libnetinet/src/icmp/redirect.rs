@@ -37,7 +37,7 @@ impl Shard {
         }
         let target = Ipv4Addr::from(header.rest);
         // RFC 1812 §5.2.7.2: a router goes by its own routes; and who was told not to listen does.
-        let listens = self.wide.config.icmp.accept_redirects && !on.is_router(Family::Inet);
+        let listens = self.config.icmp.accept_redirects && !on.is_router(Family::Inet);
         let makes_sense = is_neighbour(on, target) && meta.src != IpAddr::V4(target);
         if !listens || !makes_sense || !self.goes_by(cause, on.iface.index, about.dst, meta.src) {
             return self.drop_packet(DropReason::IcmpIgnored);

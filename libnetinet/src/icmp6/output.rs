@@ -73,7 +73,7 @@ impl Shard {
         message.write_at(2, &sum.to_be_bytes());
         message.checksum = Checksum::Trusted;
         let mut header = Ipv6Header::new(src, to.dst, Protocol::ICMPV6);
-        header.hop_limit = path.hop_limit.unwrap_or(self.wide.config.ipv6.hop_limit);
+        header.hop_limit = path.hop_limit.unwrap_or(self.config.ipv6.hop_limit);
         header.traffic_class = to.traffic_class;
         header.flow_label = path.label_seed.label([0; 4]);
         header.prepend_to(&mut message);

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use libnet::time::Instant;
 
 use crate::config::IpConfig;
 use crate::ipv6::header::MIN_MTU;
+use crate::wide::lock;
 
 /// What routers said of the paths to destinations.
 ///
 /// Lock rank: wide. Guards the table; asked only when it is not empty.
 pub(crate) struct PathMtus {
-    config: IpConfig,
+    /// Rank: leaf. Guards the bounds and times.
+    config: Mutex<IpConfig>,
     count: AtomicUsize,
     table: RwLock<BTreeMap<IpAddr, Learned>>,
 }
@@ -32,7 +34,16 @@ const PLATEAUS: [u32; 11] =
 impl PathMtus {
     /// Nothing learned yet.
     pub(crate) fn new(config: IpConfig) -> Self {
-        PathMtus { config, count: AtomicUsize::new(0), table: RwLock::new(BTreeMap::new()) }
+        PathMtus {
+            config: Mutex::new(config),
+            count: AtomicUsize::new(0),
+            table: RwLock::new(BTreeMap::new()),
+        }
+    }
+
+    /// Lives by other bounds and times from now on.
+    pub(crate) fn set_config(&self, config: IpConfig) {
+        *lock(&self.config) = config;
     }
 
     /// The MTU of the path to `dst`, if it is known to be less than its first link's, and until
@@ -56,6 +67,7 @@ impl PathMtus {
         reported: u32,
         packet_bytes: u32,
     ) -> Option<u32> {
+        let config = lock(&self.config).clone();
         let mtu = match reported {
             // RFC 1191 §5: a router of old tells nothing; the next plateau below is tried.
             0 => PLATEAUS.into_iter().find(|&mtu| mtu < packet_bytes).unwrap_or(68),
@@ -64,7 +76,7 @@ impl PathMtus {
         // RFC 1191 §3: a message must never raise the estimate, and one that claims more than what
         // was sent is no news. Forgers like small values: not below our floor.
         let mtu = mtu.max(match dst {
-            IpAddr::V4(_) => self.config.min_path_mtu,
+            IpAddr::V4(_) => config.min_path_mtu,
             // RFC 8201 §4: never below what every link carries.
             IpAddr::V6(_) => MIN_MTU,
         });
@@ -72,16 +84,16 @@ impl PathMtus {
             return None;
         }
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        if table.len() >= self.config.max_path_mtus && !table.contains_key(&dst) {
+        if table.len() >= config.max_path_mtus && !table.contains_key(&dst) {
             table.retain(|_, learned| now < learned.expires);
-            if table.len() >= self.config.max_path_mtus {
+            if table.len() >= config.max_path_mtus {
                 let soonest = table.iter().min_by_key(|(_, learned)| learned.expires);
                 if let Some(addr) = soonest.map(|(addr, _)| *addr) {
                     table.remove(&addr);
                 }
             }
         }
-        table.insert(dst, Learned { mtu, expires: now + self.config.path_mtu_age });
+        table.insert(dst, Learned { mtu, expires: now + config.path_mtu_age });
         self.count.store(table.len(), Ordering::Release);
         Some(mtu)
     }

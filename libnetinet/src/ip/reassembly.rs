@@ -123,6 +123,11 @@ impl Reassembly {
         }
     }
 
+    /// Lives by other bounds and times from now on.
+    pub(crate) fn set_config(&mut self, config: IpConfig, ipv6: Ipv6Config) {
+        (self.config, self.ipv6) = (config, ipv6);
+    }
+
     /// Takes a fragment; the whole datagram, header first, if it is complete now.
     pub(crate) fn insert(
         &mut self,

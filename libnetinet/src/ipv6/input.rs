@@ -88,7 +88,7 @@ impl Shard {
         packet: Packet,
         fragments: Fragments,
     ) {
-        let config = &self.wide.config.ipv6;
+        let config = &self.config.ipv6;
         let front = front_of(&packet, HEADER_BYTES + config.extension_bytes);
         let chain = match extension::walk(&front, meta.cast, config) {
             Ok(chain) => chain,
@@ -180,7 +180,7 @@ impl Shard {
         if fragment.is_too_long(key) {
             return Err(malformed(chain.at + 2));
         }
-        let most = self.wide.config.ipv6.extension_headers;
+        let most = self.config.ipv6.extension_headers;
         let end = chain.at + FRAGMENT_BYTES;
         let inner = Chain { protocol: Protocol(all[chain.at]), at: end, named_at: chain.at };
         if fragment.offset == 0 && fragment.more && !extension::is_chain_whole(all, inner, most) {

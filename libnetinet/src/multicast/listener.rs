@@ -114,6 +114,11 @@ impl Listener {
         }
     }
 
+    /// Lives by other bounds from now on.
+    pub(crate) fn set_config(&mut self, config: MulticastConfig) {
+        self.config = config;
+    }
+
     /// From now on a group's sources are wanted as `filter` says. Routers are told of it if they
     /// are of any group on this interface, and of this one ([`is_reported`]).
     pub(crate) fn set(&mut self, now: Instant, group: IpAddr, filter: Filter, reports: Reports) {

@@ -117,7 +117,8 @@ impl Inet {
         }
         let wide = self.wide();
         let id = socket.id().ok_or_else(errno::bad_descriptor)?;
-        let most = (wide.config.multicast.max_memberships, wide.config.multicast.max_sources);
+        let config = wide.config();
+        let most = (config.multicast.max_memberships, config.multicast.max_sources);
         self.engine().with_shard(COMMON as usize, |shard, now| {
             let iface = match find_iface(&shard.wide, now, *group) {
                 // As on Linux: any interface on which it is a member.

@@ -95,6 +95,15 @@ impl Groups {
         }
     }
 
+    /// Lives by other bounds from now on.
+    pub(crate) fn set_config(&mut self, config: MulticastConfig) {
+        for on in self.ifaces.values_mut() {
+            on.four.listener.set_config(config.clone());
+            on.six.listener.set_config(config.clone());
+        }
+        self.config = config;
+    }
+
     /// An interface joins, and the groups of all hosts with it.
     pub(crate) fn add_iface(&mut self, now: Instant, iface: IfIndex, reports: Reports) {
         let of_family = |salt: u64| {

@@ -27,6 +27,26 @@ impl Inet {
         Ok(())
     }
 
+    /// Listens to routers no more. What they said is believed for as long as they said.
+    ///
+    /// # Errors
+    /// As [`autoconfigure`](Self::autoconfigure).
+    pub fn stop_autoconfigure(&self, index: IfIndex) -> io::Result<()> {
+        self.ethernet(index)?;
+        self.with_nd(|nd, now, out| nd.on(now, index, out, |link, _| link.stop_autoconf()));
+        Ok(())
+    }
+
+    /// Does an interface listen to routers? `None` where it could not.
+    pub(crate) fn listens_to_routers(&self, index: IfIndex) -> Option<bool> {
+        self.ethernet(index).ok()?;
+        let mut listens = false;
+        self.with_nd(|nd, now, out| {
+            nd.on(now, index, out, |link, _| listens = link.is_autoconf());
+        });
+        Some(listens)
+    }
+
     /// Speaks as an IPv6 router on an interface, or no more; the last word is that we are none
     /// (RFC 4861 §6.2.5). While the interface does not forward IPv6, hosts are told of prefixes and
     /// the like, but not of a default router.

@@ -213,7 +213,7 @@ impl Shard {
         let (now, iface) = (cause.now, cause.on.iface.index);
         let Redirect { target, destination, target_mac: mac, about: _ } = said;
         // A router decides for itself (§8.3), and so does who was told not to listen.
-        let listens = self.wide.config.nd.accept_redirects && !cause.on.is_router6();
+        let listens = self.config.nd.accept_redirects && !cause.on.is_router6();
         // Nor do we pass on to ourselves.
         let makes_sense = !is_ours(cause.on, target);
         if !listens || !makes_sense || !self.is_first_hop(now, iface, src, destination) {

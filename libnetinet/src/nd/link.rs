@@ -149,6 +149,17 @@ impl Link {
         self.solicit = Some(Solicit::start(ctx.now, ctx.random.next_u64()));
     }
 
+    /// Asks for routers and listens to them no more.
+    pub(crate) fn stop_autoconf(&mut self) {
+        self.autoconf = false;
+        self.solicit = None;
+    }
+
+    /// Does it listen to routers?
+    pub(crate) const fn is_autoconf(&self) -> bool {
+        self.autoconf
+    }
+
     /// Speaks as a router from now on.
     pub(crate) fn start_advertising(&mut self, ctx: &mut Context<'_>, says: Advertise) {
         self.ensure_link_local(ctx);

@@ -82,6 +82,11 @@ impl Nd {
         }
     }
 
+    /// Lives by another configuration from now on.
+    pub(crate) fn set_config(&mut self, config: NdConfig) {
+        self.config = config;
+    }
+
     /// Works on an interface that takes part.
     pub(crate) fn on(
         &mut self,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use libnet::iface::IfIndex;
 use libnet::packet::{Checksum, Packet};
-use libnet::socket::Protocol;
+use libnet::socket::{Family, Protocol};
 use libnet::stats::DropReason;
 use libnet::time::Instant;
 use libnet::wake::Ready;
@@ -229,7 +229,7 @@ fn with_header(wide: &Wide, path: &Path, meta: &OutMeta, mut packet: Packet) -> 
     match (meta.src, meta.dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let mut header = Ipv4Header::new(src, dst, Protocol::TCP);
-            header.ttl = meta.ttl.unwrap_or(wide.tcp_config.ttl);
+            header.ttl = meta.ttl.unwrap_or_else(|| wide.usual_hops(Family::Inet));
             header.tos = meta.tos;
             header.dont_fragment = meta.dont_fragment;
             if !meta.dont_fragment {
@@ -240,7 +240,8 @@ fn with_header(wide: &Wide, path: &Path, meta: &OutMeta, mut packet: Packet) -> 
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
             let mut header = Ipv6Header::new(src, dst, Protocol::TCP);
-            header.hop_limit = meta.ttl.or(path.hop_limit).unwrap_or(wide.tcp_config.ttl);
+            header.hop_limit =
+                meta.ttl.or(path.hop_limit).unwrap_or_else(|| wide.usual_hops(Family::Inet6));
             header.traffic_class = meta.tos;
             let ports = packet.head().first_chunk().copied().unwrap_or_default();
             header.flow_label = path.label_seed.label(ports);

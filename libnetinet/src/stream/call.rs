@@ -12,7 +12,7 @@ use libnet::socket::{Family, Received, RecvMsg, SendMsg, SocketId};
 use libnet::wake::Ready;
 
 use super::ports::{Claim, InUse};
-use super::{Ends, Options, Place, Role, State, StreamSocket, token_of};
+use super::{Ends, OnlySix, Options, Place, Role, State, StreamSocket, token_of};
 use crate::family::check_ends;
 use crate::inet::Inet;
 use crate::output::Account;
@@ -35,7 +35,11 @@ impl From<InUse> for io::Error {
 impl Inet {
     /// Makes a TCP socket.
     pub(crate) fn stream_socket(&self, family: Family) -> io::Result<SocketId> {
-        self.add_stream(StreamSocket::new(family)).map(|(id, _)| id)
+        let only_six = match self.wide().config().ipv6.v6_only {
+            true => OnlySix::Yes,
+            false => OnlySix::No,
+        };
+        self.add_stream(StreamSocket::new(family, only_six)).map(|(id, _)| id)
     }
 
     fn add_stream(&self, socket: StreamSocket) -> io::Result<(SocketId, Shared)> {
@@ -91,7 +95,7 @@ impl Inet {
             let mut addr = wanted;
             let claim = Claim { addr, sharing, socket: Arc::clone(socket) };
             if wanted.port() == 0 {
-                let range = &wide.config.tcp.ephemeral_ports;
+                let range = &wide.config().tcp.ephemeral_ports;
                 addr.set_port(wide.stream_ports.bind_any(claim, range, wide.random_u64())?);
             } else {
                 wide.stream_ports.bind(claim)?;
@@ -112,7 +116,7 @@ impl Inet {
 
     /// `listen(2)`: a socket that is not bound gets any port on all addresses.
     pub(crate) fn stream_listen(&self, socket: &Shared, backlog: u32) -> io::Result<()> {
-        let backlog = backlog.min(self.wide().config.tcp.backlog_max);
+        let backlog = backlog.min(self.wide().config().tcp.backlog_max);
         let unbound = {
             let state = socket.state();
             let fresh = state.bound.is_none() && matches!(state.role, Role::Fresh);

@@ -58,6 +58,15 @@ enum Role {
     Connection(Place, Ends),
 }
 
+/// Does a new socket of IPv6 take no IPv4 (`IPV6_V6ONLY`)?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OnlySix {
+    /// It takes none.
+    Yes,
+    /// It takes both.
+    No,
+}
+
 /// Where a connection is.
 #[derive(Clone, Copy)]
 struct Place {
@@ -86,9 +95,10 @@ struct Options {
 
 impl StreamSocket {
     /// A socket that is bound to nothing.
-    pub(crate) fn new(family: Family) -> Self {
-        let mut options = Options::default();
-        options.conn.sharing.both_families = family == Family::Inet6;
+    pub(crate) fn new(family: Family, only_six: OnlySix) -> Self {
+        let v6_only = family == Family::Inet6 && only_six == OnlySix::Yes;
+        let mut options = Options { v6_only, ..Options::default() };
+        options.conn.sharing.both_families = family == Family::Inet6 && !v6_only;
         StreamSocket::with(family, Role::Fresh, options)
     }
 

@@ -65,7 +65,7 @@ impl Inet {
         }
         let state = socket.state();
         let (o, c) = (&state.options, &state.options.conn);
-        let tcp = &self.wide().config.tcp;
+        let tcp = &self.wide().config().tcp;
         let or = |set: u32, default: u32| if set == 0 { default } else { set };
         let time = |set: Duration, default: Duration| if set.is_zero() { default } else { set };
         Ok(match key {
@@ -98,7 +98,8 @@ impl Inet {
                 let limit = u32::from(c.max_segment_bytes);
                 SocketOption::MaxSegmentBytes(self.segment_bytes(&state.role, limit))
             }
-            OptionKey::Ttl => SocketOption::Ttl(or(c.ttl.into(), tcp.ttl.into()) as u8),
+            OptionKey::Ttl if c.ttl > 0 => SocketOption::Ttl(c.ttl),
+            OptionKey::Ttl => SocketOption::Ttl(self.wide().usual_hops(socket.family)),
             OptionKey::Tos => SocketOption::Tos(c.tos),
             OptionKey::V6Only if socket.family == Family::Inet6 => SocketOption::V6Only(o.v6_only),
             OptionKey::BindToDevice => SocketOption::BindToDevice(o.device.clone()),
@@ -148,7 +149,7 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
         }
         SocketOption::ReceiveBufferBytes(bytes) => {
             // The window's shift was fixed by the configuration: more could never be offered.
-            let most = wide.config.tcp.receive_buffer_max_bytes;
+            let most = wide.config().tcp.receive_buffer_max_bytes;
             conn.receive_buffer_bytes = bytes.max(BUFFER_BYTES_MIN).min(most);
         }
         SocketOption::KeepIdle(time) => {

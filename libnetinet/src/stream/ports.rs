@@ -130,9 +130,10 @@ mod tests {
     use libnet::socket::Family;
 
     use super::*;
+    use crate::stream::OnlySix;
 
     fn claim(addr: &str, reuse_addr: bool, reuse_port: bool) -> Claim {
-        let socket = Arc::new(StreamSocket::new(Family::Inet));
+        let socket = Arc::new(StreamSocket::new(Family::Inet, OnlySix::No));
         let sharing = PortSharing { reuse_addr, reuse_port, ..PortSharing::default() };
         Claim { addr: addr.parse().unwrap(), sharing, socket }
     }

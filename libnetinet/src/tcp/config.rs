@@ -44,6 +44,8 @@ pub struct TcpConfig {
     pub time_wait: Duration,
     /// Connections in TIME-WAIT at most; beyond it, the oldest leave early.
     pub time_wait_max: usize,
+    /// May a connect of ours take over a TIME-WAIT (`net.ipv4.tcp_tw_reuse`)? Source: RFC 6191.
+    pub time_wait_reuse: TimeWaitReuse,
     /// Age from which a TIME-WAIT may be taken over by a connect of ours. Source: RFC 6191.
     pub time_wait_reuse_after: Duration,
     /// Stay in FIN-WAIT-2 after the application has closed.
@@ -66,6 +68,8 @@ pub struct TcpConfig {
     /// A SYN that asked for ECN without an answer is sent again without it
     /// (`net.ipv4.tcp_ecn_fallback`). Source: RFC 3168 §6.1.1.1.
     pub ecn_fallback: bool,
+    /// Offer windows of more than 64 KiB (`net.ipv4.tcp_window_scaling`). Source: RFC 7323 §2.
+    pub window_scaling: bool,
     /// Offer timestamps. Source: RFC 7323 §3.
     pub timestamps: bool,
     /// Offer and use selective acknowledgements (`net.ipv4.tcp_sack`). Source: RFC 2018.
@@ -88,8 +92,6 @@ pub struct TcpConfig {
     pub connections_max: usize,
     /// Connections that wait to be accepted, at most, whatever backlog is asked for.
     pub backlog_max: u32,
-    /// TTL or hop limit. Source: RFC 1700, RFC 9293 §3.9.2 (MUST-49: configurable).
-    pub ttl: u8,
 }
 
 impl Default for TcpConfig {
@@ -114,6 +116,7 @@ impl Default for TcpConfig {
             // DEVIATES RFC 9293 §3.4.2 (MSL 2 min): 60 s for 2 MSL, as Linux does.
             time_wait: Duration::from_secs(60),
             time_wait_max: 1 << 16,
+            time_wait_reuse: TimeWaitReuse::Always,
             time_wait_reuse_after: Duration::from_millis(100),
             fin_wait_2: Duration::from_secs(60),
             keepalive_idle: Duration::from_secs(7200),
@@ -124,6 +127,7 @@ impl Default for TcpConfig {
             congestion_control: CongestionAlgorithm::default(),
             ecn: EcnPolicy::default(),
             ecn_fallback: true,
+            window_scaling: true,
             timestamps: true,
             sack: true,
             dsack: true,
@@ -134,9 +138,19 @@ impl Default for TcpConfig {
             ephemeral_ports: 32768..=60999,
             connections_max: 1 << 20,
             backlog_max: 4096,
-            ttl: 64,
         }
     }
+}
+
+/// When a connect of ours may take over a TIME-WAIT that timestamps make safe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TimeWaitReuse {
+    /// Never.
+    Never,
+    /// Whatever the address.
+    Always,
+    /// To a loopback address.
+    Loopback,
 }
 
 /// What an application can set of one connection; a listener's go to those it accepts.

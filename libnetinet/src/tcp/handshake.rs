@@ -73,9 +73,9 @@ impl Connection {
         (self.snd_wnd, self.max_snd_wnd) = (u32::from(syn.wnd), u32::from(syn.wnd));
         (self.snd_wl1, self.snd_wl2) = (syn.seq, syn.ack);
         match syn.options.window_shift {
-            Some(shift) => self.snd_shift = shift,
+            Some(shift) if self.mode.scaling => self.snd_shift = shift,
             // RFC 7323 §2.2 (MUST): both sides scale or none does.
-            None => self.rcv_shift = 0,
+            _ => self.rcv_shift = 0,
         }
         // RFC 7323 §3.2 (MUST): timestamps only if both SYNs have them.
         match syn.options.timestamps {

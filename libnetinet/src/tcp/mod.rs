@@ -38,7 +38,7 @@ mod user;
 
 pub use crate::family::Zone;
 pub use cc::{Ack, CongestionAlgorithm, CongestionControl, NoSuchAlgorithm};
-pub use config::{ConnOptions, TcpConfig};
+pub use config::{ConnOptions, TcpConfig, TimeWaitReuse};
 pub use ctx::{Ctx, TcpCounters};
 pub use ecn::{EcnField, EcnPolicy, EcnUse, NoSuchPolicy};
 pub use error::{ConnError, ConnectError, NotConnected, RecvError, SendError};

@@ -148,6 +148,8 @@ pub(super) struct Owed {
 pub(super) struct Mode {
     /// Begun by a listener.
     pub(super) passive: bool,
+    /// Window scaling is offered and taken.
+    pub(super) scaling: bool,
     /// Timestamps are in use.
     pub(super) timestamps: bool,
     /// Selective acknowledgements are in use.
@@ -264,6 +266,7 @@ impl Connection {
             ack: AckState { unacked_bytes: 0, super_bytes: 0, quick: QUICK_ACKS, at_read: false },
             owed: Owed::default(),
             mode: Mode {
+                scaling: config.window_scaling,
                 timestamps: config.timestamps,
                 sack: config.sack,
                 nodelay: options.nodelay,
@@ -457,6 +460,9 @@ fn first_controller(config: &TcpConfig, options: &ConnOptions, tuple: &FourTuple
 fn window_shift(config: &TcpConfig, options: &ConnOptions) -> u8 {
     let largest = config.receive_buffer_max_bytes.max(options.receive_buffer_bytes);
     let mut shift = 0;
+    if !config.window_scaling {
+        return shift;
+    }
     while shift < super::options::MAX_WINDOW_SHIFT && largest >> shift > u32::from(u16::MAX) {
         shift += 1;
     }

@@ -15,6 +15,8 @@ mod ping;
 mod process;
 mod routers;
 mod six;
+
 mod sockin;
+mod sysctl;
 mod usage;
 mod zones;

@@ -91,6 +91,16 @@ impl CongestionAlgorithm {
     pub const ALL: [CongestionAlgorithm; 2] =
         [CongestionAlgorithm::NewReno, CongestionAlgorithm::Cubic];
 
+    /// Their names, in that order.
+    pub const NAMES: [&'static str; Self::ALL.len()] = {
+        let (mut names, mut at) = ([""; Self::ALL.len()], 0);
+        while at < names.len() {
+            names[at] = Self::ALL[at].name();
+            at += 1;
+        }
+        names
+    };
+
     /// As Linux names it (`net.ipv4.tcp_congestion_control`).
     pub const fn name(self) -> &'static str {
         match self {

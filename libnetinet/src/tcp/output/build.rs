@@ -58,7 +58,8 @@ impl Connection {
             echo: if reply { self.ts_recent } else { 0 },
         });
         // RFC 7323 §2.2: in a SYN-ACK only if the SYN had it.
-        let shift = (!reply || self.rcv_shift > 0 || self.snd_shift > 0).then_some(self.rcv_shift);
+        let agreed = !reply || self.rcv_shift > 0 || self.snd_shift > 0;
+        let shift = (self.mode.scaling && agreed).then_some(self.rcv_shift);
         let options = Options {
             // RFC 9293 §3.7.1 (MUST-14, SHOULD-5): always.
             mss: Some(self.cold.local_mss),

@@ -214,6 +214,18 @@ impl Table {
         &self.ctx.config
     }
 
+    /// Lives by other settings from now on. What a connection agreed on stays, and so does how long
+    /// TIME-WAIT is; connections in it that are too many leave.
+    pub fn set_config(&mut self, now: Instant, config: Arc<TcpConfig>) {
+        self.ctx.config = config;
+        while self.waits.len() > self.ctx.config.time_wait_max
+            && let Some(oldest) = self.waits.oldest()
+        {
+            self.ctx.counters.time_wait_evicted += 1;
+            self.forget_time_wait(now, oldest);
+        }
+    }
+
     /// Checks what must hold between the parts, and in every connection; for tests.
     ///
     /// # Panics

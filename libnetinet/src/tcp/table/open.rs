@@ -6,7 +6,7 @@ use libnet::Instant;
 
 use super::{ConnId, Place, Table};
 use crate::family::Zone;
-use crate::tcp::config::ConnOptions;
+use crate::tcp::config::{ConnOptions, TimeWaitReuse};
 use crate::tcp::error::ConnectError;
 use crate::tcp::path::{Path, PathInfo};
 use crate::tcp::segment::FourTuple;
@@ -128,7 +128,12 @@ impl Table {
             Some(Place::TimeWait(entry)) => {
                 let old = self.waits.get(entry);
                 let aged = self.waits.age(now, entry) >= self.ctx.config.time_wait_reuse_after;
-                if old.ts_recent.is_none() || !aged || !self.ctx.config.timestamps {
+                let allowed = match self.ctx.config.time_wait_reuse {
+                    TimeWaitReuse::Never => false,
+                    TimeWaitReuse::Always => true,
+                    TimeWaitReuse::Loopback => tuple.remote.is_loopback(),
+                };
+                if old.ts_recent.is_none() || !aged || !allowed || !self.ctx.config.timestamps {
                     return None;
                 }
                 self.ctx.counters.time_wait_reused += 1;

@@ -1,0 +1,37 @@
+//! `net.core`: what holds for sockets of every kind.
+
+use super::entry::{Sysctl, number};
+
+/// The least buffer that Linux sets, bytes.
+const LEAST_BUFFER_BYTES: u64 = 2_304;
+const MOST_BYTES: u64 = 1 << 30;
+
+pub(super) const TABLE: &[Sysctl] = &[
+    number!(
+        "net.core.rmem_default",
+        datagram.receive_buffer_bytes,
+        LEAST_BUFFER_BYTES,
+        MOST_BYTES,
+        "bytes",
+        "SO_RCVBUF of a new UDP, raw or ping socket"
+    )
+    .for_new(),
+    number!(
+        "net.core.rmem_max",
+        datagram.max_receive_buffer_bytes,
+        LEAST_BUFFER_BYTES,
+        MOST_BYTES,
+        "bytes",
+        "the largest SO_RCVBUF that a UDP, raw or ping socket can be given"
+    )
+    .linux("4194304"),
+    number!(
+        "net.core.somaxconn",
+        tcp.backlog_max,
+        0,
+        i32::MAX as u64,
+        "connections",
+        "the most that wait for accept at a listener, whatever listen asks for"
+    )
+    .for_new(),
+];

@@ -1,0 +1,210 @@
+//! `net.ipv4.tcp_*`: TCP over either family.
+
+use super::entry::{Place, Sysctl, config, number, switch, time};
+use super::value::{Kind, Value};
+use crate::tcp::{CongestionAlgorithm, TimeWaitReuse};
+
+const MOST_SECONDS: u64 = i32::MAX as u64 / 1000;
+const MOST: u64 = i32::MAX as u64;
+/// What Linux takes for none of its own in `tcp_orphan_retries`.
+const ORPHAN_RETRIES: u8 = 8;
+
+pub(super) const TABLE: &[Sysctl] = &[
+    Sysctl::new(
+        "net.ipv4.tcp_available_congestion_control",
+        Kind::Words,
+        "",
+        "the congestion controls that there are",
+        Place::Fixed(|_| Value::Words(CongestionAlgorithm::NAMES.to_vec())),
+    ),
+    number!(
+        "net.ipv4.tcp_challenge_ack_limit",
+        tcp.challenge_acks_per_second,
+        0,
+        MOST,
+        "per second",
+        "challenge ACKs of all connections of a shard together (RFC 5961 §7)"
+    )
+    .linux("2147483647"),
+    config!(
+        "net.ipv4.tcp_congestion_control",
+        Kind::Word(&CongestionAlgorithm::NAMES),
+        "",
+        "the congestion control of connections that choose none",
+        |config| Value::word(config.tcp.congestion_control.name()),
+        |config, value| {
+            let chosen = value.first_word().parse();
+            config.tcp.congestion_control = chosen.unwrap_or(config.tcp.congestion_control);
+        }
+    )
+    .for_new(),
+    switch!("net.ipv4.tcp_dsack", tcp.dsack, "tell the peer of data that came twice (RFC 2883)"),
+    config!(
+        "net.ipv4.tcp_early_retrans",
+        Kind::OneOf(&[0, 3]),
+        "",
+        "3: ask for the tail of a flight by a tail loss probe before the time-out (RFC 8985 §7); \
+         0: do not",
+        |config| Value::number(if config.tcp.tail_loss_probe { 3u8 } else { 0 }),
+        |config, value| config.tcp.tail_loss_probe = value.is_on()
+    ),
+    time!(
+        "net.ipv4.tcp_fin_timeout",
+        tcp.fin_wait_2,
+        1,
+        MOST_SECONDS,
+        seconds,
+        "how long a connection that its program has closed waits in FIN-WAIT-2 for the peer's FIN"
+    ),
+    config!(
+        "net.ipv4.tcp_frto",
+        Kind::OneOf(&[0, 2]),
+        "",
+        "2: find out whether a time-out was spurious (RFC 5682); 0: do not",
+        |config| Value::number(if config.tcp.frto { 2u8 } else { 0 }),
+        |config, value| config.tcp.frto = value.is_on()
+    ),
+    time!(
+        "net.ipv4.tcp_invalid_ratelimit",
+        tcp.out_of_window_ack_interval,
+        0,
+        MOST,
+        milliseconds,
+        "the least time between two answers of a connection to segments out of its window"
+    ),
+    time!(
+        "net.ipv4.tcp_keepalive_intvl",
+        tcp.keepalive_interval,
+        1,
+        32_767,
+        seconds,
+        "between two keep-alive probes, where TCP_KEEPINTVL says nothing else"
+    ),
+    number!(
+        "net.ipv4.tcp_keepalive_probes",
+        tcp.keepalive_probes,
+        1,
+        127,
+        "probes",
+        "keep-alive probes without an answer that end a connection, where TCP_KEEPCNT says \
+         nothing else"
+    ),
+    time!(
+        "net.ipv4.tcp_keepalive_time",
+        tcp.keepalive_idle,
+        1,
+        32_767,
+        seconds,
+        "idle time before the first keep-alive probe, where TCP_KEEPIDLE says nothing else"
+    ),
+    number!(
+        "net.ipv4.tcp_max_tw_buckets",
+        tcp.time_wait_max,
+        0,
+        1 << 20,
+        "connections",
+        "connections of a shard in TIME-WAIT at most; beyond it the oldest leave early"
+    )
+    .linux("by memory"),
+    config!(
+        "net.ipv4.tcp_orphan_retries",
+        Kind::Number { least: 0, most: 255 },
+        "retransmissions",
+        "retransmissions that end a connection whose program has closed it; 0: 8",
+        |config| {
+            let retries = config.tcp.orphan_retries;
+            Value::number(if retries == ORPHAN_RETRIES { 0 } else { retries })
+        },
+        |config, value| {
+            let retries = value.to();
+            config.tcp.orphan_retries = if retries == 0 { ORPHAN_RETRIES } else { retries };
+        }
+    ),
+    number!(
+        "net.ipv4.tcp_retries1",
+        tcp.advice_retries,
+        0,
+        255,
+        "retransmissions",
+        "retransmissions after which the way to the peer is looked for anew (RFC 9293 §3.8.3, R1)"
+    ),
+    number!(
+        "net.ipv4.tcp_retries2",
+        tcp.data_retries,
+        0,
+        255,
+        "retransmissions",
+        "retransmissions that end a connection (RFC 9293 §3.8.3, R2)"
+    ),
+    time!(
+        "net.ipv4.tcp_rto_max_ms",
+        tcp.rto_max,
+        1_000,
+        120_000,
+        milliseconds,
+        "ceiling of the retransmission time-out (RFC 6298 §2.5)"
+    ),
+    time!(
+        "net.ipv4.tcp_rto_min_us",
+        tcp.rto_min,
+        1,
+        120_000_000,
+        microseconds,
+        "floor of the retransmission time-out (RFC 6298 §2.4)"
+    ),
+    switch!("net.ipv4.tcp_sack", tcp.sack, "offer and use selective acknowledgements (RFC 2018)")
+        .for_new(),
+    number!(
+        "net.ipv4.tcp_syn_retries",
+        tcp.syn_retries,
+        1,
+        127,
+        "retransmissions",
+        "SYNs sent again before a connect fails, where TCP_SYNCNT says nothing else"
+    ),
+    number!(
+        "net.ipv4.tcp_synack_retries",
+        tcp.syn_ack_retries,
+        0,
+        255,
+        "retransmissions",
+        "SYN-ACKs sent again before a connection that was not finished is forgotten"
+    ),
+    switch!(
+        "net.ipv4.tcp_timestamps",
+        tcp.timestamps,
+        "offer and use timestamps, from an origin of each pair of addresses (RFC 7323 §3)"
+    )
+    .for_new(),
+    config!(
+        "net.ipv4.tcp_tw_reuse",
+        Kind::Number { least: 0, most: 2 },
+        "",
+        "may a connect take over a port pair in TIME-WAIT where timestamps make it safe \
+         (RFC 6191)? 0: never; 1: yes; 2: over loopback",
+        |config| Value::number(config.tcp.time_wait_reuse as u8),
+        |config, value| {
+            config.tcp.time_wait_reuse = match value.at(0) {
+                0 => TimeWaitReuse::Never,
+                1 => TimeWaitReuse::Always,
+                _ => TimeWaitReuse::Loopback,
+            };
+        }
+    )
+    .linux("2"),
+    time!(
+        "net.ipv4.tcp_tw_reuse_delay",
+        tcp.time_wait_reuse_after,
+        1,
+        60_000,
+        milliseconds,
+        "the age from which a TIME-WAIT may be taken over by a connect"
+    )
+    .linux("1000"),
+    switch!(
+        "net.ipv4.tcp_window_scaling",
+        tcp.window_scaling,
+        "offer and use windows of more than 64 KiB (RFC 7323 §2)"
+    )
+    .for_new(),
+];

@@ -1,0 +1,178 @@
+//! What a setting holds, and how it is written.
+
+use std::fmt;
+
+use super::SysctlError;
+
+/// What values a setting takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Kind {
+    /// 0: no; 1: yes.
+    Switch,
+    /// A number from `least` to `most`.
+    Number {
+        /// The least.
+        least: u64,
+        /// The most.
+        most: u64,
+    },
+    /// One of these numbers.
+    OneOf(&'static [u64]),
+    /// So many numbers from `least` to `most`, none less than the one before it.
+    Numbers {
+        /// How many.
+        count: usize,
+        /// The least.
+        least: u64,
+        /// The most.
+        most: u64,
+    },
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Words; these settings can only be read.
+    Words,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Switch => f.write_str("0 or 1"),
+            Kind::Number { least, most } if least == most => write!(f, "{least} alone"),
+            Kind::Number { least, most } => write!(f, "a number from {least} to {most}"),
+            Kind::OneOf(all) => {
+                let all: Vec<String> = all.iter().map(u64::to_string).collect();
+                f.write_str(&listed(&all))
+            }
+            Kind::Numbers { count, least, most } => {
+                write!(f, "{count} rising numbers from {least} to {most}")
+            }
+            Kind::Word(all) => f.write_str(&listed(all)),
+            Kind::Words => f.write_str("nothing: it can only be read"),
+        }
+    }
+}
+
+/// `a, b or c`.
+fn listed<T: AsRef<str>>(all: &[T]) -> String {
+    let all: Vec<&str> = all.iter().map(AsRef::as_ref).collect();
+    match all.split_last() {
+        Some((last, front)) if !front.is_empty() => format!("{} or {last}", front.join(", ")),
+        _ => all.concat(),
+    }
+}
+
+/// The value of a setting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Value {
+    /// Numbers, most often one.
+    Numbers(Vec<u64>),
+    /// Words, most often one.
+    Words(Vec<&'static str>),
+}
+
+impl fmt::Display for Value {
+    /// As Linux's files show it: numbers are parted by tabs, words by blanks.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Numbers(all) => {
+                let all: Vec<String> = all.iter().map(u64::to_string).collect();
+                f.write_str(&all.join("\t"))
+            }
+            Value::Words(all) => f.write_str(&all.join(" ")),
+        }
+    }
+}
+
+impl Value {
+    /// A number.
+    pub(super) fn number(number: impl TryInto<u64>) -> Value {
+        // What does not fit is more than anybody sets.
+        Value::Numbers(vec![number.try_into().unwrap_or(u64::MAX)])
+    }
+
+    /// 1 for yes.
+    pub(super) fn switch(on: bool) -> Value {
+        Value::Numbers(vec![u64::from(on)])
+    }
+
+    /// A word.
+    pub(super) fn word(word: &'static str) -> Value {
+        Value::Words(vec![word])
+    }
+
+    /// Its number at that place; 0 where there is none.
+    pub(super) fn at(&self, place: usize) -> u64 {
+        match self {
+            Value::Numbers(all) => all.get(place).copied().unwrap_or_default(),
+            Value::Words(_) => 0,
+        }
+    }
+
+    /// Its first number as another type, whose bounds the setting's range keeps.
+    pub(super) fn to<T: TryFrom<u64>>(&self) -> T
+    where
+        T::Error: fmt::Debug,
+    {
+        self.nth(0)
+    }
+
+    /// As [`to`](Self::to), of the number at that place.
+    pub(super) fn nth<T: TryFrom<u64>>(&self, place: usize) -> T
+    where
+        T::Error: fmt::Debug,
+    {
+        T::try_from(self.at(place)).expect("the range of a setting is within its field's type")
+    }
+
+    /// Is it anything but 0?
+    pub(super) fn is_on(&self) -> bool {
+        self.at(0) != 0
+    }
+
+    /// Its first word.
+    pub(super) fn first_word(&self) -> &'static str {
+        match self {
+            Value::Words(all) => all.first().copied().unwrap_or_default(),
+            Value::Numbers(_) => "",
+        }
+    }
+}
+
+impl Kind {
+    /// Reads a value as a user writes it; numbers are decimal, or hexadecimal behind `0x`.
+    ///
+    /// # Errors
+    /// `Invalid`, or `ReadOnly` for what takes none.
+    pub fn parse(self, text: &str) -> Result<Value, SysctlError> {
+        let wrong = || SysctlError::Invalid { takes: self };
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        let (count, fits): (usize, &dyn Fn(u64) -> bool) = match self {
+            Kind::Switch => (1, &|n| n <= 1),
+            Kind::Number { least, most } => (1, &move |n| (least..=most).contains(&n)),
+            Kind::OneOf(all) => (1, &|n| all.contains(&n)),
+            Kind::Numbers { count, least, most } => (count, &move |n| (least..=most).contains(&n)),
+            Kind::Word(all) => {
+                let [word] = words[..] else { return Err(wrong()) };
+                let known = all.iter().find(|known| **known == word);
+                return known.map(|word| Value::word(word)).ok_or_else(wrong);
+            }
+            Kind::Words => return Err(SysctlError::ReadOnly),
+        };
+        let numbers: Option<Vec<u64>> = words.iter().map(|word| parse_number(word)).collect();
+        let numbers = numbers.filter(|all| all.len() == count).ok_or_else(wrong)?;
+        if numbers.iter().all(|n| fits(*n)) && numbers.is_sorted() {
+            Ok(Value::Numbers(numbers))
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+/// `parse` alone would take a sign.
+fn parse_number(word: &str) -> Option<u64> {
+    let (digits, radix) = word.strip_prefix("0x").map_or((word, 10), |digits| (digits, 16));
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(digits, radix).ok().filter(|_| is_plain)
+}
