@@ -2,7 +2,7 @@
 
 use super::entry::{Place, Sysctl, config, number, switch, time};
 use super::value::{Kind, Value};
-use crate::tcp::{CongestionAlgorithm, TimeWaitReuse};
+use crate::tcp::{CongestionAlgorithm, EcnPolicy, TimeWaitReuse};
 
 const MOST_SECONDS: u64 = i32::MAX as u64 / 1000;
 const MOST: u64 = i32::MAX as u64;
@@ -47,6 +47,21 @@ pub(super) const TABLE: &[Sysctl] = &[
          0: do not",
         |config| Value::number(if config.tcp.tail_loss_probe { 3u8 } else { 0 }),
         |config, value| config.tcp.tail_loss_probe = value.is_on()
+    ),
+    config!(
+        "net.ipv4.tcp_ecn",
+        Kind::Number { least: 0, most: EcnPolicy::ALL.len() as u64 - 1 },
+        "",
+        "explicit congestion notification (RFC 3168); 0: none; 1: ask for it and agree to it; 2: \
+         agree to it",
+        |config| Value::number(config.tcp.ecn.number()),
+        |config, value| config.tcp.ecn = EcnPolicy::ALL[value.to::<usize>()]
+    )
+    .for_new(),
+    switch!(
+        "net.ipv4.tcp_ecn_fallback",
+        tcp.ecn_fallback,
+        "send a SYN that asked for ECN again without it (RFC 3168 §6.1.1.1)"
     ),
     time!(
         "net.ipv4.tcp_fin_timeout",
