@@ -10,13 +10,14 @@
 //!  left ── veth ── a kernel's namespace ── veth ── right
 //! ```
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 use rumpnet::{Forwarding, Stack};
 use rumpnet_benches::ends::{ask, serve};
+use rumpnet_benches::held::{Held, hold, say};
 use rumpnet_benches::pair::{self, MODES, Options, Row, Run, wrong};
 use rumpnet_benches::place::{Placement, pin};
 use rumpnet_benches::transport::Transport;
@@ -80,13 +81,13 @@ impl Net {
             eprintln!("skipped: no network namespaces; run it as root");
             return Ok(None);
         };
-        let [left_pid, right_pid] = [&left, &right].map(|held| held.child.id().to_string());
+        let [left_pid, right_pid] = [&left, &right].map(|held| held.id().to_string());
         let Some(ours) = Held::spawn(&["router", &left_pid, &right_pid])? else {
             eprintln!("skipped: no tap devices; run it as root, where there is /dev/net/tun");
             return Ok(None);
         };
         for (number, end) in [(2, &mut left), (3, &mut right)] {
-            let kernel_pid = kernel.child.id();
+            let kernel_pid = kernel.id();
             end.ask(&format!("ip link add veth type veth peer name k{number} netns {kernel_pid}"))?;
             end.ask(&format!("ip addr add 10.8{number}.0.1/24 dev veth"))?;
             end.ask("ip link set veth up")?;
@@ -111,7 +112,7 @@ impl Net {
         let spawn = |held: &Held, core: usize, seconds: f64, words: &[&str]| {
             Command::new(std::env::current_exe()?)
                 .arg("role")
-                .args([core.to_string(), seconds.to_string(), held.child.id().to_string()])
+                .args([core.to_string(), seconds.to_string(), held.id().to_string()])
                 .args(words)
                 .stdout(Stdio::piped())
                 .spawn()
@@ -121,62 +122,6 @@ impl Net {
             spawn(&self.left, placement.core(0), options.seconds, &[mode, "0.0.0.0", addr])
         })
     }
-}
-
-/// A process that holds a namespace, or routes between two, until it is dropped.
-struct Held {
-    child: Child,
-    out: BufReader<ChildStdout>,
-}
-
-impl Held {
-    /// `None` if it may not do what it is for.
-    fn spawn(words: &[&str]) -> io::Result<Option<Held>> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let out = child.stdout.take().ok_or_else(|| wrong("a child has no output"))?;
-        let mut held = Held { child, out: BufReader::new(out) };
-        Ok((held.hear()? == "ready").then_some(held))
-    }
-
-    /// Runs a command in its namespace.
-    fn ask(&mut self, command: &str) -> io::Result<()> {
-        let stdin = self.child.stdin.as_mut().ok_or_else(|| wrong("a child has no input"))?;
-        writeln!(stdin, "{command}")?;
-        if self.hear()? == "done" { Ok(()) } else { Err(wrong(command)) }
-    }
-
-    fn hear(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.out.read_line(&mut line)?;
-        Ok(line.trim_end().to_owned())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // The end of its input ends it.
-        self.child.stdin = None;
-        let _ = self.child.wait();
-    }
-}
-
-/// Holds a namespace and runs commands in it.
-fn hold() -> io::Result<()> {
-    if unshare(CloneFlags::CLONE_NEWNET).is_err() || virtif::loopback_up().is_err() {
-        return say("refused");
-    }
-    say("ready")?;
-    for line in io::stdin().lines() {
-        let line = line?;
-        let mut words = line.split(' ');
-        let status = Command::new(words.next().unwrap_or_default()).args(words).status();
-        say(if status.is_ok_and(|status| status.success()) { "done" } else { "failed" })?;
-    }
-    Ok(())
 }
 
 /// Our router: a tap in each of two namespaces.
@@ -213,9 +158,4 @@ fn role(args: &[String]) -> io::Result<()> {
     };
     println!("{}", serde_json::to_string(&report)?);
     Ok(())
-}
-
-fn say(text: &str) -> io::Result<()> {
-    println!("{text}");
-    io::stdout().flush()
 }

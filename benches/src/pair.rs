@@ -73,6 +73,13 @@ pub struct Run {
     p50_us: f64,
 }
 
+impl Run {
+    /// Gbit/s, round trips or connections per second.
+    pub fn rate(&self) -> f64 {
+        self.rate
+    }
+}
+
 /// Our runs of one kind beside a peer's, each pair one after the other.
 #[derive(Debug, Serialize)]
 pub struct Row {

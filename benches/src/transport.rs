@@ -23,8 +23,21 @@ pub enum Transport {
 pub enum Congestion {
     /// By CUBIC, as our own TCP.
     Cubic,
+    /// By BBR, the kernel's.
+    Bbr,
     /// As the host does by default.
     Hosts,
+}
+
+impl Congestion {
+    /// What the kernel calls it; `None` leaves the choice to it.
+    const fn name(self) -> Option<&'static str> {
+        match self {
+            Congestion::Cubic => Some("cubic"),
+            Congestion::Bbr => Some("bbr"),
+            Congestion::Hosts => None,
+        }
+    }
 }
 
 /// A listener on either.
@@ -81,8 +94,8 @@ impl Transport {
         Ok(match self {
             Transport::Linux(congestion) => {
                 let listener = std::net::TcpListener::bind(addr)?;
-                if *congestion == Congestion::Cubic {
-                    sockopt::set_tcp_congestion(&listener, "cubic")?;
+                if let Some(name) = congestion.name() {
+                    sockopt::set_tcp_congestion(&listener, name)?;
                 }
                 Listener::Linux(listener)
             }
@@ -97,9 +110,9 @@ impl Transport {
     pub fn connect(&self, addr: SocketAddr) -> io::Result<Stream> {
         Ok(match self {
             Transport::Linux(congestion) => {
-                let stream = match congestion {
-                    Congestion::Cubic => connect_with_cubic(addr)?,
-                    Congestion::Hosts => std::net::TcpStream::connect(addr)?,
+                let stream = match congestion.name() {
+                    Some(name) => connect_with(name, addr)?,
+                    None => std::net::TcpStream::connect(addr)?,
                 };
                 stream.set_nodelay(true)?;
                 Stream::Linux(stream)
@@ -146,10 +159,10 @@ impl Listener {
 }
 
 /// Set before it connects: one that began with bbr would go on pacing.
-fn connect_with_cubic(addr: SocketAddr) -> io::Result<std::net::TcpStream> {
+fn connect_with(congestion: &str, addr: SocketAddr) -> io::Result<std::net::TcpStream> {
     let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let fd = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_tcp_congestion(&fd, "cubic")?;
+    sockopt::set_tcp_congestion(&fd, congestion)?;
     rustix::net::connect(&fd, &addr)?;
     Ok(fd.into())
 }

@@ -158,6 +158,12 @@ impl Impair {
         impair
     }
 
+    /// Does from now on what it would have done from the start with this seed.
+    pub fn reseed(&mut self, seed: [u8; 32]) {
+        self.rng = ChaCha8Rng::from_seed(seed);
+        self.in_bad_state = false;
+    }
+
     /// Changes what it does to the frames that come from now on, and to those that wait for the
     /// wire. [`next_at`](Self::next_at) holds only after [`advance`](Self::advance).
     pub fn configure(&mut self, config: Impairments) {

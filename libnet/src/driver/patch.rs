@@ -181,6 +181,15 @@ impl Patch {
         self.shared.sides[1 - to].wake();
     }
 
+    /// Begins the chances of frames that go out on the first link (0) or on the second (1) again,
+    /// from `seed`: who sends next meets with what others met before.
+    ///
+    /// # Panics
+    /// For any other number.
+    pub fn reseed(&self, to: usize, seed: [u8; 32]) {
+        self.shared.sides[to].impairer.reseed(Way::Out, seed);
+    }
+
     /// Names the faults that were asked for and never fired, of frames that go out on the first
     /// link and on the second.
     pub fn unfired_faults(&self) -> [Vec<String>; 2] {

@@ -122,6 +122,11 @@ impl Impairer {
         own.is_active.store(true, Ordering::Release);
     }
 
+    /// Begins the chances of one direction again, from `seed`: as many frames meet with the same.
+    pub fn reseed(&self, way: Way, seed: [u8; 32]) {
+        lock(&self.way(way).line).impair.reseed(seed);
+    }
+
     /// What is done in one direction.
     pub fn get(&self, way: Way) -> Impairments {
         lock(&self.way(way).line).impair.config().clone()

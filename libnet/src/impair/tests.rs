@@ -95,6 +95,18 @@ fn the_same_seed_does_the_same_and_another_seed_does_not() {
 }
 
 #[test]
+fn a_seed_given_again_loses_the_same_frames_again() {
+    for config in [Impairments::none().loss(0.2), Impairments::none().burst_loss(0.05, 0.3)] {
+        let mut impair = wire(config, 3);
+        let mut lost = || -> Vec<_> { run(&mut impair, 500, 64).iter().map(number).collect() };
+        let (first, second) = (lost(), lost());
+        assert_ne!(first, second);
+        impair.reseed([3; 32]);
+        assert_eq!(run(&mut impair, 500, 64).iter().map(number).collect::<Vec<_>>(), first);
+    }
+}
+
+#[test]
 fn jitter_alone_keeps_order_and_reordering_breaks_it() {
     let overtakes = |config| {
         let arrived = run(&mut wire(config, 5), 1_000, 64);
