@@ -9,6 +9,7 @@ use libnet::socket::{Family, OptionKey, SocketOption};
 
 use super::{Role, State, StreamSocket};
 use crate::inet::Inet;
+use crate::tcp::TcpInfo;
 use crate::wide::Wide;
 
 /// Ranges of options, `tcp(7)`: seconds of `TCP_KEEPIDLE` and `TCP_KEEPINTVL`, probes.
@@ -74,11 +75,14 @@ impl Inet {
             OptionKey::Broadcast => SocketOption::Broadcast(o.broadcast),
             OptionKey::KeepAlive => SocketOption::KeepAlive(c.keepalive),
             OptionKey::SendBufferBytes => {
-                SocketOption::SendBufferBytes(or(c.send_buffer_bytes, tcp.send_buffer_bytes))
+                let bytes = or(c.send_buffer_bytes, tcp.send_buffer_bytes);
+                let grown = self.info_of(&state.role).map(|info| info.send_limit_bytes);
+                SocketOption::SendBufferBytes(grown.unwrap_or(bytes))
             }
             OptionKey::ReceiveBufferBytes => {
                 let bytes = or(c.receive_buffer_bytes, tcp.receive_buffer_bytes);
-                SocketOption::ReceiveBufferBytes(bytes)
+                let grown = self.info_of(&state.role).map(|info| info.receive_limit_bytes);
+                SocketOption::ReceiveBufferBytes(grown.unwrap_or(bytes))
             }
             OptionKey::Linger => SocketOption::Linger(o.linger),
             OptionKey::NoDelay => SocketOption::NoDelay(c.nodelay),
@@ -109,12 +113,23 @@ impl Inet {
 
     /// A connection's segment size, else what was asked for, else the default of RFC 9293 §3.7.1.
     fn segment_bytes(&self, role: &Role, limit: u32) -> u32 {
-        let Role::Connection(place, _) = role else {
-            return if limit == 0 { 536 } else { limit };
-        };
-        self.engine().with_shard(place.shard, |core, _| {
-            core.tcp().info(place.conn).map_or(limit, |info| u32::from(info.snd_mss_bytes))
-        })
+        match role {
+            Role::Connection(..) => {
+                self.info_of(role).map_or(limit, |info| u32::from(info.snd_mss_bytes))
+            }
+            _ => {
+                if limit == 0 {
+                    536
+                } else {
+                    limit
+                }
+            }
+        }
+    }
+
+    fn info_of(&self, role: &Role) -> Option<TcpInfo> {
+        let Role::Connection(place, _) = role else { return None };
+        self.engine().with_shard(place.shard, |core, _| core.tcp().info(place.conn))
     }
 }
 
@@ -145,12 +160,12 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
         SocketOption::NoDelay(on) => conn.nodelay = on,
         SocketOption::UrgentInline(on) => conn.urgent_inline = on,
         SocketOption::SendBufferBytes(bytes) => {
-            conn.send_buffer_bytes = bytes.max(BUFFER_BYTES_MIN);
+            let most = wide.config().tcp.send_buffer_option_max_bytes;
+            conn.send_buffer_bytes = bytes.min(most).max(BUFFER_BYTES_MIN);
         }
         SocketOption::ReceiveBufferBytes(bytes) => {
-            // The window's shift was fixed by the configuration: more could never be offered.
-            let most = wide.config().tcp.receive_buffer_max_bytes;
-            conn.receive_buffer_bytes = bytes.max(BUFFER_BYTES_MIN).min(most);
+            let most = wide.config().tcp.receive_buffer_option_max_bytes;
+            conn.receive_buffer_bytes = bytes.min(most).max(BUFFER_BYTES_MIN);
         }
         SocketOption::KeepIdle(time) => {
             check(KEEP_SECONDS.contains(&time.as_secs()))?;

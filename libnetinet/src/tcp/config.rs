@@ -11,13 +11,28 @@ use super::table::PortSharing;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TcpConfig {
-    /// Bytes that a connection's send buffer holds at most (`SO_SNDBUF`).
+    /// Bytes that a connection's send buffer holds at first (the second of `net.ipv4.tcp_wmem`).
+    /// Buffers count data, not what keeping them costs.
     pub send_buffer_bytes: u32,
-    /// Bytes that a connection's receive buffer holds at most (`SO_RCVBUF`); the window follows.
+    /// Bytes to which a send buffer grows by itself, as its congestion window does (the third of
+    /// `net.ipv4.tcp_wmem`); one that begins larger, or was set (`SO_SNDBUF`), stays as it is.
+    pub send_buffer_max_bytes: u32,
+    /// Bytes that a connection's receive buffer holds at first; the window follows (the second of
+    /// `net.ipv4.tcp_rmem`).
     pub receive_buffer_bytes: u32,
-    /// The largest receive buffer that a connection may be given later; it fixes the window
-    /// shift at the SYN. Source: RFC 7323 §2.3.
+    /// Bytes to which a receive buffer grows by itself, as the application reads faster (the third
+    /// of `net.ipv4.tcp_rmem`); it fixes the window shift at the SYN. One that begins larger, or was
+    /// set (`SO_RCVBUF`), stays as it is. Source: RFC 7323 §2.3.
     pub receive_buffer_max_bytes: u32,
+    /// Receive buffers grow by themselves (`net.ipv4.tcp_moderate_rcvbuf`).
+    pub receive_buffer_grows: bool,
+    /// Round trips below this let a receive buffer grow slower: what a cache holds is faster
+    /// (`net.ipv4.tcp_rcvbuf_low_rtt`).
+    pub receive_buffer_low_rtt: Duration,
+    /// The largest `SO_SNDBUF` that can be set, bytes (`net.core.wmem_max`).
+    pub send_buffer_option_max_bytes: u32,
+    /// The largest `SO_RCVBUF` that can be set, bytes (`net.core.rmem_max`).
+    pub receive_buffer_option_max_bytes: u32,
     /// Out-of-order pieces that a connection keeps at most.
     pub reassembly_pieces: u16,
     /// RTO before the first measurement. Source: RFC 6298 §2.1.
@@ -97,9 +112,15 @@ pub struct TcpConfig {
 impl Default for TcpConfig {
     fn default() -> Self {
         TcpConfig {
-            send_buffer_bytes: 1 << 20,
-            receive_buffer_bytes: 1 << 20,
-            receive_buffer_max_bytes: 6 << 20,
+            send_buffer_bytes: 16 << 10,
+            // Linux has 4 MiB, which is 160 Mbit/s over 200 ms.
+            send_buffer_max_bytes: 32 << 20,
+            receive_buffer_bytes: 128 << 10,
+            receive_buffer_max_bytes: 32 << 20,
+            receive_buffer_grows: true,
+            receive_buffer_low_rtt: Duration::from_millis(1),
+            send_buffer_option_max_bytes: 32 << 20,
+            receive_buffer_option_max_bytes: 32 << 20,
             reassembly_pieces: 1024,
             rto_initial: Duration::from_secs(1),
             // DEVIATES RFC 6298 §2.4: floor 200 ms instead of 1 s, as Linux does.
@@ -157,9 +178,9 @@ pub enum TimeWaitReuse {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnOptions {
-    /// Bytes of the send buffer; 0: the stack's default.
+    /// Bytes of the send buffer (`SO_SNDBUF`); 0: it begins with the stack's default and grows.
     pub send_buffer_bytes: u32,
-    /// Bytes of the receive buffer; 0: the stack's default.
+    /// Bytes of the receive buffer (`SO_RCVBUF`); 0: it begins with the stack's default and grows.
     pub receive_buffer_bytes: u32,
     /// Send small segments at once (`TCP_NODELAY`). Source: RFC 9293 §3.7.4 (MUST-17).
     pub nodelay: bool,

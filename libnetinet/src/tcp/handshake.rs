@@ -53,7 +53,7 @@ impl Connection {
         let mut conn = Connection::new(now, ctx, syn.tuple, path, options, State::Listen);
         // RFC 9293 §3.10.7.2, third: the SYN is taken, data and FIN with it are not kept and come
         // again. ("Any other control or text may be queued": none is.)
-        conn.take_syn(now, ctx, syn);
+        conn.take_syn(now, syn);
         conn.transition(ctx, State::SynReceived);
         ctx.counters.passive_opens += 1;
         conn.mode.passive = true;
@@ -63,12 +63,12 @@ impl Connection {
     }
 
     /// Takes in what the peer's SYN says.
-    pub(super) fn take_syn(&mut self, now: Instant, ctx: &Ctx, syn: &Segment) {
+    pub(super) fn take_syn(&mut self, now: Instant, syn: &Segment) {
         self.irs = syn.seq;
         self.rcv_nxt = syn.seq + 1;
         self.last_ack_sent = self.rcv_nxt;
         // RFC 7323 §2.2: the window of a SYN is never scaled, in either direction.
-        let window = self.receive_limit(&ctx.config).min(u32::from(u16::MAX));
+        let window = self.receive_limit().min(u32::from(u16::MAX));
         self.rcv_adv = self.rcv_nxt + window;
         (self.snd_wnd, self.max_snd_wnd) = (u32::from(syn.wnd), u32::from(syn.wnd));
         (self.snd_wl1, self.snd_wl2) = (syn.seq, syn.ack);
@@ -116,6 +116,7 @@ impl Connection {
         self.cold.stalled_since = now;
         self.last_heard_at = now;
         self.arm_keepalive(now, &ctx.config);
+        self.begin_tuning(now, &ctx.config);
         self.wake |= Ready::WRITABLE;
     }
 

@@ -64,6 +64,15 @@ pub struct TcpInfo {
     pub receive_queue_bytes: u32,
     /// Waiting for a hole to be filled, bytes.
     pub reassembly_bytes: usize,
+    /// What the receive buffer may hold as it has grown, bytes.
+    pub receive_limit_bytes: u32,
+    /// What the send buffer may hold as it has grown, bytes.
+    pub send_limit_bytes: u32,
+    /// The round trip as the receiver knows it, which its buffer grows by; zero: not yet
+    /// (`tcpi_rcv_rtt`).
+    pub rcv_rtt: Duration,
+    /// The most that the application has read in such a round trip, bytes (`tcpi_rcv_space`).
+    pub rcv_space_bytes: u32,
     /// Timestamps are in use.
     pub timestamps: bool,
     /// Both sides take selective acknowledgements.
@@ -134,6 +143,10 @@ impl Connection {
             send_queue_bytes: self.buffered_to_send(),
             receive_queue_bytes: self.buffered_to_read(),
             reassembly_bytes: self.reassembly.as_ref().map_or(0, |r| r.bytes()),
+            receive_limit_bytes: self.receive_limit(),
+            send_limit_bytes: self.send_limit(),
+            rcv_rtt: Duration::from_micros(self.cold.tuning.rtt_micros.into()),
+            rcv_space_bytes: self.cold.tuning.best_bytes,
             timestamps: self.mode.timestamps,
             sack: self.mode.sack,
             ecn: self.ecn_in_use(),

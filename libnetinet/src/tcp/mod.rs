@@ -33,6 +33,7 @@ mod tcb;
 mod tests;
 mod timers;
 mod timewait;
+mod tuning;
 mod urgent;
 mod user;
 

@@ -22,6 +22,7 @@ use super::segment::FourTuple;
 use super::seq::SeqNumber;
 use super::sndbuf::SendBuffer;
 use super::state::State;
+use super::tuning::Tuning;
 use super::urgent::Urgent;
 
 /// One connection: protocol only, no clock, no I/O.
@@ -203,6 +204,7 @@ pub(super) struct Cold {
     pub(super) dsack: Option<SackBlock>,
     /// One past our last urgent byte (SND.UP), until it is acknowledged.
     pub(super) snd_up: Option<SeqNumber>,
+    pub(super) tuning: Tuning,
     pub(super) token: u64,
     pub(super) created_at: Instant,
     pub(super) bytes_in: u64,
@@ -282,6 +284,7 @@ impl Connection {
             receive_buffer: None,
             reassembly: None,
             cold: Box::new(Cold {
+                tuning: Tuning::new(config, &options),
                 options,
                 listener: None,
                 soft_error: None,
@@ -348,17 +351,13 @@ impl Connection {
     }
 
     /// Bytes that the receive buffer may hold.
-    pub(super) fn receive_limit(&self, config: &TcpConfig) -> u32 {
-        let own = self.cold.options.receive_buffer_bytes;
-        let limit = if own > 0 { own } else { config.receive_buffer_bytes };
-        limit.clamp(MIN_BUFFER_BYTES, MAX_BUFFER_BYTES)
+    pub(super) fn receive_limit(&self) -> u32 {
+        self.cold.tuning.receive_limit
     }
 
     /// Bytes that the send buffer may hold.
-    pub(super) fn send_limit(&self, config: &TcpConfig) -> u32 {
-        let own = self.cold.options.send_buffer_bytes;
-        let limit = if own > 0 { own } else { config.send_buffer_bytes };
-        limit.clamp(MIN_BUFFER_BYTES, MAX_BUFFER_BYTES)
+    pub(super) fn send_limit(&self) -> u32 {
+        self.cold.tuning.send_limit
     }
 
     /// How long data may stay unacknowledged; `None`: until the retries are used up.
@@ -416,7 +415,7 @@ impl Connection {
             assert!(self.snd_max.le(end), "sent beyond what there is to send");
             let window = 1u32 << MAX_RCV_WND_SHIFT;
             assert!(self.rcv_adv.saturating_since(self.rcv_nxt) <= window, "window");
-            let (limit, held) = (self.receive_limit(config), self.buffered_to_read());
+            let (limit, held) = (self.receive_limit(), self.buffered_to_read());
             assert!(held + self.rcv_wnd() <= limit, "{held} held, {} promised", self.rcv_wnd());
         }
         self.tx.board.check_invariants(self.snd_una, self.snd_max);
@@ -456,9 +455,13 @@ fn first_controller(config: &TcpConfig, options: &ConnOptions, tuple: &FourTuple
     Controller::new(algorithm, u32::from(default_mss(tuple)), false)
 }
 
-/// The shift that lets the window reach the largest buffer. Source: RFC 7323 §2.3.
+/// The shift that lets the window reach the largest buffer, as on Linux: the one that was set, or
+/// else the one that it may grow to. Source: RFC 7323 §2.3.
 fn window_shift(config: &TcpConfig, options: &ConnOptions) -> u8 {
-    let largest = config.receive_buffer_max_bytes.max(options.receive_buffer_bytes);
+    let largest = match options.receive_buffer_bytes {
+        0 => config.receive_buffer_bytes.max(config.receive_buffer_max_bytes),
+        fixed => fixed,
+    };
     let mut shift = 0;
     if !config.window_scaling {
         return shift;
@@ -476,8 +479,6 @@ pub(super) const MIN_MSS: u16 = 88;
 pub(super) const TIMESTAMP_OPTION_BYTES: u32 = 12;
 /// Segments acknowledged at once after the handshake or a loss.
 pub(super) const QUICK_ACKS: u8 = 16;
-const MIN_BUFFER_BYTES: u32 = 2_304;
-const MAX_BUFFER_BYTES: u32 = 1 << 30;
 const MAX_RCV_WND_SHIFT: u32 = 30;
 
 #[cfg(test)]

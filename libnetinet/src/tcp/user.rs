@@ -6,7 +6,7 @@ use std::io::{IoSlice, IoSliceMut};
 use bytes::Bytes;
 use libnet::{Instant, Ready};
 
-use super::config::{ConnOptions, TcpConfig};
+use super::config::ConnOptions;
 use super::ctx::Ctx;
 use super::error::{ConnError, NotConnected, RecvError, SendError};
 use super::state::State;
@@ -49,7 +49,7 @@ impl Connection {
         if wanted == 0 {
             return Ok(0);
         }
-        let (limit, chunk) = (self.send_limit(&ctx.config) as usize, self.chunk_bytes());
+        let (limit, chunk) = (self.send_limit() as usize, self.chunk_bytes());
         let taken = self
             .send_buffer
             .get_or_insert_with(|| ctx.spare.send())
@@ -84,7 +84,7 @@ impl Connection {
         if wanted == 0 {
             return Ok(0);
         }
-        let (limit, chunk) = (self.send_limit(&ctx.config) as usize, self.chunk_bytes());
+        let (limit, chunk) = (self.send_limit() as usize, self.chunk_bytes());
         let taken = self
             .send_buffer
             .get_or_insert_with(|| ctx.spare.send())
@@ -117,7 +117,7 @@ impl Connection {
             ctx.spare.keep_receive(self.receive_buffer.take());
         }
         self.forget_passed_mark();
-        self.offer_window(&ctx.config);
+        self.offer_window();
         Ok(n)
     }
 
@@ -248,12 +248,13 @@ impl Connection {
         self.mode.nodelay = options.nodelay;
         self.mode.keepalive = options.keepalive;
         let resized = self.cold.options.receive_buffer_bytes != options.receive_buffer_bytes;
+        self.cold.tuning.set(&options);
         self.cold.options = options;
         if self.state.is_synchronized() && !self.mode.orphan {
             self.arm_keepalive(now, &ctx.config);
         }
         if resized {
-            self.offer_window(&ctx.config);
+            self.offer_window();
         }
     }
 
@@ -306,13 +307,13 @@ impl Connection {
     /// RFC 9293 §3.8.6.2.2: reading made room; an ACK tells the peer when that is worth one: it
     /// was down to half of the buffer, and gets at least twice what it had, or the ACK waits for
     /// this read.
-    fn offer_window(&mut self, config: &TcpConfig) {
+    fn offer_window(&mut self) {
         if !self.state.can_receive() {
             return;
         }
         let told = self.rcv_wnd();
-        let offered = self.offered_window(config);
-        let half = self.receive_limit(config) / 2;
+        let offered = self.offered_window();
+        let half = self.receive_limit() / 2;
         let all_read = self.ack.at_read && self.buffered_to_read() == 0;
         if all_read || (told <= half && offered > told && offered >= told.saturating_mul(2)) {
             self.owed.ack = true;

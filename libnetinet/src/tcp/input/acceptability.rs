@@ -77,7 +77,7 @@ impl Connection {
             return Flow::Continue(());
         }
         if !seg.flags.has(Flags::RST) {
-            if self.is_recent_duplicate(ctx, seg) {
+            if self.is_recent_duplicate(seg) {
                 self.take_late_ack(now, ctx, seg);
             }
             self.answer_unacceptable(now, ctx, seg);
@@ -102,12 +102,12 @@ impl Connection {
     }
 
     /// All of it was received before, not long ago, and it acknowledges something.
-    fn is_recent_duplicate(&self, ctx: &Ctx, seg: &Segment) -> bool {
+    fn is_recent_duplicate(&self, seg: &Segment) -> bool {
         let behind = self.rcv_nxt.saturating_since(seg.seq);
         seg.flags.has(Flags::ACK)
             && self.state.is_synchronized()
             && behind >= seg.len()
-            && (1..=self.receive_limit(&ctx.config)).contains(&behind)
+            && (1..=self.receive_limit()).contains(&behind)
     }
 
     /// A super-segment can begin before the window and end after it.

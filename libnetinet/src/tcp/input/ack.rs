@@ -259,8 +259,10 @@ impl Connection {
     /// What the acknowledgement means to the state and to a waiting writer.
     fn after_ack(&mut self, now: Instant, ctx: &mut Ctx) {
         if self.mode.writer_waits && self.state.can_send() {
-            let limit = self.send_limit(&ctx.config);
-            if limit - self.buffered_to_send().min(limit) >= limit / 3 {
+            self.grow_send_buffer(&ctx.config);
+            let limit = self.send_limit();
+            let free = limit.saturating_sub(self.buffered_to_send());
+            if free >= (limit / 3).min(WORTH_A_WAKE_BYTES) {
                 self.mode.writer_waits = false;
                 self.wake |= Ready::WRITABLE;
             }
@@ -290,3 +292,6 @@ impl Connection {
         self.wake |= Ready::HANGUP;
     }
 }
+
+/// A writer that waits for room is woken for so much, or a third of its buffer.
+const WORTH_A_WAKE_BYTES: u32 = (1 << 20) / 3;

@@ -58,6 +58,7 @@ impl Connection {
             // RFC 5681 §4.2: a segment that fills a hole is acknowledged at once.
             self.owed.ack = true;
         }
+        self.tune_receive_buffer(now, &ctx.config, seg.options.timestamps);
         self.schedule_ack(now, &ctx.config, seg);
     }
 
@@ -152,7 +153,7 @@ impl Connection {
             // DEVIATES RFC 5681 §4.2 (SHOULD): every second super-segment, while more are surely
             // under way; a short timer stands behind the guess.
             self.deadlines.ack = self.deadlines.ack.min(now + config.stretched_ack);
-        } else if self.expects_reader(config, seg) {
+        } else if self.expects_reader(seg) {
             // DEVIATES RFC 5681 §4.2 (SHOULD): one that waits for the application's read, as on
             // Linux, tells of the room that this makes, too; the same timer stands behind it.
             self.ack.at_read = true;
@@ -164,11 +165,11 @@ impl Connection {
 
     /// Is this a super-segment, with much of the window still open, so that the peer does not
     /// stand still until the application has read?
-    fn expects_reader(&self, config: &TcpConfig, seg: &Segment) -> bool {
+    fn expects_reader(&self, seg: &Segment) -> bool {
         seg.data_len >= STRETCH_SEGMENTS * u32::from(self.mss)
             && !seg.flags.has(Flags::FIN)
             && !self.mode.read_shut
-            && self.ack.unacked_bytes < self.receive_limit(config) / 4
+            && self.ack.unacked_bytes < self.receive_limit() / 4
     }
 
     /// Is this one of a train of super-segments, neither its last nor a smaller one, not the

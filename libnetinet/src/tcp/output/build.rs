@@ -69,7 +69,7 @@ impl Connection {
             timestamps,
             ..Options::default()
         };
-        let window = self.receive_limit(&ctx.config).min(u32::from(u16::MAX));
+        let window = self.receive_limit().min(u32::from(u16::MAX));
         self.snd_nxt = self.iss + 1;
         self.snd_max = self.snd_max.max(self.snd_nxt);
         self.owed.syn = false;
@@ -100,7 +100,7 @@ impl Connection {
             self.owed.dup_acks = 0;
         }
         ctx.counters.pure_acks_out += 1;
-        self.header(now, ctx, self.ack_seq(), Flags::ACK)
+        self.header(now, self.ack_seq(), Flags::ACK)
     }
 
     /// SND.NXT of a segment without data. After a time-out SND.NXT has gone back, but the peer may
@@ -128,14 +128,14 @@ impl Connection {
             flags |= self.take_cwr();
         }
         self.note_sent(now, ctx, plan);
-        (self.header(now, ctx, plan.seq, flags), packet)
+        (self.header(now, plan.seq, flags), packet)
     }
 
     /// RFC 9293 §3.8.4: `<SEQ=SND.NXT-1>`, without data.
     fn build_keepalive(&mut self, now: Instant, ctx: &mut Ctx) -> Header {
         self.owed.keepalive = false;
         ctx.counters.keepalives_out += 1;
-        self.header(now, ctx, self.snd_una - 1, Flags::ACK)
+        self.header(now, self.snd_una - 1, Flags::ACK)
     }
 
     fn note_sent(&mut self, now: Instant, ctx: &mut Ctx, plan: DataPlan) {
@@ -236,8 +236,8 @@ impl Connection {
     }
 
     /// The header that every segment after the handshake has; it acknowledges all there is.
-    fn header(&mut self, now: Instant, ctx: &Ctx, seq: SeqNumber, mut flags: Flags) -> Header {
-        let wnd = self.select_window(&ctx.config);
+    fn header(&mut self, now: Instant, seq: SeqNumber, mut flags: Flags) -> Header {
+        let wnd = self.select_window();
         let timestamps = self
             .mode
             .timestamps
@@ -261,10 +261,10 @@ impl Connection {
     }
 
     /// The window field, and RCV.ADV with it.
-    fn select_window(&mut self, config: &TcpConfig) -> u16 {
-        let wnd = self.offered_window(config);
+    fn select_window(&mut self) -> u16 {
+        let wnd = self.offered_window();
         let mut field = wnd >> self.rcv_shift;
-        let room = self.receive_limit(config).saturating_sub(self.buffered_to_read());
+        let room = self.receive_limit().saturating_sub(self.buffered_to_read());
         let short = field > 0 && field << self.rcv_shift < self.rcv_wnd();
         if short && (field + 1) << self.rcv_shift <= room {
             // RFC 9293 §3.8.6 (SHOULD-14): the right edge does not go back, also not by the bits
@@ -278,8 +278,8 @@ impl Connection {
     }
 
     /// RFC 9293 §3.8.6.2.2 (MUST-39): the right edge moves by a worthwhile step or not at all.
-    pub(in crate::tcp) fn offered_window(&self, config: &TcpConfig) -> u32 {
-        let limit = self.receive_limit(config);
+    pub(in crate::tcp) fn offered_window(&self) -> u32 {
+        let limit = self.receive_limit();
         // What the field cannot say is no reason to say anything.
         let most = u32::from(u16::MAX) << self.rcv_shift;
         let room = limit.saturating_sub(self.buffered_to_read()).min(most);

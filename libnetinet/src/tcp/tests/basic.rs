@@ -10,7 +10,7 @@ fn three_segments_make_a_connection() {
     let flags: Vec<_> = net.log.iter().map(|sent| sent.seg.flags).collect();
     assert_eq!(flags, [Flags::SYN, Flags::SYN | Flags::ACK, Flags::ACK]);
     let syn = net.log[0].seg.options;
-    assert_eq!((syn.mss, syn.window_shift), (Some(1460), Some(7)));
+    assert_eq!((syn.mss, syn.window_shift), (Some(1460), Some(10)));
     assert!(syn.timestamps.is_some());
 }
 

@@ -1,6 +1,7 @@
 //! Timelines in virtual time: two tables, and a wire between them that does what a test asks.
 
 mod basic;
+mod buffers;
 mod chaos;
 mod close;
 mod drops;

@@ -275,12 +275,13 @@ impl Net {
                     Err(error) => panic!("send: {error}"),
                 }
             }
+            let before = got.len();
             match self.recv(from.other(), rx) {
                 Ok(more) => got.extend(more),
                 Err(RecvError::WouldBlock) => {}
                 Err(error) => panic!("recv: {error}"),
             }
-            if !self.step(end) {
+            if !self.step(end) && got.len() == before {
                 self.now = end;
             }
         }

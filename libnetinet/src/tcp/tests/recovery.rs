@@ -344,7 +344,9 @@ fn without_sack_on_either_side_newreno_repairs() {
 #[test]
 fn the_window_of_a_recovery_comes_down_in_proportion() {
     // RFC 9937 with RFC 9438 §4.6: seven segments leave for ten that arrive, from the first on.
-    let (mut net, a, b) = grown(ms(20), TcpConfig::default());
+    let (receive_buffer_bytes, send_buffer_bytes) = (1 << 20, 1 << 20);
+    let config = TcpConfig { receive_buffer_bytes, send_buffer_bytes, ..TcpConfig::default() };
+    let (mut net, a, b) = grown(ms(20), config);
     drop_nth(&mut net, &[2]);
     let flight = net.info(Side::A, a).cwnd_bytes as usize / MSS;
     time_to_deliver(&mut net, a, b, 1500 * MSS);

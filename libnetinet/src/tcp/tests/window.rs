@@ -165,14 +165,14 @@ fn a_sender_waits_for_a_full_segment_or_half_the_largest_window() {
     net.judge(|_, _| Fate::Drop);
     net.log.clear();
     // The peer shrinks its window to less than a segment.
-    net.forge(Side::B, a, |forged| forged.header.wnd = 4);
-    assert_eq!(net.info(Side::A, a).snd_wnd_bytes, 512);
+    net.forge(Side::B, a, |forged| forged.header.wnd = 1);
+    assert_eq!(net.info(Side::A, a).snd_wnd_bytes, 1024);
     assert_eq!(net.send(Side::A, a, &[1; 5_000]), Ok(5_000));
     net.run_for(ms(150));
     assert_eq!(net.bytes(Side::A), 0);
     // The override: at last it sends what fits.
     net.run_for(ms(100));
-    assert_eq!(net.bytes(Side::A), 512);
+    assert_eq!(net.bytes(Side::A), 1024);
 }
 
 #[test]
