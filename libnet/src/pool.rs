@@ -155,6 +155,11 @@ fn share(bytes: Vec<u8>, shelf: &Arc<Shelf>) -> Bytes {
     }
 }
 
+/// What [`Pool::take`] gives for a buffer of `len` bytes, bytes.
+pub fn capacity_for(len: usize) -> usize {
+    class_of(len).map_or(len, |class| CLASSES[class])
+}
+
 fn class_of(len: usize) -> Option<usize> {
     if len <= SMALL_BYTES { None } else { CLASSES.iter().position(|capacity| len <= *capacity) }
 }

@@ -154,6 +154,8 @@ drop_reasons! {
     TcpDataAfterClose = "tcp_data_after_close",
     /// The connection table is full.
     TcpTableFull = "tcp_table_full",
+    /// Data that found no memory, or a SYN when there was none (`TcpConfig::memory`).
+    TcpMemory = "tcp_memory",
     /// A zero-window receiver got data.
     TcpZeroWindow = "tcp_zero_window",
 }

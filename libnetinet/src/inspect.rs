@@ -15,7 +15,7 @@ use crate::inet::Inet;
 use crate::neighbour::NeighbourTable;
 use crate::output::Account;
 use crate::path::{Path, Reach, Wanted};
-use crate::snapshot::{FragmentsHeld, PathEntry, PathKind};
+use crate::snapshot::{FragmentsHeld, PathEntry, PathKind, TcpMemory};
 use crate::sockets::Socket;
 use crate::wide::lock;
 
@@ -37,6 +37,17 @@ impl Inet {
     /// Tells subscribers of links that failed or came back while nobody used them.
     pub fn check_links(&self) {
         self.wide().current_view();
+    }
+
+    /// The memory of all TCP connections.
+    pub fn tcp_memory(&self) -> TcpMemory {
+        let budget = &self.wide().tcp_budget;
+        TcpMemory {
+            granted_bytes: budget.granted_bytes(),
+            is_pressed: budget.is_pressed(),
+            pressures: budget.pressures(),
+            orphans: budget.orphans(),
+        }
     }
 
     /// What waits for fragments.

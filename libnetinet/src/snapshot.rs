@@ -22,6 +22,20 @@ pub struct FragmentsHeld {
     pub bytes: usize,
 }
 
+/// What the buffers of all TCP connections take. Its bounds: [`TcpConfig`](crate::tcp::TcpConfig).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TcpMemory {
+    /// Bytes that shards may use; what they do use is no more.
+    pub granted_bytes: u64,
+    /// Is memory short?
+    pub is_pressed: bool,
+    /// Times that it became so (`TCPMemoryPressures`).
+    pub pressures: u64,
+    /// Connections that their applications have closed and that are not over.
+    pub orphans: u64,
+}
+
 /// An interface.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

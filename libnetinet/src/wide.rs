@@ -61,6 +61,7 @@ pub(crate) struct Wide {
     pub(crate) link_seed: [u8; 32],
     /// Steers segments to shards; the same for both directions of a flow.
     pub(crate) flow_key: Key,
+    pub(crate) tcp_budget: Arc<tcp::Budget>,
     pub(crate) tcp_secrets: Secrets,
     pub(crate) identifiers: Identifiers,
     pub(crate) flow_labels: FlowLabels,
@@ -146,6 +147,7 @@ impl Wide {
             shards,
             link_seed,
             flow_key: key(),
+            tcp_budget: Arc::default(),
             tcp_secrets: Secrets::from_seed(tcp_seed),
             identifiers: Identifiers::new(key()),
             flow_labels: FlowLabels::new(key()),
@@ -401,7 +403,9 @@ impl Wide {
     pub(crate) fn new_tcp(&self, shard: usize) -> tcp::Table {
         let config = Arc::new(self.config().tcp.clone());
         let drops = Arc::clone(&self.drops);
-        tcp::Table::new(config, self.tcp_secrets.clone(), drops, shard as u32)
+        let mut table = tcp::Table::new(config, self.tcp_secrets.clone(), drops, shard as u32);
+        table.share_budget(Arc::clone(&self.tcp_budget));
+        table
     }
 
     /// The flow of a connection.

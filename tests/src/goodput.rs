@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use libnet::world::{Actor, World};
-use rumpnet::TcpListener;
+use rumpnet::{InetConfig, TcpListener};
 
 /// Bytes that a reader in the world has read so far.
 #[derive(Clone, Debug, Default)]
@@ -33,4 +33,11 @@ impl Goodput {
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Gives all connections buffers of 1 MiB, which do not grow: what two runs hold can be compared.
+pub fn fix_buffers(config: &mut InetConfig) {
+    let tcp = &mut config.tcp;
+    (tcp.receive_buffer_bytes, tcp.send_buffer_bytes) = (1 << 20, 1 << 20);
+    (tcp.receive_buffer_max_bytes, tcp.send_buffer_max_bytes) = (1 << 20, 1 << 20);
 }

@@ -13,7 +13,7 @@ use libnetinet::Inet;
 use peak_alloc::PeakAlloc;
 use rumpnet::{InetConfig, Stack};
 use rumpnet_tests::bounds::{self, UNDER_WAY_BYTES};
-use rumpnet_tests::goodput::Goodput;
+use rumpnet_tests::goodput::{self, Goodput};
 use rumpnet_tests::wire::nd::{redirect, target_mac};
 use rumpnet_tests::wire::six::{DESTINATION_OPTIONS, FRAGMENT, IPV6, Ip6, fragment};
 use rumpnet_tests::wire::{ARP, Arp, IPV4, Icmp, Ip, MORE_FRAGMENTS, UDP, Udp, frame};
@@ -198,6 +198,8 @@ fn peak(base: usize) -> usize {
 fn transfer(config: &InetConfig, six: bool, flood: Option<&Flood>, measured: Duration) -> Beside {
     let base = HEAP.current_usage();
     peak(base);
+    let mut config = config.clone();
+    goodput::fix_buffers(&mut config);
     let world = World::new(7);
     let link = Impairments::none().rate(100_000_000).delay(Duration::from_millis(1));
     let segment = world.segment(LinkConfig::default().impairments(link));

@@ -23,6 +23,10 @@ fn connected(rig: &Rig) -> (Peer<'_>, TcpStream) {
     established_with(rig, &mss_option(MSS as u16))
 }
 
+fn send_buffer(stream: &TcpStream, bytes: u32) {
+    stream.socket().set_option(SocketOption::SendBufferBytes(bytes)).expect("it can be set");
+}
+
 /// The TCP segments that the stack sends in that time, with when.
 fn watch(rig: &Rig, duration: Duration) -> Vec<(Instant, Tcp)> {
     rig.run(duration);
@@ -38,6 +42,7 @@ fn gaps(segments: &[(Instant, Tcp)]) -> Vec<u64> {
 fn a_window_beyond_32767_is_no_negative_one() {
     let rig = Rig::steady();
     let (mut peer, mut stream) = connected(&rig);
+    send_buffer(&stream, 1 << 20);
     stream.write_all(&vec![7; 300_000]).expect("it is taken");
     moment(&rig);
     let mut most = 0;
@@ -54,6 +59,7 @@ fn a_window_beyond_32767_is_no_negative_one() {
 fn a_connection_begins_with_an_initial_window_and_grows_by_slow_start() {
     let rig = Rig::steady();
     let (mut peer, mut stream) = connected(&rig);
+    send_buffer(&stream, 1 << 20);
     stream.write_all(&vec![7; 300_000]).expect("it is taken");
     rig.run(Duration::from_millis(50));
     let first = peer.receive().len();

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use libnet::net::TcpStream;
+use libnet::socket::SocketOption;
 use rumpnet_tests::peer::{Peer, connecting, established, established_with, read_all};
 use rumpnet_tests::station::Rig;
 use rumpnet_tests::wire::Tcp;
@@ -66,6 +67,8 @@ fn windows_are_scaled_on_every_segment_but_syns() {
     peer.window = 500;
     peer.acknowledge();
     peer.hear();
+    let room = SocketOption::SendBufferBytes(1 << 20);
+    stream.socket().set_option(room).expect("it can be set");
     stream.write_all(&vec![7; 200_000]).expect("it is taken");
     moment(&rig);
     let mut most = 0;
@@ -113,6 +116,8 @@ fn a_shift_above_fourteen_counts_as_fourteen() {
     peer.window = 1;
     peer.acknowledge();
     peer.hear();
+    let room = SocketOption::SendBufferBytes(1 << 20);
+    stream.socket().set_option(room).expect("it can be set");
     stream.write_all(&vec![7; 200_000]).expect("it is taken");
     moment(&rig);
     let mut most = 0;

@@ -33,6 +33,16 @@ pub struct TcpConfig {
     pub send_buffer_option_max_bytes: u32,
     /// The largest `SO_RCVBUF` that can be set, bytes (`net.core.rmem_max`).
     pub receive_buffer_option_max_bytes: u32,
+    /// Bytes that a connection may send from while memory is short, if there is any at all (the
+    /// first of `net.ipv4.tcp_wmem`).
+    pub send_buffer_min_bytes: u32,
+    /// The same for what it receives (the first of `net.ipv4.tcp_rmem`).
+    pub receive_buffer_min_bytes: u32,
+    /// Memory for the buffers of all connections of a stack.
+    pub memory: MemoryLimits,
+    /// Connections of a stack that their applications have closed, at most; beyond it, one that is
+    /// closed is reset (`net.ipv4.tcp_max_orphans`).
+    pub orphans_max: u64,
     /// Out-of-order pieces that a connection keeps at most.
     pub reassembly_pieces: u16,
     /// RTO before the first measurement. Source: RFC 6298 §2.1.
@@ -121,6 +131,10 @@ impl Default for TcpConfig {
             receive_buffer_low_rtt: Duration::from_millis(1),
             send_buffer_option_max_bytes: 32 << 20,
             receive_buffer_option_max_bytes: 32 << 20,
+            send_buffer_min_bytes: 4096,
+            receive_buffer_min_bytes: 4096,
+            memory: MemoryLimits::default(),
+            orphans_max: 1 << 16,
             reassembly_pieces: 1024,
             rto_initial: Duration::from_secs(1),
             // DEVIATES RFC 6298 §2.4: floor 200 ms instead of 1 s, as Linux does.
@@ -172,6 +186,34 @@ pub enum TimeWaitReuse {
     Always,
     /// To a loopback address.
     Loopback,
+}
+
+/// How much memory the buffers of all connections of a stack may take: data, and what keeping them
+/// costs (`net.ipv4.tcp_mem`, which counts pages of 4,096 bytes). What a connection itself takes is
+/// bounded by [`TcpConfig::connections_max`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryLimits {
+    /// Below this, memory is no longer short, bytes.
+    pub low_bytes: u64,
+    /// Above this it is: buffers stop growing, and each connection has its share, bytes.
+    pub pressure_bytes: u64,
+    /// More is never taken, bytes.
+    pub high_bytes: u64,
+}
+
+impl MemoryLimits {
+    /// So much at most; it is short above two thirds of that, until it is below half, in Linux's
+    /// proportion.
+    pub const fn of(high_bytes: u64) -> Self {
+        MemoryLimits { low_bytes: high_bytes / 2, pressure_bytes: high_bytes / 3 * 2, high_bytes }
+    }
+}
+
+impl Default for MemoryLimits {
+    /// 384 MiB: what Linux takes on a machine of 4 GiB.
+    fn default() -> Self {
+        MemoryLimits::of(384 << 20)
+    }
 }
 
 /// What an application can set of one connection; a listener's go to those it accepts.

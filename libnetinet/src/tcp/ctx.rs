@@ -7,6 +7,7 @@ use std::time::Duration;
 use libnet::pool::Pool;
 use libnet::{DropCounters, DropReason, Instant};
 
+use super::budget::{Budget, Quota};
 use super::config::TcpConfig;
 use super::rcvbuf::ReceiveBuffer;
 use super::secrets::Secrets;
@@ -29,6 +30,10 @@ pub struct Ctx {
     /// Memory for what is to be sent.
     pub pool: Pool,
     pub(super) spare: Spare,
+    /// This shard's part of the memory of all connections.
+    pub(super) quota: Quota,
+    /// Memory is used up: what others hold out of order is to go.
+    pub(super) wants_pruning: bool,
     last_drop: Cell<Option<DropReason>>,
     next_shrink: Instant,
     challenges: ChallengeBudget,
@@ -72,6 +77,24 @@ pub struct TcpCounters {
     pub keepalives_out: u64,
     /// Segments that arrived before others and waited.
     pub out_of_order_in: u64,
+    /// Times that memory was short for what a connection received, so that it had to make room
+    /// (PruneCalled).
+    pub prune_calls: u64,
+    /// Receive buffers that were copied together to make room (TCPRcvCollapsed).
+    pub receive_collapses: u64,
+    /// Connections that let go what came out of order and had been told of (OfoPruned).
+    pub out_of_order_pruned: u64,
+    /// Times that making room was not enough (RcvPruned).
+    pub receive_pruned: u64,
+    /// Segments that were next and found no memory (TCPRcvQDrop).
+    pub receive_drops: u64,
+    /// Segments beyond a hole that found no memory (TCPOFODrop).
+    pub out_of_order_drops: u64,
+    /// Sends that found no memory, though their buffers had room.
+    pub send_refusals: u64,
+    /// Connections reset at their close because there were too many such, or no memory
+    /// (TCPAbortOnMemory).
+    pub aborts_on_memory: u64,
     /// Fast recoveries begun with SACK (TCPSackRecovery).
     pub sack_recoveries: u64,
     /// Segments sent again that were lost again (TCPLostRetransmit).
@@ -129,6 +152,8 @@ impl Ctx {
             transitions: TransitionCounts::default(),
             pool: Pool::default(),
             spare: Spare::default(),
+            quota: Quota::new(Arc::new(Budget::default())),
+            wants_pruning: false,
             last_drop: Cell::new(None),
             next_shrink: Instant::ZERO,
             challenges: ChallengeBudget::default(),

@@ -53,7 +53,7 @@ impl Connection {
         let mut conn = Connection::new(now, ctx, syn.tuple, path, options, State::Listen);
         // RFC 9293 §3.10.7.2, third: the SYN is taken, data and FIN with it are not kept and come
         // again. ("Any other control or text may be queued": none is.)
-        conn.take_syn(now, syn);
+        conn.take_syn(now, ctx, syn);
         conn.transition(ctx, State::SynReceived);
         ctx.counters.passive_opens += 1;
         conn.mode.passive = true;
@@ -63,7 +63,7 @@ impl Connection {
     }
 
     /// Takes in what the peer's SYN says.
-    pub(super) fn take_syn(&mut self, now: Instant, syn: &Segment) {
+    pub(super) fn take_syn(&mut self, now: Instant, ctx: &Ctx, syn: &Segment) {
         self.irs = syn.seq;
         self.rcv_nxt = syn.seq + 1;
         self.last_ack_sent = self.rcv_nxt;

@@ -1,16 +1,19 @@
 //! TCP, RFC 9293, as pure protocol code: time, packets and calls go in; packets, events and the
 //! next deadline come out. [`Table`] is a shard's TCP, [`Connection`] one connection of it.
 
+mod budget;
 mod cc;
 mod config;
 mod ctx;
 mod ecn;
 mod error;
 mod handshake;
+mod held;
 mod icmp;
 mod info;
 mod input;
 mod listen;
+mod memory;
 mod options;
 mod output;
 mod path;
@@ -38,8 +41,9 @@ mod urgent;
 mod user;
 
 pub use crate::family::Zone;
+pub use budget::Budget;
 pub use cc::{Ack, CongestionAlgorithm, CongestionControl, NoSuchAlgorithm};
-pub use config::{ConnOptions, TcpConfig, TimeWaitReuse};
+pub use config::{ConnOptions, MemoryLimits, TcpConfig, TimeWaitReuse};
 pub use ctx::{Ctx, TcpCounters};
 pub use ecn::{EcnField, EcnPolicy, EcnUse, NoSuchPolicy};
 pub use error::{ConnError, ConnectError, NotConnected, RecvError, SendError};

@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
+use super::held::Held;
 use super::sack::{RecentBlocks, SackBlock, SackBlocks};
 use super::seq::SeqNumber;
 
@@ -14,13 +13,14 @@ use super::seq::SeqNumber;
 pub(crate) struct Reassembly {
     pieces: VecDeque<Piece>,
     bytes: usize,
+    memory: usize,
     recent: RecentBlocks,
 }
 
 #[derive(Debug)]
 struct Piece {
     seq: SeqNumber,
-    data: Bytes,
+    data: Held,
 }
 
 impl Piece {
@@ -37,6 +37,11 @@ impl Reassembly {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Memory held, bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
     }
 
     /// Pieces held.
@@ -56,7 +61,7 @@ impl Reassembly {
     pub(crate) fn insert(
         &mut self,
         seq: SeqNumber,
-        data: Bytes,
+        data: Held,
         max_pieces: usize,
     ) -> Result<Option<SackBlock>, ReassemblyFull> {
         let (left, right) = (seq, seq + data.len() as u32);
@@ -70,7 +75,7 @@ impl Reassembly {
         if at > 0 {
             duplicate = cut_front(&mut seq, &mut data, self.pieces[at - 1].end());
         }
-        while !data.is_empty() {
+        while data.len() > 0 {
             let gap = self.pieces.get(at).map_or(data.len(), |next| {
                 (next.seq.saturating_since(seq) as usize).min(data.len())
             });
@@ -79,11 +84,10 @@ impl Reassembly {
                     self.report(left, seq);
                     return Err(ReassemblyFull);
                 }
-                let part = data.split_to(gap);
-                // A byte must not hold a whole packet's memory.
-                let part =
-                    if gap <= SMALL_PIECE_BYTES { Bytes::copy_from_slice(&part) } else { part };
+                let mut part = data.split_to(gap);
+                part.tidy();
                 self.bytes += gap;
+                self.memory += part.memory();
                 self.pieces.insert(at, Piece { seq, data: part });
                 seq += gap as u32;
                 at += 1;
@@ -116,12 +120,13 @@ impl Reassembly {
     }
 
     /// Takes the next piece that starts at or before `rcv_nxt`, without what lies before it.
-    pub(crate) fn pop_in_order(&mut self, rcv_nxt: SeqNumber) -> Option<Bytes> {
+    pub(crate) fn pop_in_order(&mut self, rcv_nxt: SeqNumber) -> Option<Held> {
         while self.pieces.front()?.seq.le(rcv_nxt) {
             let Piece { mut seq, mut data } = self.pieces.pop_front()?;
             self.bytes -= data.len();
+            self.memory -= data.memory();
             cut_front(&mut seq, &mut data, rcv_nxt);
-            if !data.is_empty() {
+            if data.len() > 0 {
                 return Some(data);
             }
         }
@@ -163,18 +168,17 @@ fn grow(pieces: &VecDeque<Piece>, block: SackBlock) -> SackBlock {
 }
 
 /// Drops what of `data` lies before `upto`; which numbers these are, if there are any.
-fn cut_front(seq: &mut SeqNumber, data: &mut Bytes, upto: SeqNumber) -> Option<SackBlock> {
+fn cut_front(seq: &mut SeqNumber, data: &mut Held, upto: SeqNumber) -> Option<SackBlock> {
     let n = (upto.saturating_since(*seq) as usize).min(data.len());
-    let _ = data.split_to(n);
+    data.advance(n);
     let left = *seq;
     *seq += n as u32;
     (n > 0).then_some(SackBlock { left, right: *seq })
 }
 
-const SMALL_PIECE_BYTES: usize = 512;
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -194,20 +198,22 @@ mod tests {
                 let offset = offset.max(read);
                 let data = Bytes::from(vec![next; len]);
                 let again = oracle[offset..offset + len].iter().any(Option::is_some);
-                let duplicate = reassembly.insert(base + offset as u32, data, usize::MAX)
+                let duplicate = reassembly.insert(base + offset as u32, Held::whole(data), usize::MAX)
                     .expect("there is no limit");
                 prop_assert_eq!(duplicate.is_some(), again);
                 for slot in &mut oracle[offset..offset + len] {
                     slot.get_or_insert(next);
                 }
                 while then_read && let Some(data) = reassembly.pop_in_order(base + read as u32) {
-                    for byte in data {
+                    for byte in data.into_bytes() {
                         prop_assert_eq!(oracle[read], Some(byte));
                         read += 1;
                     }
                 }
                 let held = oracle[read..].iter().flatten().count();
                 prop_assert_eq!(reassembly.bytes(), held);
+                let memory: usize = reassembly.pieces.iter().map(|piece| piece.data.memory()).sum();
+                prop_assert_eq!(reassembly.memory(), memory);
                 reassembly.forget_before(base + read as u32);
                 let mut told = SackBlocks::default();
                 reassembly.tell(4, &mut told);
@@ -232,9 +238,9 @@ mod tests {
         let mut reassembly = Reassembly::default();
         for i in 0..3 {
             let data = Bytes::from_static(b"x");
-            assert_eq!(reassembly.insert(SeqNumber::new(10 * i), data, 3), Ok(None));
+            assert_eq!(reassembly.insert(SeqNumber::new(10 * i), Held::whole(data), 3), Ok(None));
         }
-        let wide = Bytes::from(vec![0; 100]);
+        let wide = Held::whole(Bytes::from(vec![0; 100]));
         assert_eq!(reassembly.insert(SeqNumber::new(5), wide, 3), Err(ReassemblyFull));
         assert_eq!((reassembly.pieces(), reassembly.bytes()), (3, 3));
     }

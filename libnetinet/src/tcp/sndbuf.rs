@@ -7,6 +7,8 @@ use bytes::Bytes;
 use libnet::Packet;
 use libnet::pool::{Lease, Pool};
 
+use super::held::Held;
+
 /// Bytes to send and to send again, in order.
 ///
 /// ```text
@@ -16,9 +18,11 @@ use libnet::pool::{Lease, Pool};
 /// What is transmitted shares the pieces' memory; nothing is copied then.
 #[derive(Debug, Default)]
 pub(crate) struct SendBuffer {
-    pieces: VecDeque<Bytes>,
+    pieces: VecDeque<Held>,
     /// Bytes in `pieces`.
     frozen: usize,
+    /// Memory of `pieces`, what is acknowledged of the first included.
+    memory: usize,
     /// Where the caller's bytes are copied to; frozen when they are first transmitted.
     tail: Lease,
     /// Where transmission found its last byte: a piece, and the offset of the piece's first byte.
@@ -34,6 +38,11 @@ impl SendBuffer {
     /// Holds nothing?
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Memory held, bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory + self.tail.capacity()
     }
 
     /// Bytes that still fit within `limit`. Each piece costs something too, so that many small
@@ -83,8 +92,7 @@ impl SendBuffer {
             self.append(&piece, chunk_bytes, pool);
         } else {
             self.freeze();
-            self.frozen += n;
-            self.pieces.push_back(piece);
+            self.push_piece(Held::whole(piece));
         }
         n
     }
@@ -107,7 +115,7 @@ impl SendBuffer {
             let Some(piece) = self.pieces.get(index) else { break };
             if skip < piece.len() {
                 let n = left.min(piece.len() - skip);
-                packet.push_payload(piece.slice(skip..skip + n));
+                packet.push_payload(piece.bytes().slice(skip..skip + n));
                 left -= n;
                 self.cursor = (index, start);
                 skip += n;
@@ -133,10 +141,11 @@ impl SendBuffer {
         let mut gone = 0;
         while let Some(piece) = self.pieces.front_mut() {
             if left < piece.len() {
-                let _ = piece.split_to(left);
+                piece.advance(left);
                 break;
             }
             left -= piece.len();
+            self.memory -= piece.memory();
             self.pieces.pop_front();
             gone += 1;
         }
@@ -148,7 +157,7 @@ impl SendBuffer {
     pub(crate) fn reset(&mut self) {
         self.pieces.clear();
         self.pieces.shrink_to(KEPT_PIECES);
-        (self.frozen, self.cursor) = (0, (0, 0));
+        (self.frozen, self.memory, self.cursor) = (0, 0, (0, 0));
         if self.tail.capacity() <= MIN_CHUNK_BYTES {
             self.tail.clear();
         } else {
@@ -175,10 +184,18 @@ impl SendBuffer {
 
     fn freeze(&mut self) {
         if !self.tail.is_empty() {
+            let capacity = self.tail.capacity();
             let piece = self.tail.share();
-            self.frozen += piece.len();
-            self.pieces.push_back(piece);
+            // One that was not half full was copied.
+            let whole = if 2 * piece.len() < capacity { piece.len() } else { capacity };
+            self.push_piece(Held::of(piece, whole));
         }
+    }
+
+    fn push_piece(&mut self, piece: Held) {
+        self.frozen += piece.len();
+        self.memory += piece.memory();
+        self.pieces.push_back(piece);
     }
 }
 
@@ -255,6 +272,9 @@ mod tests {
                 }
                 prop_assert_eq!(buffer.len(), oracle.len());
                 prop_assert!(buffer.len() <= 20_000);
+                let memory: usize = buffer.pieces.iter().map(Held::memory).sum();
+                prop_assert_eq!(buffer.memory, memory);
+                prop_assert!(memory >= buffer.frozen);
             }
         }
     }

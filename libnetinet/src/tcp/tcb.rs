@@ -91,6 +91,8 @@ pub struct Connection {
     pub(super) ecn: Ecn,
     pub(super) wake: Ready,
     pub(super) error: Option<ConnError>,
+    /// Memory that the shard knows it holds, bytes.
+    pub(super) charged: u32,
     pub(super) iface: IfIndex,
     pub(super) route_generation: u64,
     pub(super) send_buffer: Option<Box<SendBuffer>>,
@@ -172,6 +174,16 @@ pub(super) struct Mode {
     pub(super) syn_lost: bool,
     /// A send was refused; its caller waits for room.
     pub(super) writer_waits: bool,
+    /// It was refused for want of memory.
+    pub(super) starved: bool,
+    /// Waits in the table's queue of those.
+    pub(super) awaits_memory: bool,
+    /// Memory was short when data came last: the window does not grow.
+    pub(super) pressed: bool,
+    /// There was none for what came next: the window is shut.
+    pub(super) no_room: bool,
+    /// Counted as one that its application has closed.
+    pub(super) counted_orphan: bool,
     /// Waits in the table's queue of connections with something to send.
     pub(super) queued: bool,
     /// The table's index leads to it.
@@ -278,6 +290,7 @@ impl Connection {
             ecn: Ecn::default(),
             wake: Ready::NONE,
             error: None,
+            charged: 0,
             iface: path.iface,
             route_generation: 0,
             send_buffer: None,

@@ -139,7 +139,9 @@ impl Connection {
             self.measure_receiver_rtt(now, timestamps);
         }
         let mss = u32::from(self.mss);
-        let may_grow = config.receive_buffer_grows && self.cold.options.receive_buffer_bytes == 0;
+        let may_grow = config.receive_buffer_grows
+            && self.cold.options.receive_buffer_bytes == 0
+            && !self.mode.pressed;
         let low_rtt = config.receive_buffer_low_rtt;
         let tuning = &mut self.cold.tuning;
         let bytes = tuning.bytes_of_round(read, now.since(tuning.began_at), low_rtt);

@@ -49,11 +49,14 @@ impl Connection {
         if wanted == 0 {
             return Ok(0);
         }
-        let (limit, chunk) = (self.send_limit() as usize, self.chunk_bytes());
+        let room = self.room_to_send(ctx, wanted);
+        if room.limit == 0 {
+            return self.after_send(0, wanted);
+        }
         let taken = self
             .send_buffer
             .get_or_insert_with(|| ctx.spare.send())
-            .write(slices, limit, chunk, &ctx.pool);
+            .write(slices, room.limit, room.chunk, &ctx.pool);
         self.after_send(taken, wanted)
     }
 
@@ -84,11 +87,14 @@ impl Connection {
         if wanted == 0 {
             return Ok(0);
         }
-        let (limit, chunk) = (self.send_limit() as usize, self.chunk_bytes());
+        let room = self.room_to_send(ctx, wanted);
+        if room.limit == 0 {
+            return self.after_send(0, wanted);
+        }
         let taken = self
             .send_buffer
             .get_or_insert_with(|| ctx.spare.send())
-            .write_shared(data, limit, chunk, &ctx.pool);
+            .write_shared(data, room.limit, room.chunk, &ctx.pool);
         self.after_send(taken, wanted)
     }
 
@@ -117,6 +123,9 @@ impl Connection {
             ctx.spare.keep_receive(self.receive_buffer.take());
         }
         self.forget_passed_mark();
+        if self.mode.no_room {
+            self.reopen(ctx);
+        }
         self.offer_window();
         Ok(n)
     }
@@ -319,11 +328,4 @@ impl Connection {
             self.owed.ack = true;
         }
     }
-
-    /// What one super-segment carries, so that it is one piece of the send buffer.
-    fn chunk_bytes(&self) -> usize {
-        usize::from(self.super_bytes.max(MIN_CHUNK_BYTES))
-    }
 }
-
-const MIN_CHUNK_BYTES: u16 = 16 * 1024;

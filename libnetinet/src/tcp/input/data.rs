@@ -6,6 +6,7 @@ use libnet::{DropReason, Instant, Packet, Ready};
 use super::{Disposition, Flow};
 use crate::tcp::config::TcpConfig;
 use crate::tcp::ctx::Ctx;
+use crate::tcp::held::Held;
 use crate::tcp::reassembly::ReassemblyFull;
 use crate::tcp::sack::SackBlock;
 use crate::tcp::segment::{Flags, Segment};
@@ -38,8 +39,14 @@ impl Connection {
         }
         self.take_mark(ctx, &seg);
         if seg.seq == self.rcv_nxt {
+            if !self.admit(ctx, &seg) {
+                return Flow::Break(Disposition::Dropped(DropReason::TcpMemory));
+            }
             self.take_in_order(now, ctx, &seg, packet);
         } else {
+            if !self.admit_early(ctx, &seg) {
+                return Flow::Break(Disposition::Dropped(DropReason::TcpMemory));
+            }
             self.take_out_of_order(ctx, &seg, packet);
         }
         Flow::Continue(())
@@ -72,7 +79,7 @@ impl Connection {
         let buffer = self.receive_buffer.get_or_insert_with(|| ctx.spare.receive());
         match piece {
             Piece::Few(bytes) => buffer.push_copy(bytes),
-            Piece::Shared(bytes) => buffer.push(bytes),
+            Piece::Shared(held) => buffer.push(held),
         }
     }
 
@@ -97,7 +104,7 @@ impl Connection {
         let reassembly = self.reassembly.get_or_insert_default();
         let (mut full, mut again) = (false, None);
         for_each_piece(seg, packet, |seq, piece| {
-            match reassembly.insert(seq, piece.into_bytes(), max_pieces) {
+            match reassembly.insert(seq, piece.into_held(), max_pieces) {
                 Ok(duplicate) => again = join(again, duplicate),
                 Err(ReassemblyFull) => full = true,
             }
@@ -202,21 +209,21 @@ enum Piece<'a> {
     /// In the packet's head room.
     Few(&'a [u8]),
     /// In a buffer.
-    Shared(Bytes),
+    Shared(Held),
 }
 
 impl Piece<'_> {
     fn bytes(&self) -> &[u8] {
         match self {
             Piece::Few(bytes) => bytes,
-            Piece::Shared(bytes) => bytes,
+            Piece::Shared(held) => held.bytes(),
         }
     }
 
-    fn into_bytes(self) -> Bytes {
+    fn into_held(self) -> Held {
         match self {
-            Piece::Few(bytes) => Bytes::copy_from_slice(bytes),
-            Piece::Shared(bytes) => bytes,
+            Piece::Few(bytes) => Held::whole(Bytes::copy_from_slice(bytes)),
+            Piece::Shared(held) => held,
         }
     }
 }
@@ -238,7 +245,8 @@ fn for_each_piece(seg: &Segment, packet: &Packet, mut take: impl FnMut(SeqNumber
         let n = left.min(piece.len() - start);
         skip -= start;
         if n > 0 {
-            take(seq, Piece::Shared(piece.slice(start..start + n)));
+            let part = Held::of(piece.slice(start..start + n), piece.len());
+            take(seq, Piece::Shared(part));
             left -= n;
             seq += n as u32;
         }

@@ -46,7 +46,7 @@ impl Connection {
         if acked && self.is_stale_echo(now, &seg) {
             return Flow::Break(Disposition::Dropped(DropReason::TcpPaws));
         }
-        self.take_syn(now, &seg);
+        self.take_syn(now, ctx, &seg);
         if !acked {
             // RFC 9293 §3.5 (MUST-10): simultaneous open; a SYN-ACK with our own number. Data with
             // the SYN come again.

@@ -262,6 +262,10 @@ impl Connection {
 
     /// The window field, and RCV.ADV with it.
     fn select_window(&mut self) -> u16 {
+        if self.mode.no_room {
+            // What was promised is still taken, should there be memory again.
+            return 0;
+        }
         let wnd = self.offered_window();
         let mut field = wnd >> self.rcv_shift;
         let room = self.receive_limit().saturating_sub(self.buffered_to_read());
@@ -282,9 +286,17 @@ impl Connection {
         let limit = self.receive_limit();
         // What the field cannot say is no reason to say anything.
         let most = u32::from(u16::MAX) << self.rcv_shift;
-        let room = limit.saturating_sub(self.buffered_to_read()).min(most);
+        let held = self.buffered_to_read();
+        let mut room = limit.saturating_sub(held).min(most);
+        if self.mode.pressed && held > limit / 2 {
+            // Memory is short, and the application does not keep up.
+            room = room.min(PRESSED_SEGMENTS * u32::from(self.mss));
+        }
         let told = self.rcv_wnd();
         let step = (limit / 2).min(u32::from(self.mss));
         if room >= told.saturating_add(step) { room } else { told }
     }
 }
+
+/// Of a window while memory is short, as on Linux.
+const PRESSED_SEGMENTS: u32 = 4;

@@ -69,6 +69,9 @@ impl Table {
             self.send_reset(now, path, seg);
         }
         self.settle(now, index);
+        if self.ctx.wants_pruning {
+            self.prune_others(now);
+        }
     }
 
     /// RFC 9293 §3.10.7.1 and §3.10.7.2: CLOSED and LISTEN.
@@ -104,6 +107,9 @@ impl Table {
     ) {
         if self.slots.is_full() {
             return self.ctx.dropped(DropReason::TcpTableFull);
+        }
+        if !self.has_memory() {
+            return self.ctx.dropped(DropReason::TcpMemory);
         }
         // RFC 9293 §3.9.1.1 (MUST-45): the connection keeps the address that the SYN was sent to.
         let bound = seg.tuple.zone.iface().or(listener.options().sharing.iface);

@@ -2,6 +2,7 @@
 
 mod index;
 mod input;
+mod memory;
 mod open;
 mod output;
 mod ownerless;
@@ -10,7 +11,7 @@ mod ready;
 mod slots;
 mod user;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use libnet::{DropCounters, IfIndex, Instant, Ready, Wheel};
@@ -21,6 +22,7 @@ use self::ports::Ports;
 use self::ready::ReadyQueues;
 pub use self::slots::ConnId;
 use self::slots::Slots;
+use super::budget::{Budget, Quota};
 use super::config::TcpConfig;
 use super::ctx::{Ctx, TcpCounters};
 use super::listen::{Accepted, Listener};
@@ -54,6 +56,12 @@ pub struct Table {
     ready: ReadyQueues,
     events: Vec<Event>,
     next_port: u32,
+    /// Those that could not send for want of memory.
+    starved: VecDeque<ConnId>,
+    /// When to look whether there is some.
+    starved_until: Instant,
+    /// Where the search for out-of-order data goes on.
+    prune_at: u32,
 }
 
 /// Something that a socket may wait for has happened.
@@ -95,8 +103,22 @@ impl Table {
             ready: ReadyQueues::default(),
             events: Vec::new(),
             next_port: 0,
+            starved: VecDeque::new(),
+            starved_until: Instant::MAX,
+            prune_at: 0,
             ctx: Ctx::new(config, secrets, drops),
         }
+    }
+
+    /// Shares the memory of its connections with other shards' tables. To be called before there are any.
+    pub fn share_budget(&mut self, budget: Arc<Budget>) {
+        debug_assert_eq!(self.ctx.quota.used(), 0, "its connections are charged elsewhere");
+        self.ctx.quota = Quota::new(budget);
+    }
+
+    /// The memory of its connections, and of those that share it.
+    pub fn budget(&self) -> &Arc<Budget> {
+        self.ctx.quota.budget()
     }
 
     /// Lets a listener take this shard's connections; a listener is added to every shard's table.
@@ -137,15 +159,17 @@ impl Table {
         while let Some(entry) = self.waits.expired(now) {
             self.forget_time_wait(now, entry);
         }
+        if self.starved_until <= now {
+            self.feed_starved(now);
+        }
         self.ctx.free_unused(now);
     }
 
     /// When [`on_timer`](Self::on_timer) wants to be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        match (self.wheel.next_deadline(), self.waits.next_deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let starved = (self.starved_until != Instant::MAX).then_some(self.starved_until);
+        let all = [self.wheel.next_deadline(), self.waits.next_deadline(), starved];
+        all.into_iter().flatten().min()
     }
 
     /// Appends the interfaces that [`poll_transmit`](Self::poll_transmit) has something for.
@@ -243,6 +267,7 @@ impl Table {
             assert!(!conn.wants_transmit() || conn.mode.queued, "forgotten: {conn:?}");
         }
         assert_eq!(self.index.len(), indexed, "the index leads elsewhere");
+        self.check_memory();
         assert!(self.slots.len() <= self.ctx.config.connections_max);
         assert!(self.waits.len() <= self.ctx.config.time_wait_max);
     }
@@ -262,6 +287,7 @@ impl Table {
     fn insert(&mut self, mut conn: Connection) -> ConnId {
         let hash = self.hash(&conn.tuple);
         self.ports.add(&conn.tuple);
+        self.ctx.quota.add_socket();
         conn.mode.indexed = true;
         let id = self.slots.insert(conn);
         self.index.insert(hash, Place::Slot(id.index));
@@ -275,6 +301,15 @@ impl Table {
         self.settle_index(now, index);
         let id = self.slots.id(index);
         let Some(conn) = self.slots.at_mut(index) else { return };
+        conn.charge(&mut self.ctx);
+        if conn.mode.starved {
+            self.await_memory(now, index);
+        }
+        let Some(conn) = self.slots.at_mut(index) else { return };
+        if conn.mode.orphan && !conn.mode.counted_orphan {
+            conn.mode.counted_orphan = true;
+            self.ctx.quota.add_orphan();
+        }
         let wake = conn.take_wake();
         let owned = !conn.mode.orphan && conn.cold.listener.is_none();
         if !wake.is_empty() && owned {
@@ -370,10 +405,10 @@ impl Table {
     }
 
     fn free(&mut self, index: u32) {
-        if let Some(conn) = self.slots.remove(index)
-            && let Some(handle) = conn.wheel
-        {
+        let Some(conn) = self.slots.remove(index) else { return };
+        if let Some(handle) = conn.wheel {
             self.wheel.cancel(handle);
         }
+        self.forget_memory(&conn);
     }
 }

@@ -44,7 +44,7 @@ impl Table {
         is_ours: &dyn Fn(&FourTuple) -> bool,
     ) -> Result<ConnId, ConnectError> {
         check_remote(remote, from.addr)?;
-        if self.slots.is_full() {
+        if self.slots.is_full() || !self.has_memory() {
             return Err(ConnectError::TableFull);
         }
         // RFC 9293 §3.9.1.1 (MUST-43 to MUST-45): the address is fixed now, for good.

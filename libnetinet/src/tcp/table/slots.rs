@@ -30,6 +30,11 @@ impl Slots {
         Slots { slots: Vec::new(), free: Vec::new(), max: max.min(1 << 31) }
     }
 
+    /// Places that were ever used.
+    pub(super) fn places(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.len() >= self.max
     }

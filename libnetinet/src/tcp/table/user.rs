@@ -98,8 +98,17 @@ impl Table {
     }
 
     /// Lets a connection go; its id is stale after this.
+    ///
+    /// Where there are too many such connections, or no memory for what they owe, it is reset.
     pub fn close(&mut self, now: Instant, id: ConnId, linger: Linger) {
-        self.with(now, id, |conn, ctx| conn.close(now, ctx, linger));
+        let too_many = self.too_many_orphans();
+        self.with(now, id, |conn, ctx| {
+            conn.close(now, ctx, linger);
+            if too_many && !matches!(conn.state, State::Closed | State::TimeWait) {
+                ctx.counters.aborts_on_memory += 1;
+                conn.abort(ctx);
+            }
+        });
     }
 
     /// Ends a connection at once and lets it go: the peer gets a RST, unread data or not.

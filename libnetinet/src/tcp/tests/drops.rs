@@ -83,6 +83,15 @@ fn scene_of(reason: DropReason) -> Option<Net> {
                 net.run_for(ms(10));
             }))
         }
+        DropReason::TcpMemory => {
+            let config = TcpConfig { memory: MemoryLimits::of(1_000), ..config };
+            Some(drops_of(config, |net, b| {
+                let id = net.a.table.iter().next().expect("A lives").0;
+                assert_eq!(net.send(Side::A, id, &[0; 2_000]), Ok(2_000));
+                net.run_for(ms(300));
+                assert_eq!(net.info(Side::B, b).receive_queue_bytes, 0);
+            }))
+        }
         DropReason::TcpZeroWindow => Some(drops_of(config, |net, b| {
             let id = net.a.table.iter().next().expect("A lives").0;
             while net.info(Side::B, b).rcv_wnd_bytes > 0 {

@@ -10,6 +10,7 @@ mod fuzz;
 mod handshake;
 mod limits;
 mod loss;
+mod memory;
 mod model;
 mod net;
 mod path_mtu;
