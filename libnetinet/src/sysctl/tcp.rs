@@ -2,12 +2,21 @@
 
 use super::entry::{Place, Sysctl, config, number, switch, time};
 use super::value::{Kind, Value};
-use crate::tcp::{CongestionAlgorithm, EcnPolicy, TimeWaitReuse};
+use crate::tcp::{CongestionAlgorithm, EcnPolicy, MemoryLimits, TimeWaitReuse};
 
 const MOST_SECONDS: u64 = i32::MAX as u64 / 1000;
 const MOST: u64 = i32::MAX as u64;
 /// What Linux takes for none of its own in `tcp_orphan_retries`.
 const ORPHAN_RETRIES: u8 = 8;
+
+/// Linux counts memory for TCP in pages.
+const PAGE_BYTES: u64 = 4096;
+const LEAST_BUFFER_BYTES: u64 = 2_304;
+const MOST_BUFFER_BYTES: u64 = 1 << 30;
+
+fn buffer(bytes: &[u32; 3]) -> Value {
+    Value::Numbers(bytes.iter().map(|n| u64::from(*n)).collect())
+}
 
 pub(super) const TABLE: &[Sysctl] = &[
     Sysctl::new(
@@ -113,6 +122,15 @@ pub(super) const TABLE: &[Sysctl] = &[
         "idle time before the first keep-alive probe, where TCP_KEEPIDLE says nothing else"
     ),
     number!(
+        "net.ipv4.tcp_max_orphans",
+        tcp.orphans_max,
+        0,
+        MOST,
+        "connections",
+        "those that their programs have closed and that are not over; beyond it, one that is closed \
+         is reset"
+    ),
+    number!(
         "net.ipv4.tcp_max_tw_buckets",
         tcp.time_wait_max,
         0,
@@ -121,6 +139,30 @@ pub(super) const TABLE: &[Sysctl] = &[
         "connections of a shard in TIME-WAIT at most; beyond it the oldest leave early"
     )
     .linux("by memory"),
+    config!(
+        "net.ipv4.tcp_mem",
+        Kind::Numbers { count: 3, least: 1, most: MOST },
+        "pages of 4096 bytes",
+        "memory for the buffers of all connections: where it is no longer short, where it is, and \
+         the most",
+        |config| {
+            let MemoryLimits { low_bytes, pressure_bytes, high_bytes } = config.tcp.memory;
+            Value::Numbers([low_bytes, pressure_bytes, high_bytes].map(|n| n / PAGE_BYTES).to_vec())
+        },
+        |config, value| {
+            let bytes = |place| value.at(place) * PAGE_BYTES;
+            config.tcp.memory = MemoryLimits {
+                low_bytes: bytes(0),
+                pressure_bytes: bytes(1),
+                high_bytes: bytes(2),
+            };
+        }
+    ),
+    switch!(
+        "net.ipv4.tcp_moderate_rcvbuf",
+        tcp.receive_buffer_grows,
+        "receive buffers grow by themselves, as their programs read faster"
+    ),
     config!(
         "net.ipv4.tcp_orphan_retries",
         Kind::Number { least: 0, most: 255 },
@@ -151,6 +193,24 @@ pub(super) const TABLE: &[Sysctl] = &[
         "retransmissions",
         "retransmissions that end a connection (RFC 9293 §3.8.3, R2)"
     ),
+    config!(
+        "net.ipv4.tcp_rmem",
+        Kind::Numbers { count: 3, least: LEAST_BUFFER_BYTES, most: MOST_BUFFER_BYTES },
+        "bytes",
+        "of a connection's receive buffer: what it has while memory is short, at first, and what it \
+         grows to; SO_RCVBUF ends the growth",
+        |config| buffer(&[
+            config.tcp.receive_buffer_min_bytes,
+            config.tcp.receive_buffer_bytes,
+            config.tcp.receive_buffer_max_bytes,
+        ]),
+        |config, value| {
+            config.tcp.receive_buffer_min_bytes = value.at(0) as u32;
+            config.tcp.receive_buffer_bytes = value.at(1) as u32;
+            config.tcp.receive_buffer_max_bytes = value.at(2) as u32;
+        }
+    )
+    .for_new(),
     time!(
         "net.ipv4.tcp_rto_max_ms",
         tcp.rto_max,
@@ -222,4 +282,23 @@ pub(super) const TABLE: &[Sysctl] = &[
         "offer and use windows of more than 64 KiB (RFC 7323 §2)"
     )
     .for_new(),
+    config!(
+        "net.ipv4.tcp_wmem",
+        Kind::Numbers { count: 3, least: LEAST_BUFFER_BYTES, most: MOST_BUFFER_BYTES },
+        "bytes",
+        "of a connection's send buffer: what it has while memory is short, at first, and what it \
+         grows to; SO_SNDBUF ends the growth",
+        |config| buffer(&[
+            config.tcp.send_buffer_min_bytes,
+            config.tcp.send_buffer_bytes,
+            config.tcp.send_buffer_max_bytes,
+        ]),
+        |config, value| {
+            config.tcp.send_buffer_min_bytes = value.at(0) as u32;
+            config.tcp.send_buffer_bytes = value.at(1) as u32;
+            config.tcp.send_buffer_max_bytes = value.at(2) as u32;
+        }
+    )
+    .for_new()
+    .linux("4096 16384 4194304"),
 ];

@@ -27,7 +27,7 @@ pub struct TcpConfig {
     /// Receive buffers grow by themselves (`net.ipv4.tcp_moderate_rcvbuf`).
     pub receive_buffer_grows: bool,
     /// Round trips below this let a receive buffer grow slower: what a cache holds is faster
-    /// (`net.ipv4.tcp_rcvbuf_low_rtt`).
+    /// (`net.ipv4.tcp_rcvbuf_low_rtt` of Linux 6.19).
     pub receive_buffer_low_rtt: Duration,
     /// The largest `SO_SNDBUF` that can be set, bytes (`net.core.wmem_max`).
     pub send_buffer_option_max_bytes: u32,
@@ -129,8 +129,8 @@ impl Default for TcpConfig {
             receive_buffer_max_bytes: 32 << 20,
             receive_buffer_grows: true,
             receive_buffer_low_rtt: Duration::from_millis(1),
-            send_buffer_option_max_bytes: 32 << 20,
-            receive_buffer_option_max_bytes: 32 << 20,
+            send_buffer_option_max_bytes: 64 << 20,
+            receive_buffer_option_max_bytes: 64 << 20,
             send_buffer_min_bytes: 4096,
             receive_buffer_min_bytes: 4096,
             memory: MemoryLimits::default(),

@@ -1,10 +1,12 @@
 //! What a connection holds, and what it gives up when memory is short: first what came out of order,
 //! then room to send, and in the end what comes next.
 
+use super::budget::Quota;
 use super::ctx::Ctx;
 use super::held::memory_of;
 use super::records::Record;
 use super::segment::Segment;
+use super::state::State;
 use super::tcb::Connection;
 
 impl Connection {
@@ -25,6 +27,17 @@ impl Connection {
             ctx.quota.change(&ctx.config.memory, self.charged, now);
             self.charged = now;
         }
+    }
+
+    /// Tells the stack if it is one that its application has closed and that is not over.
+    pub(super) fn count_orphan(&mut self, quota: &Quota) {
+        let is_orphan = self.mode.orphan && !matches!(self.state, State::Closed | State::TimeWait);
+        match (self.mode.counted_orphan, is_orphan) {
+            (false, true) => quota.add_orphan(),
+            (true, false) => quota.remove_orphan(),
+            _ => return,
+        }
+        self.mode.counted_orphan = is_orphan;
     }
 
     /// May the data of a segment that is next be taken? Makes room if need be.

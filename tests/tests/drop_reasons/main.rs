@@ -76,6 +76,7 @@ fn provoke(reason: DropReason) -> u64 {
         R::TcpReassemblyFull => tcp::reassembly_full(),
         R::TcpDataAfterClose => tcp::data_after_close(),
         R::TcpTableFull => tcp::table_full(),
+        R::TcpMemory => tcp::memory(),
         R::TcpZeroWindow => tcp::zero_window(),
         other => panic!("no scenario provokes {}: write one", other.name()),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use libnet::DropReason;
 use libnet::route::Route;
 use libnet::world::LinkConfig;
+use libnetinet::tcp::MemoryLimits;
 use rumpnet::{InetConfig, TcpListener, TcpStream};
 use rumpnet_tests::frames::Tcp;
 use rumpnet_tests::frames::flags::{ACK, RST, SYN};
@@ -154,6 +155,17 @@ pub(crate) fn reassembly_full() -> u64 {
         talk.send(&segment, b"island");
     }
     talk.lab.drops(DropReason::TcpReassemblyFull)
+}
+
+pub(crate) fn memory() -> u64 {
+    let mut config = InetConfig::default();
+    config.tcp.memory = MemoryLimits::of(2_000);
+    let (mut talk, _stream) = Talk::connected(config);
+    for _ in 0..3 {
+        talk.send(&talk.segment(ACK), &[0; 900]);
+        talk.seq = talk.seq.wrapping_add(900);
+    }
+    talk.lab.drops(DropReason::TcpMemory)
 }
 
 pub(crate) fn data_after_close() -> u64 {

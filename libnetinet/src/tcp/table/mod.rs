@@ -306,10 +306,7 @@ impl Table {
             self.await_memory(now, index);
         }
         let Some(conn) = self.slots.at_mut(index) else { return };
-        if conn.mode.orphan && !conn.mode.counted_orphan {
-            conn.mode.counted_orphan = true;
-            self.ctx.quota.add_orphan();
-        }
+        conn.count_orphan(&self.ctx.quota);
         let wake = conn.take_wake();
         let owned = !conn.mode.orphan && conn.cold.listener.is_none();
         if !wake.is_empty() && owned {
