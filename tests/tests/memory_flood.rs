@@ -24,7 +24,7 @@ const BUDGET: u64 = 32 << 20;
 /// What is under way, and what a table keeps to be used again.
 const SLACK: usize = 8 << 20;
 /// The most that an idle connection may take, its entries in tables included.
-const IDLE_BYTES: usize = 2_048;
+const IDLE_BYTES: usize = 1_408;
 const IFACE: IfIndex = IfIndex(2);
 const US: [u8; 4] = [10, 0, 0, 1];
 const MSS: u16 = 1_460;
@@ -77,7 +77,8 @@ struct Peer {
 impl Flood {
     fn new() -> Flood {
         let base = HEAP.current_usage();
-        let config = TcpConfig { memory: MemoryLimits::of(BUDGET), ..TcpConfig::default() };
+        let mut config = TcpConfig::default();
+        config.memory = MemoryLimits::of(BUDGET);
         let drops = Arc::new(DropCounters::new());
         let secrets = Secrets::from_seed([7; 32]);
         let mut table = Table::new(Arc::new(config), secrets, Arc::clone(&drops), 0);
