@@ -113,6 +113,15 @@ impl Stack {
         self.layer.tcp_connect_timeout(addr, timeout)
     }
 
+    /// Connects a TCP stream whose first bytes are `data`, with TCP Fast Open; see
+    /// [`SocketLayer::tcp_connect_with`].
+    ///
+    /// # Errors
+    /// What is known at once: no route, no free port.
+    pub fn tcp_connect_with(&self, addr: SocketAddr, data: &[u8]) -> io::Result<TcpStream> {
+        self.layer.tcp_connect_with(addr, data)
+    }
+
     /// Listens for TCP connections; see [`SocketLayer::tcp_listen`].
     ///
     /// # Errors

@@ -14,8 +14,10 @@ use crate::wake::{Ready, Registration};
 use std::collections::VecDeque;
 use std::task::Waker;
 
+mod auth;
 mod multicast;
 
+pub use auth::{AoAlgorithm, AoKey, Md5Key};
 pub use multicast::{FilterMode, GroupInterface, MulticastGroup, SourceFilter};
 
 /// An address family.
@@ -111,6 +113,9 @@ pub enum SendMsg<'a> {
     With(&'a [IoSlice<'a>], SendControl),
     /// As `Copy`, of a stream; the last byte is urgent (`MSG_OOB`).
     Urgent(&'a [IoSlice<'a>]),
+    /// As `Copy`, of a stream that is not connected: connects, and sends the data with the SYN if
+    /// it may (`MSG_FASTOPEN`, RFC 7413).
+    FastOpen(&'a [IoSlice<'a>], SocketAddr),
 }
 
 /// What holds for one message alone; `None`: as the socket has it.
@@ -250,6 +255,28 @@ pub enum SocketOption {
     UserTimeout(Duration),
     /// `TCP_MAXSEG`, bytes.
     MaxSegmentBytes(u32),
+    /// `TCP_DEFER_ACCEPT`: connections wait to be accepted when data have come, or so long; zero:
+    /// off.
+    DeferAccept(Duration),
+    /// `TCP_FASTOPEN`: how many connections a listener begins with the data of a SYN, before their
+    /// handshakes are over; 0: none.
+    FastOpenQueue(u32),
+    /// `TCP_FASTOPEN_CONNECT`: a connect waits for the first data, to send them with its SYN.
+    FastOpenConnect(bool),
+    /// `TCP_FASTOPEN_NO_COOKIE`.
+    FastOpenNoCookie(bool),
+    /// `TCP_MD5SIG_EXT`: segments to and from these peers are signed (RFC 2385). Set only.
+    Md5Key(Md5Key),
+    /// `TCP_AO_ADD_KEY`: the same by TCP-AO (RFC 5925). Set only.
+    AoKey(AoKey),
+    /// `TCP_AO_DEL_KEY`, by its peer and both its ids. Set only.
+    AoKeyRemoved(AoKey),
+    /// The id of the key that a connection signs with (`TCP_AO_INFO`, `current_key`).
+    AoCurrent(u8),
+    /// The id of the key that its peer is asked to sign with (`TCP_AO_INFO`, `rnext`).
+    AoNext(u8),
+    /// A listener takes no connection that is not signed by TCP-AO (`TCP_AO_INFO`, `ao_required`).
+    AoRequired(bool),
     /// `IP_TTL` or `IPV6_UNICAST_HOPS`, 1..=255.
     Ttl(u8),
     /// `IP_TOS`, the traffic class octet.
@@ -326,6 +353,13 @@ pub enum OptionKey {
     KeepCount,
     UserTimeout,
     MaxSegmentBytes,
+    DeferAccept,
+    FastOpenQueue,
+    FastOpenConnect,
+    FastOpenNoCookie,
+    AoCurrent,
+    AoNext,
+    AoRequired,
     Ttl,
     Tos,
     MulticastTtl,

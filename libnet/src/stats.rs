@@ -152,6 +152,9 @@ drop_reasons! {
     TcpReassemblyFull = "tcp_reassembly_full",
     /// Data after the application closed its receiving side.
     TcpDataAfterClose = "tcp_data_after_close",
+    /// A segment without the signature that its connection asks for, or with a wrong one, or with
+    /// one that nobody agreed on (RFC 2385, RFC 5925).
+    TcpBadSignature = "tcp_bad_signature",
     /// The connection table is full.
     TcpTableFull = "tcp_table_full",
     /// Data that found no memory, or a SYN when there was none (`TcpConfig::memory`).

@@ -10,6 +10,8 @@ const NEIGHBOUR_BYTES: usize = 768;
 const ROUTE_BYTES: usize = 1_024;
 /// A packet that waits or is under way, beside its data, bytes.
 const PACKET_BYTES: usize = 512;
+/// A SYN that was answered, bytes: its entry, its place in the index, its turn to be answered again.
+const HALF_OPEN_BYTES: usize = 384;
 /// What any flood may take for its frames that are under way, bytes.
 pub const UNDER_WAY_BYTES: usize = 64 << 10;
 
@@ -26,6 +28,11 @@ pub fn strangers(config: &InetConfig) -> usize {
 /// Packets that wait for neighbours: the whole bound, and one packet more for each neighbour.
 pub fn waiting(config: &InetConfig) -> usize {
     config.arp.total_queue_bytes + config.arp.max_entries * (PACKET_BYTES + 1_500)
+}
+
+/// SYNs that were answered and are not acknowledged yet.
+pub fn half_open(config: &InetConfig) -> usize {
+    config.tcp.syn_backlog_max * HALF_OPEN_BYTES
 }
 
 /// Fragments, and a datagram that was just put together.

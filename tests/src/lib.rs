@@ -12,4 +12,5 @@ pub mod ring;
 pub mod router;
 pub mod semantics;
 pub mod station;
+pub mod syn_flood;
 pub mod wire;

@@ -183,6 +183,20 @@ impl Socket {
         self.send_slices(&bufs, |rest| self.domain.send(self.id, SendMsg::Urgent(rest)))
     }
 
+    /// Connects and sends, the data with the SYN if they may (`MSG_FASTOPEN`, RFC 7413); how many
+    /// bytes were taken. It does not wait for the connection: later calls tell how it ended.
+    ///
+    /// # Errors
+    /// As [`Domain::connect`] and [`send`](Self::send); `EOPNOTSUPP` where the domain has no Fast
+    /// Open.
+    pub fn send_fast_open(&self, buf: &[u8], addr: SocketAddr) -> io::Result<usize> {
+        let sent = self.domain.send(self.id, SendMsg::FastOpen(&[IoSlice::new(buf)], addr))?;
+        match sent < buf.len() && !self.is_nonblocking() {
+            true => Ok(sent + self.send(&buf[sent..]).unwrap_or(0)),
+            false => Ok(sent),
+        }
+    }
+
     /// Receives the urgent byte; never waits.
     ///
     /// # Errors

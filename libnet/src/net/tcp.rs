@@ -134,6 +134,20 @@ impl TcpStream {
         Ok(TcpStream(Arc::new(socket)))
     }
 
+    pub(super) fn open_fast(
+        layer: &SocketLayer,
+        addr: SocketAddr,
+        data: &[u8],
+    ) -> io::Result<Self> {
+        let socket = layer.socket_for(&addr.ip(), SockType::Stream)?;
+        let sent = socket.send_fast_open(data, addr)?;
+        if sent < data.len() {
+            // The connection ended before it could take them all.
+            return Err(socket.take_error()?.unwrap_or_else(crate::errno::broken_pipe));
+        }
+        Ok(TcpStream(Arc::new(socket)))
+    }
+
     /// A stream over a connected socket, as accepted or connected by hand.
     pub fn from_socket(socket: Socket) -> Self {
         TcpStream(Arc::new(socket))

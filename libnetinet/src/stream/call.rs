@@ -12,17 +12,11 @@ use libnet::socket::{Family, Received, RecvMsg, SendMsg, SocketId};
 use libnet::wake::Ready;
 
 use super::ports::{Claim, InUse};
-use super::{Ends, OnlySix, Options, Place, Role, State, StreamSocket, token_of};
-use crate::family::check_ends;
+use super::{Ends, OnlySix, Place, Role, State, StreamSocket, token_of};
 use crate::inet::Inet;
-use crate::output::Account;
-use crate::path::{Path, Wanted};
 use crate::shard::Shard;
 use crate::sockets::Socket;
-use crate::tcp::{
-    Accepted, ConnError, ConnectFrom, FourTuple, Linger, Listener, PortSharing, RecvInto,
-    State as TcpState, Zone,
-};
+use crate::tcp::{Accepted, ConnError, Linger, Listener, PortSharing, RecvInto, State as TcpState};
 
 pub(super) type Shared = Arc<StreamSocket>;
 
@@ -202,150 +196,6 @@ impl Inet {
         }
     }
 
-    /// `connect(2)`: begins the handshake; later calls say how it is, as on Linux.
-    pub(crate) fn stream_connect(&self, socket: &Shared, remote: SocketAddr) -> io::Result<()> {
-        if let Role::Connection(place, _) = socket.role() {
-            return self.connect_again(socket, place);
-        }
-        let given = socket.families().given(remote)?;
-        let (bound_to, iface) = {
-            let state = socket.state();
-            (state.bound.map(|addr| addr.ip()), state.options.conn.sharing.iface)
-        };
-        let zone = self.wide().zone_of(given, iface)?;
-        // As on Linux, the wildcard address means this host.
-        let remote = if given.addr.ip().is_unspecified() {
-            let four = given.addr.is_ipv4() || bound_to.is_some_and(|ip| ip.is_ipv4());
-            let family = if four { Family::Inet } else { Family::Inet6 };
-            SocketAddr::new(loopback_of(family), remote.port())
-        } else {
-            given.addr
-        };
-        if let Some(local) = bound_to {
-            check_ends(local, remote.ip())?;
-        }
-        // RFC 9293 §3.9.2.3 (MUST-46): TCP has one peer.
-        if self.wide().view().is_broadcast(remote.ip()) || remote.ip().is_multicast() {
-            return Err(errno::net_unreachable());
-        }
-        if remote.port() == 0 {
-            // Nobody listens there: said without asking.
-            return Err(errno::refused());
-        }
-        let (options, bound) = {
-            let mut state = socket.state();
-            match &state.role {
-                Role::Fresh => state.role = Role::Opening,
-                Role::Listening(_) | Role::Connection(..) => return Err(errno::is_connected()),
-                Role::Opening => return Err(errno::already()),
-            }
-            state.options.conn.sharing.iface = zone;
-            (state.options.clone(), state.bound)
-        };
-        let begun = self.begin(socket, &options, bound, remote);
-        let mut state = socket.state();
-        match begun {
-            Ok((place, ends)) => {
-                state.role = Role::Connection(place, ends);
-                (state.connecting, state.error) = (true, None);
-                drop(state);
-                // Another thread may have closed it meanwhile.
-                if socket.id().is_none_or(|id| self.wide().sockets.get(id).is_err()) {
-                    self.stream_close(socket);
-                }
-                // Its SYN may be answered before we knew: who waits looks again anyway.
-                Err(errno::in_progress())
-            }
-            Err(error) => {
-                state.role = Role::Fresh;
-                Err(error)
-            }
-        }
-    }
-
-    fn begin(
-        &self,
-        socket: &Shared,
-        options: &Options,
-        bound: Option<SocketAddr>,
-        remote: SocketAddr,
-    ) -> io::Result<(Place, Ends)> {
-        let mut from = ConnectFrom {
-            addr: bound.map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified()),
-            port: bound.map_or(0, |addr| addr.port()),
-            options: options.conn.clone(),
-            token: socket.token(),
-        };
-        let shard = self.shard_for(&mut from, remote)?;
-        let wide = Arc::clone(self.wide());
-        self.engine().with_shard(shard, |core, now| {
-            let is_ours = |tuple: &FourTuple| wide.shard_of(wide.flow_of(tuple)) == shard;
-            let conn = core.with_tcp(now, Account::Sender, |tcp, path| {
-                tcp.connect(now, path, from, remote, &is_ours)
-            })?;
-            let info = core.tcp().info(conn).ok_or_else(errno::not_connected)?;
-            let local = SocketAddr::new(info.tuple.local, info.tuple.local_port);
-            let zone = info.tuple.zone.iface().or(options.conn.sharing.iface);
-            Ok((Place { shard, conn }, Ends { local, remote, zone }))
-        })
-    }
-
-    /// The shard that a connection is to be of. With both ends given there is no choice; else one
-    /// at random, and the port is chosen to fit it.
-    fn shard_for(&self, from: &mut ConnectFrom, remote: SocketAddr) -> io::Result<usize> {
-        let wide = self.wide();
-        if wide.shards == 1 {
-            return Ok(0);
-        }
-        if from.port == 0 {
-            return Ok(wide.shard_of(wide.random_u64()));
-        }
-        let now = self.engine().driver().now();
-        let iface = from.options.sharing.iface;
-        let wanted = Wanted { dst: remote.ip(), src: from.addr, iface };
-        let local = Path::find(wide, now, wanted).map_err(|no_path| no_path.to_io())?.src;
-        from.addr = Some(local);
-        let tuple = FourTuple {
-            local,
-            remote: remote.ip(),
-            local_port: from.port,
-            remote_port: remote.port(),
-            // No part of what a flow is steered by.
-            zone: Zone::NONE,
-        };
-        Ok(wide.shard_of(wide.flow_of(&tuple)))
-    }
-
-    /// A connect of a socket that has a connection: tells, once, how the connect before it ended.
-    /// Where that failed the socket is fresh again.
-    fn connect_again(&self, socket: &Shared, place: Place) -> io::Result<()> {
-        if !socket.state().connecting {
-            return Err(errno::is_connected());
-        }
-        match self.conn_state(place) {
-            Some(TcpState::SynSent | TcpState::SynReceived) => Err(errno::already()),
-            Some(TcpState::Closed) | None => {
-                let error = self.stream_error(socket).unwrap_or_else(errno::aborted);
-                self.give_up(socket, place, None);
-                Err(error)
-            }
-            Some(_) => {
-                socket.state().connecting = false;
-                Ok(())
-            }
-        }
-    }
-
-    /// Lets go of a connection that never came to be, and of the socket's memory of it.
-    fn give_up(&self, socket: &Shared, place: Place, error: Option<ConnError>) {
-        self.engine().with_shard(place.shard, |core, now| {
-            core.tcp_mut().close(now, place.conn, Linger::Drain);
-        });
-        let mut state = socket.state();
-        (state.role, state.connecting, state.error) = (Role::Fresh, false, error);
-        socket.look_again();
-    }
-
     pub(super) fn conn_state(&self, place: Place) -> Option<TcpState> {
         let state = |core: &mut Shard| core.tcp().get(place.conn).map(|conn| conn.state());
         self.engine().with_shard(place.shard, |core, _| state(core))
@@ -354,7 +204,7 @@ impl Inet {
     /// `send(2)`; an address is ignored on a connection, as on Linux.
     pub(crate) fn stream_send(&self, socket: &Shared, msg: SendMsg<'_>) -> io::Result<usize> {
         let Role::Connection(place, _) = socket.role() else {
-            return Err(self.stream_error(socket).unwrap_or_else(errno::broken_pipe));
+            return self.send_and_connect(socket, msg);
         };
         let sent = self.engine().with_shard(place.shard, |core, now| {
             let tcp = core.tcp_mut();
@@ -506,13 +356,6 @@ impl Inet {
         for shard in 0..self.engine().shard_count() {
             self.engine().with_shard(shard, |core, now| core.tcp_mut().abort_all(now));
         }
-    }
-}
-
-const fn loopback_of(family: Family) -> std::net::IpAddr {
-    match family {
-        Family::Inet6 => std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
-        _ => std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::wide::lock;
 
 pub(crate) mod below;
 mod call;
+mod connect;
 mod option;
 pub(crate) mod ports;
 mod told;
@@ -38,6 +39,8 @@ struct State {
     role: Role,
     /// A connect has begun, and no later call has told how it ended.
     connecting: bool,
+    /// A connect that waits for the first data (`TCP_FASTOPEN_CONNECT`).
+    deferred: Option<SocketAddr>,
     /// What became of a connect that was given up.
     error: Option<ConnError>,
     /// The address that it is bound to, in the table of ports.
@@ -103,7 +106,8 @@ impl StreamSocket {
     }
 
     fn with(family: Family, role: Role, options: Options) -> Self {
-        let state = State { role, connecting: false, error: None, bound: None, options };
+        let state =
+            State { role, connecting: false, deferred: None, error: None, bound: None, options };
         StreamSocket {
             family,
             wakes: WakeSet::new(),

@@ -9,7 +9,8 @@ use libnet::socket::{Family, OptionKey, SocketOption};
 
 use super::{Role, State, StreamSocket};
 use crate::inet::Inet;
-use crate::tcp::TcpInfo;
+use crate::shard::Shard;
+use crate::tcp::{AuthKeys, ConnOptions, FastOpen, KeyError, TcpInfo, defer_accept_time};
 use crate::wide::Wide;
 
 /// Ranges of options, `tcp(7)`: seconds of `TCP_KEEPIDLE` and `TCP_KEEPINTVL`, probes.
@@ -38,6 +39,11 @@ impl Inet {
             }
             _ => {}
         }
+        if let SocketOption::AoCurrent(_) | SocketOption::AoNext(_) = option {
+            let role = state.role.clone();
+            drop(state);
+            return self.use_key(&role, &option);
+        }
         apply(self.wide(), &mut state.options, option)?;
         let (role, options) = (state.role.clone(), state.options.conn.clone());
         if let Role::Listening(listener) = &role {
@@ -63,6 +69,13 @@ impl Inet {
         if key == OptionKey::PathMtu {
             let info = self.stream_info(socket).ok_or_else(errno::not_connected)?;
             return Ok(SocketOption::PathMtu(info.path_mtu_bytes));
+        }
+        if matches!(key, OptionKey::AoCurrent | OptionKey::AoNext) {
+            let (current, next) = self.keys_in_use(&socket.role())?;
+            return Ok(match key {
+                OptionKey::AoCurrent => SocketOption::AoCurrent(current),
+                _ => SocketOption::AoNext(next),
+            });
         }
         let state = socket.state();
         let (o, c) = (&state.options, &state.options.conn);
@@ -102,6 +115,15 @@ impl Inet {
                 let limit = u32::from(c.max_segment_bytes);
                 SocketOption::MaxSegmentBytes(self.segment_bytes(&state.role, limit))
             }
+            OptionKey::DeferAccept => {
+                SocketOption::DeferAccept(defer_accept_time(tcp, c.defer_accept))
+            }
+            OptionKey::FastOpenQueue => SocketOption::FastOpenQueue(c.fast_open_queue),
+            OptionKey::FastOpenConnect => SocketOption::FastOpenConnect(c.fast_open_connect),
+            OptionKey::AoRequired => {
+                SocketOption::AoRequired(c.auth.as_ref().is_some_and(|keys| keys.requires_ao()))
+            }
+            OptionKey::FastOpenNoCookie => SocketOption::FastOpenNoCookie(c.fast_open_no_cookie),
             OptionKey::Ttl if c.ttl > 0 => SocketOption::Ttl(c.ttl),
             OptionKey::Ttl => SocketOption::Ttl(self.wide().usual_hops(socket.family)),
             OptionKey::Tos => SocketOption::Tos(c.tos),
@@ -109,6 +131,23 @@ impl Inet {
             OptionKey::BindToDevice => SocketOption::BindToDevice(o.device.clone()),
             _ => return Err(errno::no_such_option()),
         })
+    }
+
+    /// Which keys of TCP-AO a connection uses.
+    fn use_key(&self, role: &Role, option: &SocketOption) -> io::Result<()> {
+        let Role::Connection(place, _) = *role else { return Err(errno::not_connected()) };
+        let found = self.engine().with_shard(place.shard, |core, _| match *option {
+            SocketOption::AoCurrent(id) => core.tcp_mut().sign_with(place.conn, id),
+            SocketOption::AoNext(id) => core.tcp_mut().ask_for_key(place.conn, id),
+            _ => false,
+        });
+        if found { Ok(()) } else { Err(errno::no_such_file()) }
+    }
+
+    fn keys_in_use(&self, role: &Role) -> io::Result<(u8, u8)> {
+        let Role::Connection(place, _) = *role else { return Err(errno::not_connected()) };
+        let keys = |core: &mut Shard| core.tcp_mut().keys_in_use(place.conn);
+        self.engine().with_shard(place.shard, |core, _| keys(core)).ok_or_else(errno::no_such_file)
     }
 
     /// A connection's segment size, else what was asked for, else the default of RFC 9293 §3.7.1.
@@ -142,6 +181,23 @@ impl StreamSocket {
         let fresh = state.bound.is_none() && matches!(state.role, Role::Fresh);
         if fresh { Ok(()) } else { Err(errno::invalid()) }
     }
+}
+
+/// Changes the keys that sign a socket's segments; connections that share them keep theirs.
+fn change_keys(
+    conn: &mut ConnOptions,
+    change: impl FnOnce(&mut AuthKeys) -> Result<(), KeyError>,
+) -> io::Result<()> {
+    let mut keys = conn.auth.as_deref().cloned().unwrap_or_default();
+    change(&mut keys).map_err(|error| match error {
+        KeyError::Exists => errno::exists(),
+        KeyError::NotFound => errno::no_such_file(),
+        KeyError::TooMany => errno::no_buffers(),
+        KeyError::Unavailable => errno::no_such_option(),
+        _ => errno::invalid(),
+    })?;
+    conn.auth = (!keys.is_empty()).then(|| Arc::new(keys));
+    Ok(())
 }
 
 fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io::Result<()> {
@@ -184,6 +240,23 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
             check(bytes == 0 || SEGMENT_BYTES.contains(&bytes))?;
             conn.max_segment_bytes = bytes as u16;
         }
+        SocketOption::DeferAccept(time) => conn.defer_accept = time,
+        SocketOption::FastOpenQueue(most) => {
+            // As on Linux, which takes no more than connections may wait.
+            conn.fast_open_queue = most.min(wide.config().tcp.backlog_max);
+        }
+        SocketOption::FastOpenConnect(on) => {
+            check(!on || wide.config().tcp.fast_open.has(FastOpen::CLIENT))?;
+            conn.fast_open_connect = on;
+        }
+        SocketOption::FastOpenNoCookie(on) => conn.fast_open_no_cookie = on,
+        SocketOption::Md5Key(key) => change_keys(conn, |keys| keys.set_md5(key))?,
+        SocketOption::AoKey(key) => change_keys(conn, |keys| keys.add_ao(key))?,
+        SocketOption::AoKeyRemoved(key) => change_keys(conn, |keys| keys.remove_ao(&key))?,
+        SocketOption::AoRequired(on) => change_keys(conn, |keys| {
+            keys.require_ao(on);
+            Ok(())
+        })?,
         SocketOption::Ttl(ttl) => {
             check(ttl > 0)?;
             conn.ttl = ttl;

@@ -54,6 +54,8 @@ impl Inet {
     /// `poll(2)`.
     pub(crate) fn stream_ready(&self, socket: &Shared) -> Ready {
         match socket.role() {
+            // The first data will connect it.
+            Role::Fresh if socket.state().deferred.is_some() => Ready::WRITABLE,
             // As on Linux: a socket that was never connected has hung up, and can be written to.
             Role::Fresh => {
                 let error = socket.state().error.map_or(Ready::NONE, |_| Ready::ERROR);

@@ -2,7 +2,9 @@
 
 use super::entry::{Place, Sysctl, config, number, switch, time};
 use super::value::{Kind, Value};
-use crate::tcp::{CongestionAlgorithm, EcnPolicy, MemoryLimits, TimeWaitReuse};
+use crate::tcp::{
+    CongestionAlgorithm, EcnPolicy, FastOpen, MemoryLimits, SynCookies, TimeWaitReuse,
+};
 
 const MOST_SECONDS: u64 = i32::MAX as u64 / 1000;
 const MOST: u64 = i32::MAX as u64;
@@ -19,6 +21,11 @@ fn buffer(bytes: &[u32; 3]) -> Value {
 }
 
 pub(super) const TABLE: &[Sysctl] = &[
+    switch!(
+        "net.ipv4.tcp_abort_on_overflow",
+        tcp.abort_on_overflow,
+        "reset a handshake that ends at a full accept queue"
+    ),
     Sysctl::new(
         "net.ipv4.tcp_available_congestion_control",
         Kind::Words,
@@ -32,9 +39,9 @@ pub(super) const TABLE: &[Sysctl] = &[
         0,
         MOST,
         "per second",
-        "challenge ACKs of all connections of a shard together (RFC 5961 §7)"
-    )
-    .linux("2147483647"),
+        "challenge ACKs of all connections of a shard together (RFC 5961 §7); the default: no bound \
+         but that of each connection"
+    ),
     config!(
         "net.ipv4.tcp_congestion_control",
         Kind::Word(&CongestionAlgorithm::NAMES),
@@ -71,6 +78,24 @@ pub(super) const TABLE: &[Sysctl] = &[
         "net.ipv4.tcp_ecn_fallback",
         tcp.ecn_fallback,
         "send a SYN that asked for ECN again without it (RFC 3168 §6.1.1.1)"
+    ),
+    config!(
+        "net.ipv4.tcp_fastopen",
+        Kind::Number { least: 0, most: 0xffff },
+        "",
+        "TCP Fast Open (RFC 7413), the sum of 1: connects; 2: listeners that ask for it; 4: connects \
+         without a cookie; 512: listeners without one; 1024: all listeners",
+        |config| Value::number(config.tcp.fast_open.0),
+        |config, value| config.tcp.fast_open = FastOpen(value.to())
+    ),
+    time!(
+        "net.ipv4.tcp_fastopen_blackhole_timeout_sec",
+        tcp.fast_open_blackhole_timeout,
+        0,
+        MOST_SECONDS,
+        seconds,
+        "how long no data go with SYNs once some vanished again and again, twice as long each time; \
+         0: it is not looked for"
     ),
     time!(
         "net.ipv4.tcp_fin_timeout",
@@ -130,6 +155,16 @@ pub(super) const TABLE: &[Sysctl] = &[
         "those that their programs have closed and that are not over; beyond it, one that is closed \
          is reset"
     ),
+    number!(
+        "net.ipv4.tcp_max_syn_backlog",
+        tcp.syn_backlog_max,
+        0,
+        1 << 20,
+        "SYNs",
+        "SYNs of a shard that were answered and are not acknowledged yet, at most; Linux counts for \
+         each listener"
+    )
+    .linux("by memory"),
     number!(
         "net.ipv4.tcp_max_tw_buckets",
         tcp.time_wait_max,
@@ -211,6 +246,11 @@ pub(super) const TABLE: &[Sysctl] = &[
         }
     )
     .for_new(),
+    switch!(
+        "net.ipv4.tcp_rfc1337",
+        tcp.rfc1337,
+        "a RST does not end a TIME-WAIT (RFC 1337)"
+    ),
     time!(
         "net.ipv4.tcp_rto_max_ms",
         tcp.rto_max,
@@ -244,6 +284,21 @@ pub(super) const TABLE: &[Sysctl] = &[
         255,
         "retransmissions",
         "SYN-ACKs sent again before a connection that was not finished is forgotten"
+    ),
+    config!(
+        "net.ipv4.tcp_syncookies",
+        Kind::Number { least: 0, most: 2 },
+        "",
+        "answer SYNs with cookies that need no memory (RFC 4987 §3.6); 0: never; 1: when the queue of \
+         SYNs is full; 2: always, for tests",
+        |config| Value::number(config.tcp.syn_cookies as u8),
+        |config, value| {
+            config.tcp.syn_cookies = match value.at(0) {
+                0 => SynCookies::Never,
+                1 => SynCookies::OnOverflow,
+                _ => SynCookies::Always,
+            };
+        }
     ),
     switch!(
         "net.ipv4.tcp_timestamps",

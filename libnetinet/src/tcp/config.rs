@@ -1,10 +1,13 @@
 //! What of TCP can be set, per stack and per connection.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::auth::AuthKeys;
 use super::cc::CongestionAlgorithm;
 use super::ecn::EcnPolicy;
+use super::fast_open::FastOpen;
 use super::table::PortSharing;
 
 /// Settings of a stack's TCP. Defaults are Linux's where Linux has the knob.
@@ -69,10 +72,13 @@ pub struct TcpConfig {
     pub time_wait: Duration,
     /// Connections in TIME-WAIT at most; beyond it, the oldest leave early.
     pub time_wait_max: usize,
-    /// May a connect of ours take over a TIME-WAIT (`net.ipv4.tcp_tw_reuse`)? Source: RFC 6191.
+    /// Whose place in TIME-WAIT a connect of ours may take, if timestamps make it safe
+    /// (`net.ipv4.tcp_tw_reuse`). Source: RFC 6191.
     pub time_wait_reuse: TimeWaitReuse,
-    /// Age from which a TIME-WAIT may be taken over by a connect of ours. Source: RFC 6191.
+    /// Age from which it may (`net.ipv4.tcp_tw_reuse_delay`).
     pub time_wait_reuse_after: Duration,
+    /// A RST does not end a TIME-WAIT (`net.ipv4.tcp_rfc1337`). Source: RFC 1337 §3 (F1).
+    pub rfc1337: bool,
     /// Stay in FIN-WAIT-2 after the application has closed.
     pub fin_wait_2: Duration,
     /// Idle time before the first keep-alive probe, 2 h at least by default.
@@ -82,9 +88,12 @@ pub struct TcpConfig {
     pub keepalive_interval: Duration,
     /// Keep-alive probes without answer after which a connection fails.
     pub keepalive_probes: u8,
-    /// Challenge ACKs per second, for all connections of a shard. Source: RFC 5961 §7.
+    /// Challenge ACKs per second, for all connections of a shard (`net.ipv4.tcp_challenge_ack_limit`);
+    /// 2^31 - 1: no such bound, since it would tell a stranger of other connections.
+    /// Source: RFC 5961 §7.
     pub challenge_acks_per_second: u32,
-    /// Time between answers to segments without data that are out of window, per connection.
+    /// Time between a connection's answers to segments that cannot be right: challenge ACKs, and
+    /// those to segments without data out of the window (`net.ipv4.tcp_invalid_ratelimit`).
     pub out_of_window_ack_interval: Duration,
     /// What congestion control connections use (`net.ipv4.tcp_congestion_control`).
     pub congestion_control: CongestionAlgorithm,
@@ -115,8 +124,30 @@ pub struct TcpConfig {
     pub ephemeral_ports: RangeInclusive<u16>,
     /// Connections of a shard at most, those in TIME-WAIT apart.
     pub connections_max: usize,
-    /// Connections that wait to be accepted, at most, whatever backlog is asked for.
+    /// Connections that wait to be accepted, at most, whatever backlog is asked for
+    /// (`net.core.somaxconn`).
     pub backlog_max: u32,
+    /// SYNs of a shard that were answered and not acknowledged yet, at most, of all listeners
+    /// together (`net.ipv4.tcp_max_syn_backlog`); each takes less than 150 bytes.
+    pub syn_backlog_max: usize,
+    /// When a listener answers SYNs with cookies (`net.ipv4.tcp_syncookies`). Source: RFC 4987 §3.6.
+    pub syn_cookies: SynCookies,
+    /// What of Fast Open is on (`net.ipv4.tcp_fastopen`). Source: RFC 7413.
+    pub fast_open: FastOpen,
+    /// How long listeners give cookies by one key; those by the key before are taken as well.
+    /// Source: RFC 7413 §4.1.2.
+    pub fast_open_key_lifetime: Duration,
+    /// Servers whose cookies a shard remembers, at most.
+    pub fast_open_servers_max: usize,
+    /// How long no data go with SYNs once some vanished on their way, times two each time; zero: it
+    /// is not looked for (`net.ipv4.tcp_fastopen_blackhole_timeout_sec`).
+    pub fast_open_blackhole_timeout: Duration,
+    /// Segments that are signed by TCP-AO, where we have no key for their sender, are taken as if they
+    /// were not; else they are dropped. Source: RFC 5925 §7.3.
+    pub ao_accept_unmatched: bool,
+    /// A handshake that ends at a full accept queue is reset; otherwise the peer's next segment
+    /// finds it again (`net.ipv4.tcp_abort_on_overflow`).
+    pub abort_on_overflow: bool,
 }
 
 impl Default for TcpConfig {
@@ -153,11 +184,12 @@ impl Default for TcpConfig {
             time_wait_max: 1 << 16,
             time_wait_reuse: TimeWaitReuse::Always,
             time_wait_reuse_after: Duration::from_millis(100),
+            rfc1337: false,
             fin_wait_2: Duration::from_secs(60),
             keepalive_idle: Duration::from_secs(7200),
             keepalive_interval: Duration::from_secs(75),
             keepalive_probes: 9,
-            challenge_acks_per_second: 1000,
+            challenge_acks_per_second: i32::MAX as u32,
             out_of_window_ack_interval: Duration::from_millis(500),
             congestion_control: CongestionAlgorithm::default(),
             ecn: EcnPolicy::default(),
@@ -173,18 +205,28 @@ impl Default for TcpConfig {
             ephemeral_ports: 32768..=60999,
             connections_max: 1 << 20,
             backlog_max: 4096,
+            syn_backlog_max: 4096,
+            syn_cookies: SynCookies::OnOverflow,
+            ao_accept_unmatched: true,
+            abort_on_overflow: false,
+            fast_open: FastOpen::CLIENT,
+            fast_open_key_lifetime: Duration::from_secs(24 * 3600),
+            fast_open_servers_max: 1024,
+            fast_open_blackhole_timeout: Duration::ZERO,
         }
     }
 }
 
-/// When a connect of ours may take over a TIME-WAIT that timestamps make safe.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Whose TIME-WAIT gives its place to a connect of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum TimeWaitReuse {
-    /// Never.
+    /// Nobody's (0).
     Never,
-    /// Whatever the address.
+    /// Everybody's (1). On Linux it is for loopback only by default; that our timestamps go on
+    /// where an earlier connection's to the same host ended makes it safe.
+    #[default]
     Always,
-    /// To a loopback address.
+    /// That of connections within this host (2).
     Loopback,
 }
 
@@ -216,6 +258,19 @@ impl Default for MemoryLimits {
     }
 }
 
+/// When SYNs are answered with cookies instead of being remembered. A peer without timestamps then
+/// gets neither window scaling nor SACK, and a lost SYN-ACK is not sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SynCookies {
+    /// Never: what finds the queue of SYNs full is dropped (0).
+    Never,
+    /// When the queue of SYNs is full (1).
+    #[default]
+    OnOverflow,
+    /// Always; for tests (2).
+    Always,
+}
+
 /// What an application can set of one connection; a listener's go to those it accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -245,6 +300,20 @@ pub struct ConnOptions {
     pub tos: u8,
     /// Congestion control; `None`: the stack's default.
     pub congestion_control: Option<CongestionAlgorithm>,
+    /// A listener's connections wait to be accepted when their first data have come, or so long,
+    /// rounded up to the times at which SYN-ACKs are sent again; a connect's last acknowledgement
+    /// waits for data (`TCP_DEFER_ACCEPT`). Zero: off.
+    pub defer_accept: Duration,
+    /// Connections that a listener begins with the data of a SYN, whose handshake is not over, at
+    /// most; 0: none (`TCP_FASTOPEN`). Source: RFC 7413 §4.2.
+    pub fast_open_queue: u32,
+    /// A connect to a server whose cookie is known waits for the first data, to send them with its
+    /// SYN (`TCP_FASTOPEN_CONNECT`).
+    pub fast_open_connect: bool,
+    /// Fast Open without a cookie, on both sides (`TCP_FASTOPEN_NO_COOKIE`).
+    pub fast_open_no_cookie: bool,
+    /// Keys that sign its segments (`TCP_MD5SIG`, `TCP_AO_ADD_KEY`).
+    pub auth: Option<Arc<AuthKeys>>,
     /// Urgent data stay in line (`SO_OOBINLINE`).
     pub urgent_inline: bool,
     /// With whom it shares its port, and the interface that its packets are bound to.
@@ -267,6 +336,11 @@ impl ConnOptions {
             ttl: 0,
             tos: 0,
             congestion_control: None,
+            defer_accept: Duration::ZERO,
+            fast_open_queue: 0,
+            fast_open_connect: false,
+            fast_open_no_cookie: false,
+            auth: None,
             urgent_inline: false,
             sharing: PortSharing {
                 reuse_addr: false,

@@ -9,6 +9,7 @@ use libnet::{DropCounters, DropReason, Instant};
 
 use super::budget::{Budget, Quota};
 use super::config::TcpConfig;
+use super::fast_open::CookieCache;
 use super::rcvbuf::ReceiveBuffer;
 use super::secrets::Secrets;
 use super::sndbuf::SendBuffer;
@@ -34,9 +35,13 @@ pub struct Ctx {
     pub(super) quota: Quota,
     /// Memory is used up: what others hold out of order is to go.
     pub(super) wants_pruning: bool,
+    /// What servers gave us.
+    pub(super) cookies: CookieCache,
     last_drop: Cell<Option<DropReason>>,
     next_shrink: Instant,
     challenges: ChallengeBudget,
+    /// TIME-WAITs do not know when they answered last, so that they share a bound.
+    wait_answers: ChallengeBudget,
 }
 
 /// What passed a shard's TCP, and what it met. Names follow RFC 4022 where it has one.
@@ -45,7 +50,7 @@ pub struct Ctx {
 pub struct TcpCounters {
     /// Connects begun (tcpActiveOpens).
     pub active_opens: u64,
-    /// SYNs taken by a listener (tcpPassiveOpens).
+    /// Connections that listeners have made, their handshakes over (tcpPassiveOpens, as on Linux).
     pub passive_opens: u64,
     /// Handshakes that failed (tcpAttemptFails).
     pub attempt_fails: u64,
@@ -69,8 +74,18 @@ pub struct TcpCounters {
     pub resets_out: u64,
     /// Acknowledgements without data sent.
     pub pure_acks_out: u64,
-    /// Challenge ACKs sent (RFC 5961).
+    /// Challenge ACKs sent (RFC 5961; TCPChallengeACK).
     pub challenge_acks_out: u64,
+    /// SYNs on connections that are established (TCPSYNChallenge).
+    pub syn_challenges: u64,
+    /// Answers that were not given because the connection had given one just before
+    /// (TCPACKSkippedChallenge and its like).
+    pub answers_skipped: u64,
+    /// Segments without data that a TIME-WAIT did not answer because it had done so just before,
+    /// or could have (TCPACKSkippedTimeWait).
+    pub time_wait_answers_skipped: u64,
+    /// Resets that a TIME-WAIT ignored (RFC 1337 §3).
+    pub time_wait_resets_ignored: u64,
     /// Zero-window probes sent.
     pub window_probes_out: u64,
     /// Keep-alive probes sent.
@@ -130,6 +145,57 @@ pub struct TcpCounters {
     pub congestion_echoes_in: u64,
     /// Connections that have agreed on ECN.
     pub ecn_connections: u64,
+    /// SYN cookies sent (SyncookiesSent).
+    pub syn_cookies_sent: u64,
+    /// SYN cookies that came back (SyncookiesRecv).
+    pub syn_cookies_received: u64,
+    /// Acknowledgements to a listener that gives cookies, with none of ours (SyncookiesFailed).
+    pub syn_cookies_failed: u64,
+    /// Times that a listener's queue of SYNs became full and cookies began
+    /// (TCPReqQFullDoCookies counts each SYN, which is `syn_cookies_sent`).
+    pub syn_floods: u64,
+    /// SYNs dropped because the queue of SYNs was full (TCPReqQFullDrop).
+    pub syn_queue_drops: u64,
+    /// SYNs, and ends of handshakes, that met a full accept queue (ListenOverflows).
+    pub listen_overflows: u64,
+    /// Handshakes reset because the accept queue was full (TCPAbortOnOverflow).
+    pub aborts_on_overflow: u64,
+    /// Acknowledgements without data that a listener did not take as the end of a handshake
+    /// (TCPDeferAcceptDrop).
+    pub deferred_accepts: u64,
+    /// Connects whose SYN's data were taken (TCPFastOpenActive).
+    pub fast_open_active: u64,
+    /// Connects whose SYN's data were not taken (TCPFastOpenActiveFail).
+    pub fast_open_active_fails: u64,
+    /// Connections begun with the data of a SYN (TCPFastOpenPassive).
+    pub fast_open_passive: u64,
+    /// The same by a cookie of the key before (TCPFastOpenPassiveAltKey).
+    pub fast_open_passive_previous_key: u64,
+    /// SYNs whose cookie was not believed (TCPFastOpenPassiveFail).
+    pub fast_open_passive_fails: u64,
+    /// SYNs whose data were not taken because too many such handshakes were under way
+    /// (TCPFastOpenListenOverflow).
+    pub fast_open_overflows: u64,
+    /// SYNs that asked for a cookie (TCPFastOpenCookieReqd).
+    pub fast_open_cookies_asked: u64,
+    /// Times that SYNs with data were found to vanish (TCPFastOpenBlackhole).
+    pub fast_open_blackholes: u64,
+    /// Segments without the MD5 signature that is asked for (TCPMD5NotFound).
+    pub md5_not_found: u64,
+    /// Segments with an MD5 signature that nobody asked for (TCPMD5Unexpected).
+    pub md5_unexpected: u64,
+    /// Segments with a wrong MD5 signature (TCPMD5Failure).
+    pub md5_failures: u64,
+    /// Segments without the signature of TCP-AO that is asked for (TCPAORequired).
+    pub ao_required: u64,
+    /// Segments with a wrong signature of TCP-AO (TCPAOBad).
+    pub ao_bad: u64,
+    /// Segments signed by a key of TCP-AO that we do not have (TCPAOKeyNotFound).
+    pub ao_keys_not_found: u64,
+    /// ICMP errors that a connection signed by TCP-AO has ignored (TCPAODroppedIcmps).
+    pub ao_icmps_dropped: u64,
+    /// Segments whose signature of TCP-AO is right (TCPAOGood).
+    pub ao_good: u64,
     /// Connections that left TIME-WAIT early because there were too many.
     pub time_wait_evicted: u64,
     /// Connections in TIME-WAIT whose place a new one took (RFC 6191).
@@ -138,6 +204,10 @@ pub struct TcpCounters {
     pub path_mtu_shrunk: u64,
 }
 
+/// `tcp_challenge_ack_limit` at its default: only the connections' own limits count.
+const UNLIMITED: u32 = i32::MAX as u32;
+/// Answers of all TIME-WAITs of a shard to segments that cannot be right.
+const WAIT_ANSWERS_PER_SECOND: u32 = 1_000;
 /// Memory that was not used for so long is freed.
 const SHRINK_AFTER: Duration = Duration::from_secs(1);
 
@@ -154,9 +224,11 @@ impl Ctx {
             spare: Spare::default(),
             quota: Quota::new(Arc::new(Budget::default())),
             wants_pruning: false,
+            cookies: CookieCache::default(),
             last_drop: Cell::new(None),
             next_shrink: Instant::ZERO,
             challenges: ChallengeBudget::default(),
+            wait_answers: ChallengeBudget::default(),
         }
     }
 
@@ -183,12 +255,26 @@ impl Ctx {
     /// May a challenge ACK be sent now? Counts it either way.
     pub(super) fn allow_challenge(&mut self, now: Instant) -> bool {
         let limit = self.config.challenge_acks_per_second;
-        if self.challenges.allow(now, limit, &self.secrets) {
+        if limit == UNLIMITED || self.challenges.allow(now, limit, &self.secrets) {
             self.counters.challenge_acks_out += 1;
             return true;
         }
         self.dropped(DropReason::TcpChallengeLimited);
         false
+    }
+
+    /// May a TIME-WAIT answer a segment that cannot be right?
+    pub(super) fn allow_wait_answer(&mut self, now: Instant) -> bool {
+        let limit = self.config.challenge_acks_per_second.min(WAIT_ANSWERS_PER_SECOND);
+        let allowed = self.wait_answers.allow(now, limit, &self.secrets);
+        match allowed {
+            true => self.counters.challenge_acks_out += 1,
+            false => {
+                self.counters.time_wait_answers_skipped += 1;
+                self.dropped(DropReason::TcpChallengeLimited);
+            }
+        }
+        allowed
     }
 }
 

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use libnet::{Instant, Ready};
+use libnet::{Instant, Packet, Ready};
 
 use super::cc::Controller;
 use super::config::ConnOptions;
 use super::ctx::Ctx;
 use super::ecn::EcnUse;
+use super::fast_open::{Asked, Attempt, FastOpen, Offer, Try};
 use super::listen::Listener;
+use super::options::MAX_OPTIONS_BYTES;
 use super::path::PathInfo;
 use super::recovery::{self, Sender};
-use super::segment::{FourTuple, Segment};
+use super::request::Request;
+use super::segment::{Flags, FourTuple, Segment};
 use super::seq::SeqNumber;
 use super::state::State;
-use super::tcb::{Connection, MIN_MSS, default_mss};
+use super::tcb::{Connection, MIN_MSS, Owed, default_mss, fixed_header_bytes};
 
 impl Connection {
     /// Active open: a SYN is owed. Source: RFC 9293 §3.10.1.
@@ -29,37 +32,175 @@ impl Connection {
         conn.transition(ctx, State::SynSent);
         ctx.counters.active_opens += 1;
         conn.ask_for_ecn(&ctx.config);
+        let auth = conn.cold.options.auth.as_ref().and_then(|keys| keys.for_peer(tuple.remote));
+        conn.set_auth(auth.map(Box::new));
         conn.owed.syn = true;
         conn
     }
 
-    /// An open, active or passive, over a TIME-WAIT of ours: the numbers go on above the old
-    /// ones. Source: RFC 9293 §3.4.1 and §3.6.1 (MAY-2), RFC 6191 §2.
+    /// An active open over a TIME-WAIT of ours: the numbers go on above the old ones. Source: RFC 9293 §3.4.1 and §3.6.1 (MAY-2), RFC 6191 §2.
     pub(super) fn start_after(&mut self, old_snd_nxt: SeqNumber) {
-        self.iss = old_snd_nxt + REUSE_GAP;
+        self.iss = next_iss(old_snd_nxt);
         (self.snd_una, self.snd_nxt, self.snd_max) = (self.iss, self.iss, self.iss);
         self.snd_small = self.iss;
     }
 
-    /// Passive open: a SYN came to a listener, a SYN-ACK is owed.
-    pub(super) fn accept(
+    /// A passive open whose SYN-ACK was sent and is acknowledged by the segment that comes next.
+    pub(super) fn from_request(
         now: Instant,
         ctx: &mut Ctx,
-        syn: &Segment,
+        request: Request,
+        path: &PathInfo,
+        options: ConnOptions,
+    ) -> Self {
+        let mut conn = Connection::new(now, ctx, request.tuple, path, options, State::Listen);
+        // What the SYN-ACK said stands, whatever was set since.
+        conn.mode.scaling = request.peer_shift.is_some();
+        (conn.mode.timestamps, conn.mode.sack) = (request.timestamps, request.sack);
+        conn.rcv_shift = request.rcv_shift;
+        conn.set_auth(request.auth.clone());
+        conn.take_syn(request.created_at, ctx, &request.syn());
+        conn.transition(ctx, State::SynReceived);
+        conn.iss = request.iss;
+        (conn.snd_una, conn.snd_small) = (request.iss, request.iss);
+        (conn.snd_nxt, conn.snd_max) = (request.iss + 1, request.iss + 1);
+        conn.cold.created_at = request.created_at;
+        if !request.resent && !request.from_cookie {
+            conn.rtt.start(conn.snd_nxt, request.created_at);
+        }
+        conn.retries = request.retries;
+        conn.mode.syn_lost = request.retries > 0;
+        conn.mode.passive = true;
+        conn.deadlines.resend = now + conn.rtt.rto();
+        conn.cold.listener = Some(request.listener);
+        ctx.counters.passive_opens += 1;
+        conn
+    }
+
+    /// A passive open whose SYN brought a cookie of ours: its data are taken at once, and answered
+    /// before the handshake is over. Our SYN's number counts as acknowledged from the start, so that
+    /// what is sent is where it is in any other state. Source: RFC 7413 §4.2.2.
+    pub(super) fn accept_fast_open(
+        now: Instant,
+        ctx: &mut Ctx,
+        (syn, packet): (&Segment, &Packet),
         path: &PathInfo,
         listener: Arc<Listener>,
+        option: Offer,
     ) -> Self {
         let options = listener.options();
         let mut conn = Connection::new(now, ctx, syn.tuple, path, options, State::Listen);
-        // RFC 9293 §3.10.7.2, third: the SYN is taken, data and FIN with it are not kept and come
-        // again. ("Any other control or text may be queued": none is.)
         conn.take_syn(now, ctx, syn);
         conn.transition(ctx, State::SynReceived);
         ctx.counters.passive_opens += 1;
-        conn.mode.passive = true;
+        ctx.counters.fast_open_passive += 1;
+        (conn.mode.passive, conn.mode.fast_open) = (true, true);
         conn.cold.listener = Some(listener);
-        conn.owed.syn = true;
+        conn.cold.fast_open = Some(Box::new(Attempt { option, ..Attempt::default() }));
+        let first = conn.iss + 1;
+        (conn.snd_una, conn.snd_nxt, conn.snd_max, conn.snd_small) = (first, first, first, first);
+        let cc = Controller::new(conn.tx.cc.algorithm(), u32::from(conn.mss), false);
+        *conn.tx = Sender::new(now, first, cc);
+        let mut data = *syn;
+        data.trim_front(1);
+        // A FIN comes again.
+        data.flags = data.flags.without(Flags::FIN);
+        conn.trim_to_window(ctx, &mut data);
+        if data.data_len > 0 {
+            conn.take_in_order(now, ctx, &data, packet);
+        }
+        // The SYN-ACK says it all.
+        (conn.owed, conn.deadlines.ack) = (Owed { syn: true, ..Owed::default() }, Instant::MAX);
         conn
+    }
+
+    /// A connect that may send data with its SYN, as far as is known of the server.
+    /// Source: RFC 7413 §4.1.3, §4.2.1.
+    pub(super) fn try_fast_open(&mut self, now: Instant, ctx: &mut Ctx) {
+        let mode = ctx.config.fast_open;
+        let whole = self.path_mtu.min(u32::from(u16::MAX)) - fixed_header_bytes(&self.tuple);
+        let room = |mss: u16| {
+            let most = whole.min(u32::from(mss)) as u16;
+            most.saturating_sub(MAX_OPTIONS_BYTES as u16)
+        };
+        let without = mode.has(FastOpen::CLIENT_NO_COOKIE) || self.cold.options.fast_open_no_cookie;
+        let attempt = match ctx.cookies.look_up(self.tuple.remote, now) {
+            // A signature leaves the option no room.
+            _ if !mode.has(FastOpen::CLIENT) || self.mode.signed => return,
+            Try::Not => return,
+            Try::Send { cookie, mss } => {
+                Attempt { option: Offer::Cookie(cookie), room: room(mss), sent: 0 }
+            }
+            Try::Ask if without => {
+                let mss = default_mss(&self.tuple);
+                Attempt { option: Offer::Nothing, room: room(mss), sent: 0 }
+            }
+            Try::Ask => Attempt { option: Offer::Ask, ..Attempt::default() },
+        };
+        self.cold.fast_open = Some(Box::new(attempt));
+    }
+
+    /// The SYN-ACK of a connect that has tried Fast Open: what of its data arrived, and the cookie
+    /// for the next time.
+    pub(super) fn finish_fast_open(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx,
+        seg: &Segment,
+        packet: &Packet,
+    ) {
+        let Some(attempt) = self.cold.fast_open.take() else { return };
+        let mut list = [0; MAX_OPTIONS_BYTES];
+        let list_bytes = Segment::options_in(packet, &mut list);
+        let body = seg.options.fast_open.find(&list[..list_bytes]).map(|(_, body)| body);
+        let cookie = match Asked::read(body) {
+            Asked::With(cookie) => Some(cookie),
+            _ => None,
+        };
+        let acked = (seg.ack - (self.iss + 1)).min(u32::from(attempt.sent));
+        let (server, most) = (self.tuple.remote, ctx.config.fast_open_servers_max);
+        if attempt.sent > 0 && acked == 0 && cookie.is_none() {
+            // RFC 7413 §4.1.3.1 (MUST): that a server does not take data is remembered, too.
+            ctx.cookies.lost(server, now, most);
+        } else if attempt.option != Offer::Nothing {
+            ctx.cookies.answered(server, cookie, self.cold.peer_mss, now, most);
+        }
+        if attempt.sent == 0 {
+            return;
+        }
+        if acked > 0 {
+            ctx.counters.fast_open_active += 1;
+            ctx.cookies.works();
+            if let Some(buffer) = &mut self.send_buffer {
+                buffer.acknowledge(acked as usize);
+                if buffer.is_empty() {
+                    ctx.spare.keep_send(self.send_buffer.take());
+                }
+            }
+        } else {
+            ctx.counters.fast_open_active_fails += 1;
+        }
+        // What was not taken was never sent.
+        let una = self.iss + 1 + acked;
+        (self.snd_una, self.snd_nxt, self.snd_max, self.snd_small) = (una, una, una, una);
+    }
+
+    /// A SYN with the option, or with data, stayed without an answer: the next one has neither.
+    pub(super) fn lose_fast_open(&mut self, now: Instant, ctx: &mut Ctx) {
+        let Some(attempt) = &mut self.cold.fast_open else { return };
+        if self.mode.passive {
+            return;
+        }
+        let tried = std::mem::take(&mut attempt.option) != Offer::Nothing || attempt.sent > 0;
+        attempt.room = 0;
+        if tried && self.retries == 0 {
+            ctx.cookies.lost(self.tuple.remote, now, ctx.config.fast_open_servers_max);
+        }
+        let first = ctx.config.fast_open_blackhole_timeout;
+        if attempt.sent > 0 && self.retries == BLACK_HOLE_RETRIES && ctx.cookies.disable(now, first)
+        {
+            ctx.counters.fast_open_blackholes += 1;
+        }
     }
 
     /// Takes in what the peer's SYN says.
@@ -104,10 +245,15 @@ impl Connection {
         self.transition(ctx, to);
         ctx.counters.ecn_connections += u64::from(self.ecn.in_use != EcnUse::Off);
         self.acknowledge_syn(now, ctx, seg);
-        self.recovery = recovery::NewReno::new(self.iss + 1);
-        let algorithm = self.tx.cc.algorithm();
-        let cc = Controller::new(algorithm, u32::from(self.mss), self.mode.syn_lost);
-        *self.tx = Sender::new(now, self.iss + 1, cc);
+        if !self.mode.fast_open {
+            self.recovery = recovery::NewReno::new(self.iss + 1);
+            let algorithm = self.tx.cc.algorithm();
+            let cc = Controller::new(algorithm, u32::from(self.mss), self.mode.syn_lost);
+            *self.tx = Sender::new(now, self.iss + 1, cc);
+        } else if self.snd_max.gt(self.snd_una) {
+            // Data were sent already, and the timer was the SYN-ACK's.
+            self.restart_timeout(now);
+        }
         if self.mode.syn_lost {
             self.rtt.restart_after_lost_syn();
         }
@@ -125,13 +271,23 @@ impl Connection {
             self.rtt.update(rtt, &ctx.config);
         }
         self.rtt.cancel();
-        self.snd_una = self.iss + 1;
-        self.snd_nxt = self.snd_nxt.max(self.snd_una);
-        self.snd_max = self.snd_max.max(self.snd_una);
-        self.snd_small = self.snd_una;
+        if !self.mode.fast_open {
+            self.snd_una = self.iss + 1;
+            self.snd_nxt = self.snd_nxt.max(self.snd_una);
+            self.snd_max = self.snd_max.max(self.snd_una);
+            self.snd_small = self.snd_una;
+        }
         self.deadlines.resend = Instant::MAX;
         self.owed.syn = false;
     }
+}
+
+/// SYNs with data that stay without an answer one after the other before it is a black hole's doing.
+const BLACK_HOLE_RETRIES: u8 = 2;
+
+/// The first number of a connection that takes a TIME-WAIT's place.
+pub(super) fn next_iss(old_snd_nxt: SeqNumber) -> SeqNumber {
+    old_snd_nxt + REUSE_GAP
 }
 
 /// Linux's distance between an old connection's numbers and its successor's.

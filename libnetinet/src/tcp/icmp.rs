@@ -2,6 +2,7 @@
 
 use libnet::Instant;
 
+use super::auth::ConnAuth;
 use super::ctx::Ctx;
 use super::error::ConnError;
 use super::path::PathInfo;
@@ -54,6 +55,14 @@ impl Connection {
         if !quoted || self.state == State::Closed {
             return false;
         }
+        if self.ignores(error.kind) {
+            ctx.counters.ao_icmps_dropped += 1;
+            return true;
+        }
+        if self.state == State::SynSent && error.kind != IcmpErrorKind::Transient {
+            // RFC 7413 §4.1.3.1 (MUST): it counts as an answer that refuses.
+            self.lose_fast_open(now, ctx);
+        }
         match error.kind {
             IcmpErrorKind::TooBig { mtu } => self.on_too_big(now, ctx, mtu, error.ip_bytes),
             IcmpErrorKind::Transient => {}
@@ -65,6 +74,19 @@ impl Connection {
             IcmpErrorKind::PortUnreachable => self.on_unreachable(ctx, ConnError::Refused),
         }
         true
+    }
+
+    /// RFC 5925 §7.8 (MUST): hard errors, which anybody can make, do not disturb a connection that is
+    /// signed by TCP-AO once it is established.
+    fn ignores(&self, kind: IcmpErrorKind) -> bool {
+        let signed = matches!(self.cold.auth.as_deref(), Some(ConnAuth::Ao(_)));
+        let hard = match kind {
+            IcmpErrorKind::ProtocolUnreachable | IcmpErrorKind::PortUnreachable => true,
+            // Its codes are those of IPv4 alone.
+            IcmpErrorKind::TooBig { .. } => self.tuple.local.is_ipv4(),
+            _ => false,
+        };
+        signed && hard && self.state.is_synchronized()
     }
 
     /// RFC 9293 §3.9.2.2 (MUST-56): soft errors do not end a connection.

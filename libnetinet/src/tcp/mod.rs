@@ -1,12 +1,14 @@
 //! TCP, RFC 9293, as pure protocol code: time, packets and calls go in; packets, events and the
 //! next deadline come out. [`Table`] is a shard's TCP, [`Connection`] one connection of it.
 
+mod auth;
 mod budget;
 mod cc;
 mod config;
 mod ctx;
 mod ecn;
 mod error;
+mod fast_open;
 mod handshake;
 mod held;
 mod icmp;
@@ -22,6 +24,7 @@ mod rcvbuf;
 mod reassembly;
 mod records;
 mod recovery;
+mod request;
 mod rtt;
 mod sack;
 mod scoreboard;
@@ -30,6 +33,7 @@ mod segment;
 mod seq;
 mod sndbuf;
 mod state;
+mod syncookie;
 mod table;
 mod tcb;
 #[cfg(test)]
@@ -41,17 +45,19 @@ mod urgent;
 mod user;
 
 pub use crate::family::Zone;
+pub use auth::{AuthKeys, KeyError};
 pub use budget::Budget;
 pub use cc::{Ack, CongestionAlgorithm, CongestionControl, NoSuchAlgorithm};
-pub use config::{ConnOptions, MemoryLimits, TcpConfig, TimeWaitReuse};
+pub use config::{ConnOptions, MemoryLimits, SynCookies, TcpConfig, TimeWaitReuse};
 pub use ctx::{Ctx, TcpCounters};
 pub use ecn::{EcnField, EcnPolicy, EcnUse, NoSuchPolicy};
 pub use error::{ConnError, ConnectError, NotConnected, RecvError, SendError};
+pub use fast_open::FastOpen;
 pub use icmp::{IcmpError, IcmpErrorKind};
 pub use info::{TcpInfo, TimerKind};
 pub use input::Disposition;
 pub use listen::{Accepted, Listener};
-pub use options::{MAX_OPTIONS_BYTES, MAX_WINDOW_SHIFT, Options, Timestamps};
+pub use options::{Extra, MAX_OPTIONS_BYTES, MAX_WINDOW_SHIFT, OptionAt, Options, Timestamps};
 pub use output::Outgoing;
 pub use path::{InMeta, OutMeta, Path, PathError, PathInfo};
 pub use sack::{SackBlock, SackBlocks};
@@ -59,7 +65,7 @@ pub use secrets::Secrets;
 pub use segment::{Flags, FourTuple, Header, MIN_HEADER_BYTES, Segment};
 pub use seq::SeqNumber;
 pub use state::{State, TRANSITIONS, TransitionCounts};
-pub use table::{ConnId, ConnectFrom, Event, Ownerless, PortSharing, Table};
+pub use table::{ConnId, ConnectFrom, Event, Ownerless, PortSharing, Table, defer_accept_time};
 pub use tcb::Connection;
 pub(crate) use tcb::NOBODY;
 pub use user::{Linger, RecvInto};

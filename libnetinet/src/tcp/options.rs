@@ -15,6 +15,67 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// What has arrived beyond the acknowledgement; never on a SYN. Source: RFC 2018 §3.
     pub sack: SackBlocks,
+    /// Where the Fast Open option stands; on a SYN. Source: RFC 7413 §4.1.1.
+    pub fast_open: OptionAt,
+    /// Where a signature stands: of TCP-MD5 (RFC 2385) or TCP-AO (RFC 5925).
+    pub signature: OptionAt,
+}
+
+/// Where in a segment's list of options one stands that few segments have. It is not written:
+/// who sends one adds it to an [`Extra`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OptionAt(u8);
+
+impl OptionAt {
+    /// There is one, and it cannot be found.
+    const NOWHERE: OptionAt = OptionAt(u8::MAX);
+
+    fn new(offset: usize) -> Self {
+        OptionAt(offset as u8 + 1)
+    }
+
+    /// Is there one?
+    pub const fn is_some(self) -> bool {
+        self.0 > 0
+    }
+
+    /// Its kind and what follows its length, in the list that it was found in.
+    pub fn find(self, list: &[u8]) -> Option<(u8, &[u8])> {
+        let at = usize::from(self.0.checked_sub(1)?);
+        let (&kind, &len) = (list.get(at)?, list.get(at + 1)?);
+        Some((kind, list.get(at + 2..at + usize::from(len))?))
+    }
+}
+
+/// Options that few segments have, as they go onto the wire behind the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extra {
+    bytes: [u8; MAX_OPTIONS_BYTES],
+    len: u8,
+}
+
+impl Extra {
+    /// None.
+    pub const NONE: Extra = Extra { bytes: [0; MAX_OPTIONS_BYTES], len: 0 };
+
+    /// Appends an option, and NOPs up to the next 32-bit boundary; `false` if it does not fit.
+    pub fn push(&mut self, kind: u8, body: &[u8]) -> bool {
+        let (start, end) = (usize::from(self.len), usize::from(self.len) + 2 + body.len());
+        let padded = end.next_multiple_of(4);
+        if padded > MAX_OPTIONS_BYTES {
+            return false;
+        }
+        (self.bytes[start], self.bytes[start + 1]) = (kind, 2 + body.len() as u8);
+        self.bytes[start + 2..end].copy_from_slice(body);
+        self.bytes[end..padded].fill(KIND_NOP);
+        self.len = padded as u8;
+        true
+    }
+
+    /// As they go onto the wire, a multiple of 4.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
 }
 
 /// The timestamps option. Source: RFC 7323 §3.2.
@@ -35,8 +96,8 @@ impl Options {
     /// let options = Options::parse(&[99, 3, 0, 2, 4, 0x05, 0xb4, 0]);
     /// assert_eq!(options.mss, Some(1460));
     /// ```
-    pub fn parse(mut bytes: &[u8]) -> Self {
-        let mut options = Options::default();
+    pub fn parse(list: &[u8]) -> Self {
+        let (mut options, mut bytes) = (Options::default(), list);
         loop {
             bytes = match bytes {
                 // RFC 9293 §3.2: End of Option List; the rest is padding.
@@ -48,7 +109,7 @@ impl Options {
                 [_, len, ..] if *len < 2 || usize::from(*len) > bytes.len() => return options,
                 [kind, len, ..] => {
                     let (option, rest) = bytes.split_at(usize::from(*len));
-                    options.take(*kind, &option[2..]);
+                    options.take(*kind, &option[2..], list.len() - bytes.len());
                     rest
                 }
             };
@@ -108,8 +169,14 @@ impl Options {
     }
 
     /// RFC 9293 §3.1 (MUST-6): an option that we do not know is skipped.
-    fn take(&mut self, kind: u8, body: &[u8]) {
+    fn take(&mut self, kind: u8, body: &[u8], offset: usize) {
         match (kind, body) {
+            (KIND_FAST_OPEN, _) => self.fast_open = OptionAt::new(offset),
+            // RFC 5925 §2.2 (MUST): one of them at most; several are as good as a wrong one.
+            (KIND_MD5 | KIND_AO, _) if self.signature.is_some() => {
+                self.signature = OptionAt::NOWHERE;
+            }
+            (KIND_MD5 | KIND_AO, _) => self.signature = OptionAt::new(offset),
             (KIND_MSS, &[hi, lo]) => self.mss = Some(u16::from_be_bytes([hi, lo])),
             (KIND_WINDOW_SHIFT, &[shift]) => {
                 // RFC 7323 §2.3: a shift above 14 counts as 14.
@@ -141,6 +208,12 @@ const KIND_WINDOW_SHIFT: u8 = 3;
 const KIND_SACK_PERMITTED: u8 = 4;
 const KIND_SACK: u8 = 5;
 const KIND_TIMESTAMPS: u8 = 8;
+/// Source: RFC 2385 §3.
+pub(super) const KIND_MD5: u8 = 19;
+/// Source: RFC 5925 §2.2.
+pub(super) const KIND_AO: u8 = 29;
+/// Source: RFC 7413 §4.1.1.
+pub(super) const KIND_FAST_OPEN: u8 = 34;
 
 #[cfg(test)]
 mod tests {
@@ -166,7 +239,7 @@ mod tests {
         ) {
             let timestamps = ts.map(|(value, echo)| Timestamps { value, echo });
             let sack = SackBlocks::default();
-            let options = Options { mss, window_shift: shift, sack_permitted, timestamps, sack };
+            let options = Options { mss, window_shift: shift, sack_permitted, timestamps, sack, ..Options::default() };
             let mut bytes = vec![0xee; options.len()];
             options.write(&mut bytes);
             prop_assert!(options.len() <= MAX_OPTIONS_BYTES && options.len().is_multiple_of(4));
@@ -208,6 +281,29 @@ mod tests {
     }
 
     #[test]
+    fn a_rare_option_is_found_where_it_stands_and_padded_with_nops() {
+        let mut extra = Extra::NONE;
+        assert!(extra.push(KIND_FAST_OPEN, &[1, 2, 3, 4, 5, 6, 7, 8]));
+        assert_eq!(extra.bytes(), [34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1]);
+        let list = [&[1, 1, 2, 4, 5, 180][..], extra.bytes()].concat();
+        let options = Options::parse(&list);
+        assert_eq!(options.mss, Some(1460));
+        assert!(options.fast_open.is_some() && !options.signature.is_some());
+        assert_eq!(options.fast_open.find(&list), Some((34, &[1, 2, 3, 4, 5, 6, 7, 8][..])));
+        assert_eq!(options.fast_open.find(&list[..8]), None);
+        assert_eq!(OptionAt::default().find(&list), None);
+        assert!(!extra.push(KIND_MD5, &[0; 30]));
+    }
+
+    #[test]
+    fn two_signatures_are_none() {
+        let both = [&[19, 18][..], &[1; 16], &[29, 16], &[2; 14]].concat();
+        let options = Options::parse(&both);
+        assert!(options.signature.is_some());
+        assert_eq!(options.signature.find(&both), None);
+    }
+
+    #[test]
     fn a_known_option_of_the_wrong_length_is_ignored() {
         assert_eq!(Options::parse(&[2, 3, 5, 3, 2, 8, 4, 0, 0, 4, 3, 0]), Options::default());
     }
@@ -221,6 +317,7 @@ mod tests {
             sack_permitted: true,
             timestamps,
             sack: SackBlocks::default(),
+            ..Options::default()
         };
         let written = |options: &Options| {
             let mut bytes = vec![0xee; options.len()];

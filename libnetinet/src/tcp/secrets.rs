@@ -23,6 +23,8 @@ enum Use {
     Steer,
     Port,
     Challenge,
+    Cookie,
+    FastOpen,
 }
 
 impl Secrets {
@@ -90,6 +92,26 @@ impl Secrets {
         hasher.finish()
     }
 
+    /// The parts of a SYN cookie: one for the two ends, and one more for each minute.
+    pub(super) fn cookie(&self, tuple: &FourTuple, minute: Option<u32>) -> u32 {
+        let mut hasher = self.hasher(Use::Cookie);
+        write_endpoint(&mut hasher, tuple.local, tuple.local_port);
+        write_endpoint(&mut hasher, tuple.remote, tuple.remote_port);
+        if let Some(minute) = minute {
+            hasher.write_u32(minute);
+        }
+        hasher.finish() as u32
+    }
+
+    /// A Fast Open cookie, for so many lifetimes of a key. Source: RFC 7413 §4.1.2.
+    pub(super) fn fast_open(&self, client: IpAddr, server: IpAddr, period: u64) -> u64 {
+        let mut hasher = self.hasher(Use::FastOpen);
+        write_endpoint(&mut hasher, client, 0);
+        write_endpoint(&mut hasher, server, 0);
+        hasher.write_u64(period);
+        hasher.finish()
+    }
+
     fn hasher(&self, purpose: Use) -> SipHasher13 {
         SipHasher13::new_with_key(&self.keys[purpose as usize])
     }
@@ -109,7 +131,7 @@ fn write_endpoint(hasher: &mut SipHasher13, addr: IpAddr, port: u16) {
     hasher.write_u16(port);
 }
 
-const USES: usize = 5;
+const USES: usize = 7;
 
 #[cfg(test)]
 mod tests {

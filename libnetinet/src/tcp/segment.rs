@@ -8,7 +8,7 @@ use libnet::checksum::Sum;
 use libnet::{Checksum, DropReason, Gso, GsoKind, IfIndex, Packet};
 
 use super::ecn::EcnField;
-use super::options::{MAX_OPTIONS_BYTES, Options};
+use super::options::{KIND_AO, MAX_OPTIONS_BYTES, Options};
 use super::seq::SeqNumber;
 use crate::family::Zone;
 
@@ -185,6 +185,22 @@ impl Segment {
         })
     }
 
+    /// Is its signature one of TCP-AO?
+    pub(super) fn is_signed_by_ao(seg: &Segment, packet: &Packet) -> bool {
+        let mut list = [0; MAX_OPTIONS_BYTES];
+        let list_bytes = Segment::options_in(packet, &mut list);
+        seg.options.signature.find(&list[..list_bytes]).is_some_and(|(kind, _)| kind == KIND_AO)
+    }
+
+    /// The list of options, in the packet that it was read from; how many bytes there are.
+    pub(super) fn options_in(packet: &Packet, list: &mut [u8; MAX_OPTIONS_BYTES]) -> usize {
+        let mut offset = [0];
+        packet.copy_to(12, &mut offset);
+        let len = (usize::from(offset[0] >> 4) * 4).saturating_sub(MIN_HEADER_BYTES);
+        let len = len.min(MAX_OPTIONS_BYTES);
+        packet.copy_to(MIN_HEADER_BYTES, &mut list[..len])
+    }
+
     /// Sequence numbers that it takes: data, SYN and FIN. Source: RFC 9293 §3.4 (SEG.LEN).
     pub fn len(&self) -> u32 {
         let controls =
@@ -269,9 +285,16 @@ impl Header {
     /// Puts the header in front of a packet that holds the data, with the checksum left partial,
     /// and marks it to be cut into pieces of `mss` bytes if it holds more.
     pub fn prepend_to(&self, packet: &mut Packet, tuple: &FourTuple, mss: u16) {
+        self.prepend_with(packet, tuple, mss, &[]);
+    }
+
+    /// The same with further options, a multiple of 4 bytes, behind the others.
+    #[inline(always)]
+    pub fn prepend_with(&self, packet: &mut Packet, tuple: &FourTuple, mss: u16, more: &[u8]) {
         let data_len = packet.len();
-        let header_len = MIN_HEADER_BYTES + self.options.len();
-        debug_assert!(self.options.len() <= MAX_OPTIONS_BYTES);
+        let own_options = self.options.len();
+        let header_len = MIN_HEADER_BYTES + own_options + more.len();
+        debug_assert!(own_options + more.len() <= MAX_OPTIONS_BYTES);
         let sum = pseudo_header(tuple.local, tuple.remote, header_len + data_len).folded();
         let h = packet.prepend(header_len);
         h[0..2].copy_from_slice(&tuple.local_port.to_be_bytes());
@@ -286,7 +309,9 @@ impl Header {
         // RFC 9293 §3.1 (MUST-2): the checksum is always sent; a link or its peer completes it.
         h[16..18].copy_from_slice(&sum.to_be_bytes());
         h[18..20].copy_from_slice(&self.urgent.to_be_bytes());
-        self.options.write(&mut h[MIN_HEADER_BYTES..]);
+        let (own, rest) = h[MIN_HEADER_BYTES..].split_at_mut(own_options);
+        self.options.write(own);
+        rest.copy_from_slice(more);
         packet.checksum = Checksum::Partial { start: 0, field: 16 };
         packet.gso = match NonZeroU16::new(mss) {
             Some(segment_bytes) if data_len > usize::from(mss) => {

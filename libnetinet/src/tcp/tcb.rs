@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use libnet::{IfIndex, Instant, Ready, TimerHandle};
 
+use super::auth::ConnAuth;
 use super::cc::Controller;
 use super::config::{ConnOptions, TcpConfig};
 use super::ctx::Ctx;
 use super::ecn::Ecn;
 use super::error::ConnError;
+use super::fast_open::Attempt;
 use super::listen::Listener;
 use super::path::PathInfo;
 use super::rcvbuf::ReceiveBuffer;
@@ -153,6 +155,10 @@ pub(super) struct Mode {
     pub(super) passive: bool,
     /// Window scaling is offered and taken.
     pub(super) scaling: bool,
+    /// Segments are signed, and must be.
+    pub(super) signed: bool,
+    /// Begun with the data of a SYN, and the handshake is not over. Source: RFC 7413 §4.2.2.
+    pub(super) fast_open: bool,
     /// Timestamps are in use.
     pub(super) timestamps: bool,
     /// Selective acknowledgements are in use.
@@ -199,6 +205,8 @@ pub(super) struct Mode {
 pub(super) struct Cold {
     pub(super) options: ConnOptions,
     pub(super) listener: Option<Arc<Listener>>,
+    pub(super) fast_open: Option<Box<Attempt>>,
+    pub(super) auth: Option<Box<ConnAuth>>,
     /// An ICMP error that may pass; reported if the connection times out. RFC 9293 §3.9.2.2.
     pub(super) soft_error: Option<ConnError>,
     /// MSS option of the peer, or the default.
@@ -300,6 +308,8 @@ impl Connection {
                 tuning: Tuning::new(config, &options),
                 options,
                 listener: None,
+                fast_open: None,
+                auth: None,
                 soft_error: None,
                 peer_mss: default_mss(&tuple),
                 local_mss: 0,
@@ -318,7 +328,7 @@ impl Connection {
                 retransmits: 0,
             }),
         };
-        conn.cold.local_mss = conn.offered_mss(path.mtu);
+        conn.cold.local_mss = offered_mss(&conn.tuple, &conn.cold.options, path.mtu);
         conn.update_mss();
         conn
     }
@@ -342,25 +352,20 @@ impl Connection {
         self.wake |= Ready::ALL;
     }
 
-    /// The MSS option for an interface of this MTU: RFC 6691 §2, options are not subtracted.
-    fn offered_mss(&self, mtu: u32) -> u16 {
-        let room = mtu.min(MAX_IP_BYTES).saturating_sub(fixed_header_bytes(&self.tuple));
-        let wanted = self.cold.options.max_segment_bytes;
-        let mss = u16::try_from(room).unwrap_or(u16::MAX).max(MIN_MSS);
-        if wanted > 0 { mss.min(wanted.max(MIN_MSS)) } else { mss }
-    }
-
     /// RFC 9293 §3.7.1 (MUST-16): Eff.snd.MSS is the peer's MSS or what the path carries, less
     /// the options that every segment has.
     pub(super) fn update_mss(&mut self) {
         let headers = fixed_header_bytes(&self.tuple);
-        let options = if self.mode.timestamps { TIMESTAMP_OPTION_BYTES } else { 0 };
+        let timestamps = if self.mode.timestamps { TIMESTAMP_OPTION_BYTES } else { 0 };
+        let options = timestamps + self.cold.auth.as_ref().map_or(0, |auth| auth.option_bytes());
         let by_path = self.path_mtu.min(MAX_IP_BYTES).saturating_sub(headers);
         let whole = by_path.min(u32::from(self.cold.peer_mss)).min(u32::from(self.cold.local_mss));
         let mss = whole.saturating_sub(options).max(u32::from(MIN_MSS) - TIMESTAMP_OPTION_BYTES);
         self.mss = mss as u16;
         let by_iface = self.cold.gso_max_bytes.min(MAX_IP_BYTES).saturating_sub(headers + options);
-        self.super_bytes = (by_iface / mss * mss) as u16;
+        // What is signed is cut before.
+        let supers = if self.mode.signed { 0 } else { by_iface / mss };
+        self.super_bytes = (supers * mss) as u16;
     }
 
     /// Bytes that the receive buffer may hold.
@@ -447,6 +452,14 @@ impl Connection {
     }
 }
 
+/// The MSS option for an interface of this MTU: RFC 6691 §2, options are not subtracted.
+pub(super) fn offered_mss(tuple: &FourTuple, options: &ConnOptions, mtu: u32) -> u16 {
+    let room = mtu.min(MAX_IP_BYTES).saturating_sub(fixed_header_bytes(tuple));
+    let wanted = options.max_segment_bytes;
+    let mss = u16::try_from(room).unwrap_or(u16::MAX).max(MIN_MSS);
+    if wanted > 0 { mss.min(wanted.max(MIN_MSS)) } else { mss }
+}
+
 /// The timestamp clock: 1 ms, within RFC 7323 §5.4's 1 ms to 1 s.
 pub(super) fn timestamp(now: Instant, offset: u32) -> u32 {
     (now.as_millis() as u32).wrapping_add(offset)
@@ -470,7 +483,7 @@ fn first_controller(config: &TcpConfig, options: &ConnOptions, tuple: &FourTuple
 
 /// The shift that lets the window reach the largest buffer, as on Linux: the one that was set, or
 /// else the one that it may grow to. Source: RFC 7323 §2.3.
-fn window_shift(config: &TcpConfig, options: &ConnOptions) -> u8 {
+pub(super) fn window_shift(config: &TcpConfig, options: &ConnOptions) -> u8 {
     let largest = match options.receive_buffer_bytes {
         0 => config.receive_buffer_bytes.max(config.receive_buffer_max_bytes),
         fixed => fixed,

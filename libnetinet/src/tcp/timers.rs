@@ -47,6 +47,7 @@ impl Connection {
             ctx.counters.attempt_fails += 1;
             return self.give_up(ctx);
         }
+        self.lose_fast_open(now, ctx);
         self.retries += 1;
         self.rtt.back_off(&config);
         self.owed.syn = true;

@@ -1,10 +1,12 @@
 //! TIME-WAIT: what must be remembered of a connection that is over, in 64 bytes at most.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use libnet::Instant;
 
+use super::auth::{ConnAuth, Isns};
 use super::segment::FourTuple;
 use super::seq::SeqNumber;
 use super::table::PortSharing;
@@ -20,6 +22,8 @@ pub(super) struct TimeWaits {
     free: u32,
     oldest: u32,
     newest: u32,
+    /// Of those that were signed: with what, and both their initial numbers.
+    auth: BTreeMap<u32, Box<(ConnAuth, Isns)>>,
     len: usize,
     stay: Duration,
     next_deadline: Instant,
@@ -61,6 +65,7 @@ impl TimeWaits {
             free: NIL,
             oldest: NIL,
             newest: NIL,
+            auth: BTreeMap::new(),
             len: 0,
             stay: stay.min(MAX_STAY),
             next_deadline: Instant::MAX,
@@ -149,8 +154,22 @@ impl TimeWaits {
         self.link(now, index);
     }
 
+    /// It goes on to sign.
+    pub(super) fn keep_auth(&mut self, index: u32, auth: ConnAuth, isns: Isns) {
+        self.auth.insert(index, Box::new((auth, isns)));
+    }
+
+    pub(super) fn auth(&self, index: u32) -> Option<(ConnAuth, Isns)> {
+        self.auth.get(&index).map(|auth| (**auth).clone())
+    }
+
+    pub(super) fn auth_mut(&mut self, index: u32) -> Option<&mut (ConnAuth, Isns)> {
+        self.auth.get_mut(&index).map(|auth| &mut **auth)
+    }
+
     pub(super) fn remove(&mut self, now: Instant, index: u32) {
         self.unlink(now, index);
+        self.auth.remove(&index);
         self.entries[index as usize].next = std::mem::replace(&mut self.free, index);
         self.len -= 1;
         if self.len == 0 {

@@ -183,7 +183,8 @@ impl Connection {
         self.mode.orphan = true;
         let unread = self.receive_buffer.is_some() || self.holds_early_data();
         self.receive_buffer = None;
-        let resets = self.state.is_synchronized() && self.state != State::TimeWait;
+        let resets = (self.state.is_synchronized() && self.state != State::TimeWait)
+            || (self.state == State::SynReceived && self.mode.fast_open);
         if resets && (unread || linger == Linger::Abort) {
             return self.abort(ctx);
         }
@@ -229,7 +230,8 @@ impl Connection {
         if read_end {
             ready |= Ready::READ_CLOSED;
         }
-        let may_send = self.state.can_send() && !self.mode.fin_queued;
+        let opens = self.state == State::SynReceived && self.mode.fast_open;
+        let may_send = (self.state.can_send() || opens) && !self.mode.fin_queued;
         let connecting = matches!(self.state, State::SynSent | State::SynReceived);
         if (may_send && !self.mode.writer_waits) || (!may_send && !connecting) {
             ready |= Ready::WRITABLE;
@@ -256,9 +258,13 @@ impl Connection {
     pub fn set_options(&mut self, now: Instant, ctx: &Ctx, options: ConnOptions) {
         self.mode.nodelay = options.nodelay;
         self.mode.keepalive = options.keepalive;
+        let other_keys = self.cold.options.auth != options.auth;
         let resized = self.cold.options.receive_buffer_bytes != options.receive_buffer_bytes;
         self.cold.tuning.set(&options);
         self.cold.options = options;
+        if other_keys {
+            self.change_keys();
+        }
         if self.state.is_synchronized() && !self.mode.orphan {
             self.arm_keepalive(now, &ctx.config);
         }
@@ -282,11 +288,25 @@ impl Connection {
         self.buffered_to_read() == 0 && self.error.is_none() && !self.is_read_end()
     }
 
+    /// Takes data that go with the SYN, or after the handshake if they cannot; how much.
+    pub(super) fn send_early(&mut self, ctx: &mut Ctx, data: &mut Bytes) -> usize {
+        if data.is_empty() {
+            return 0;
+        }
+        let room = self.room_to_send(ctx, data.len());
+        if room.limit == 0 {
+            return 0;
+        }
+        let buffer = self.send_buffer.get_or_insert_with(|| ctx.spare.send());
+        buffer.write_shared(data, room.limit, room.chunk, &ctx.pool)
+    }
+
     fn check_send(&mut self) -> Result<(), SendError> {
         if let Some(error) = self.error.take() {
             return Err(SendError::Failed(error));
         }
         match self.state {
+            State::SynReceived if self.mode.fast_open && !self.mode.fin_queued => Ok(()),
             State::SynSent | State::SynReceived if !self.mode.fin_queued => {
                 self.mode.writer_waits = true;
                 Err(SendError::WouldBlock)

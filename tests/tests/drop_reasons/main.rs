@@ -75,6 +75,7 @@ fn provoke(reason: DropReason) -> u64 {
         R::TcpListenOverflow => tcp::listen_overflow(),
         R::TcpReassemblyFull => tcp::reassembly_full(),
         R::TcpDataAfterClose => tcp::data_after_close(),
+        R::TcpBadSignature => tcp::bad_signature(),
         R::TcpTableFull => tcp::table_full(),
         R::TcpMemory => tcp::memory(),
         R::TcpZeroWindow => tcp::zero_window(),

@@ -138,6 +138,7 @@ pub(crate) fn challenge_limited() -> u64 {
 pub(crate) fn listen_overflow() -> u64 {
     let mut config = InetConfig::default();
     config.tcp.backlog_max = 1;
+    config.tcp.syn_cookies = rumpnet::libnetinet::tcp::SynCookies::Never;
     let talk = Talk::new(config);
     for port in 0..50 {
         talk.send(&Tcp::new(6_000 + port, PORT, ISS, 0, SYN), b"");
@@ -174,6 +175,15 @@ pub(crate) fn data_after_close() -> u64 {
     talk.lab.world.run_for(Duration::from_millis(10));
     talk.send(&talk.segment(ACK), b"too late");
     talk.lab.drops(DropReason::TcpDataAfterClose)
+}
+
+pub(crate) fn bad_signature() -> u64 {
+    let (talk, stream) = Talk::connected(InetConfig::default());
+    let peer = stream.peer_addr().unwrap().ip();
+    let key = libnet::socket::Md5Key::new(peer, b"secret");
+    stream.socket().set_option(libnet::socket::SocketOption::Md5Key(key)).unwrap();
+    talk.send(&talk.segment(ACK), b"not signed");
+    talk.lab.drops(DropReason::TcpBadSignature)
 }
 
 pub(crate) fn table_full() -> u64 {

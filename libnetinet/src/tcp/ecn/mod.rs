@@ -70,6 +70,34 @@ pub(super) struct Ecn {
 /// What an ECN-setup SYN has. Source: RFC 3168 §6.1.1.
 const ASKING: Flags = Flags::ECE.with(Flags::CWR);
 
+/// What a listener agrees to when it gets this SYN.
+fn asked_of_listener(config: &TcpConfig, syn: &Segment) -> EcnUse {
+    // As on Linux: a SYN that came with more than it was sent with crossed a network that makes
+    // something else of these bits.
+    match syn.flags.only(ASKING) == ASKING && syn.ecn == EcnField::NotEct {
+        true => config.ecn.accepts(),
+        false => EcnUse::Off,
+    }
+}
+
+/// The flags of a listener's SYN-ACK for the SYN that it answers. Source: RFC 3168 §6.1.1.
+pub(super) fn answer_of_listener(config: &TcpConfig, syn: &Segment) -> Flags {
+    match asked_of_listener(config, syn) {
+        EcnUse::Off => Flags::NONE,
+        EcnUse::Classic => Flags::ECE,
+    }
+}
+
+/// The flags of a SYN whose answer agreed on ECN, or did not.
+pub(super) fn flags_of_asking(asked: bool) -> Flags {
+    if asked { ASKING } else { Flags::NONE }
+}
+
+/// Does a SYN ask for it?
+pub(super) fn asks(syn: &Segment) -> bool {
+    syn.flags.only(ASKING) == ASKING
+}
+
 impl Connection {
     /// An active open: what is asked for.
     pub(super) fn ask_for_ecn(&mut self, config: &TcpConfig) {
@@ -80,11 +108,9 @@ impl Connection {
     pub(super) fn agree_on_ecn(&mut self, config: &TcpConfig, syn: &Segment) {
         let asks = syn.flags.only(ASKING) == ASKING;
         let agrees = match self.state {
-            // As on Linux: a SYN that came with more than it was sent with crossed a network that
-            // makes something else of these bits.
             State::Listen => {
-                self.ecn.in_use = config.ecn.accepts();
-                asks && syn.ecn == EcnField::NotEct
+                self.ecn.in_use = asked_of_listener(config, syn);
+                true
             }
             // A SYN-ACK with both is from a host that sends back what it does not know.
             _ if syn.flags.has(Flags::ACK) => syn.flags.only(ASKING) == Flags::ECE,

@@ -118,17 +118,25 @@ impl Connection {
     /// An unacceptable segment is answered with an ACK, so that a lost ACK is repaired; without
     /// data, not too often: two confused peers would answer each other for ever.
     fn answer_unacceptable(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment) {
-        if seg.is_empty() {
-            let last = self.cold.out_of_window_ack_at;
-            if last != Instant::ZERO && now.since(last) < ctx.config.out_of_window_ack_interval {
-                return;
-            }
-            self.cold.out_of_window_ack_at = now;
+        if seg.is_empty() && !self.may_answer(now, ctx) {
+            return;
         }
         if !seg.flags.has(Flags::SYN) {
             self.note_old_duplicate(ctx, seg);
         }
         self.owed.ack = true;
+    }
+
+    /// One answer in so long to segments that cannot be right, whatever is wrong with them
+    /// (`net.ipv4.tcp_invalid_ratelimit`).
+    pub(super) fn may_answer(&mut self, now: Instant, ctx: &mut Ctx) -> bool {
+        let last = self.cold.out_of_window_ack_at;
+        if last != Instant::ZERO && now.since(last) < ctx.config.out_of_window_ack_interval {
+            ctx.counters.answers_skipped += 1;
+            return false;
+        }
+        self.cold.out_of_window_ack_at = now;
+        true
     }
 
     /// RFC 2883 §4: what of a segment was acknowledged before is told of.
@@ -140,7 +148,7 @@ impl Connection {
     }
 
     /// Cuts off what lies outside the window. RFC 9293 §3.10.7.4: "tailor the segment".
-    pub(super) fn trim_to_window(&mut self, ctx: &mut Ctx, seg: &mut Segment) {
+    pub(in crate::tcp) fn trim_to_window(&mut self, ctx: &mut Ctx, seg: &mut Segment) {
         let before = self.rcv_nxt.saturating_since(seg.seq);
         if before > 0 {
             if seg.data_len > 0 {

@@ -5,7 +5,6 @@ use libnet::{DropReason, Instant, Ready};
 use super::{Disposition, Flow};
 use crate::tcp::cc::{Ack, CongestionControl};
 use crate::tcp::ctx::Ctx;
-use crate::tcp::listen::Promotion;
 use crate::tcp::recovery::{DupAck, Echo, NewAck};
 use crate::tcp::scoreboard::Scoreboard;
 use crate::tcp::segment::{Flags, Segment};
@@ -64,21 +63,8 @@ impl Connection {
 
     /// The ACK of our SYN.
     fn finish_handshake(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment) -> Flow {
-        if seg.ack.le(self.snd_una) || seg.ack.gt(self.snd_max) {
+        if seg.ack.le(self.iss) || seg.ack.gt(self.snd_max) {
             return Flow::Break(Disposition::Reset(DropReason::TcpBadAck));
-        }
-        if let Some(listener) = &self.cold.listener {
-            match listener.has_room() {
-                Promotion::Queued => {}
-                Promotion::Full => {
-                    // As Linux: we stay in SYN-RECEIVED, and our SYN-ACK comes again.
-                    return Flow::Break(Disposition::Dropped(DropReason::TcpListenOverflow));
-                }
-                Promotion::Closed => {
-                    self.finish(ctx, None);
-                    return Flow::Break(Disposition::Reset(DropReason::TcpNoConnection));
-                }
-            }
         }
         self.establish(now, ctx, seg);
         self.snd_wnd = u32::from(seg.wnd) << self.snd_shift;

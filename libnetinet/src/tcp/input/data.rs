@@ -52,7 +52,13 @@ impl Connection {
         Flow::Continue(())
     }
 
-    fn take_in_order(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment, packet: &Packet) {
+    pub(in crate::tcp) fn take_in_order(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx,
+        seg: &Segment,
+        packet: &Packet,
+    ) {
         let before = self.rcv_nxt;
         for_each_piece(seg, packet, |_, piece| self.deliver(ctx, piece));
         let filled_hole = self.reassembly.is_some();

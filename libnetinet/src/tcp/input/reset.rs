@@ -22,6 +22,8 @@ impl Connection {
         let error = match self.state {
             // RFC 9293: a passive open returns to LISTEN, which its listener never left; nobody
             // is told.
+            // RFC 7413 §4.2.2: but somebody has it already.
+            State::SynReceived if self.mode.fast_open => Some(ConnError::Reset),
             State::SynReceived if self.mode.passive => None,
             State::SynReceived => Some(ConnError::Refused),
             // RFC 9293: in CLOSING and LAST-ACK both have closed, there is nobody to tell.
@@ -44,7 +46,7 @@ impl Connection {
             return Flow::Continue(());
         }
         if self.state == State::SynReceived {
-            if !self.mode.passive {
+            if !self.mode.passive || self.mode.fast_open {
                 return self.challenge(now, ctx);
             }
             // RFC 9293: return to LISTEN; the peer's SYN comes again and begins anew.
@@ -53,12 +55,16 @@ impl Connection {
             return Flow::Break(Disposition::Dropped(DropReason::TcpChallenged));
         }
         // RFC 5961 §4.2 (MUST): never believed; if the peer has rebooted, our ACK makes it reset.
+        ctx.counters.syn_challenges += 1;
         self.challenge(now, ctx)
     }
 
-    /// Answers with an ACK, if the budget allows. Source: RFC 5961 §7.
+    /// Answers with an ACK, if the connection's own limit and the stack's allow.
+    /// Source: RFC 5961 §7.
     pub(super) fn challenge(&mut self, now: Instant, ctx: &mut Ctx) -> Flow {
-        if ctx.allow_challenge(now) {
+        if !self.may_answer(now, ctx) {
+            ctx.dropped(DropReason::TcpChallengeLimited);
+        } else if ctx.allow_challenge(now) {
             self.owed.ack = true;
         }
         Flow::Break(Disposition::Dropped(DropReason::TcpChallenged))

@@ -51,18 +51,30 @@ impl Connection {
             // RFC 9293 §3.5 (MUST-10): simultaneous open; a SYN-ACK with our own number. Data with
             // the SYN come again.
             self.transition(ctx, State::SynReceived);
-            self.snd_nxt = self.iss;
+            (self.snd_nxt, self.snd_max) = (self.iss, self.iss);
             self.owed.syn = true;
+            self.cold.fast_open = None;
             return Flow::Continue(());
         }
         self.establish(now, ctx, &seg);
-        self.owed.ack = true;
+        self.finish_fast_open(now, ctx, &seg, packet);
+        self.acknowledge_syn_ack(now, ctx);
         // Data and FIN may come with the SYN: on with the sixth step of the other states.
         seg.trim_front(1);
         self.trim_to_window(ctx, &mut seg);
         self.take_urgent(&seg);
         self.take_data(now, ctx, &seg, packet)?;
         self.take_fin(ctx, &seg)
+    }
+
+    /// At once, unless the application has said that its data will carry the acknowledgement
+    /// (`tcp(7)`, `TCP_DEFER_ACCEPT`).
+    fn acknowledge_syn_ack(&mut self, now: Instant, ctx: &Ctx) {
+        if self.cold.options.defer_accept.is_zero() {
+            self.owed.ack = true;
+        } else {
+            self.deadlines.ack = now + ctx.config.delayed_ack;
+        }
     }
 
     /// RFC 7323 §3.2: an echo of what we never sent belongs to an old connection.

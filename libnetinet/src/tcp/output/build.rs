@@ -25,7 +25,7 @@ impl Connection {
         match plan {
             SendPlan::Nothing => None,
             SendPlan::Reset => Some((self.build_reset(ctx), Packet::new())),
-            SendPlan::Syn => Some((self.build_syn(now, ctx), Packet::new())),
+            SendPlan::Syn => Some(self.build_syn(now, ctx)),
             SendPlan::Ack { duplicate } => {
                 Some((self.build_ack(now, ctx, duplicate), Packet::new()))
             }
@@ -49,8 +49,8 @@ impl Connection {
         Header { seq, ack: self.rcv_nxt, flags, wnd: 0, urgent: 0, options }
     }
 
-    fn build_syn(&mut self, now: Instant, ctx: &mut Ctx) -> Header {
-        let again = self.snd_max != self.iss;
+    fn build_syn(&mut self, now: Instant, ctx: &mut Ctx) -> (Header, Packet) {
+        let again = self.cold.segments_out > 0;
         let reply = self.state == State::SynReceived;
         let timestamps = self.mode.timestamps.then(|| Timestamps {
             value: self.timestamp(now),
@@ -69,9 +69,15 @@ impl Connection {
             timestamps,
             ..Options::default()
         };
-        let window = self.receive_limit().min(u32::from(u16::MAX));
-        self.snd_nxt = self.iss + 1;
-        self.snd_max = self.snd_max.max(self.snd_nxt);
+        let mut window = self.receive_limit().min(u32::from(u16::MAX));
+        let mut packet = Packet::new();
+        if self.mode.fast_open {
+            window = self.rcv_wnd();
+        } else {
+            let early = if reply { 0 } else { self.share_early_data(&mut packet) };
+            self.snd_nxt = self.iss + 1 + early;
+            self.snd_max = self.snd_max.max(self.snd_nxt);
+        }
         self.owed.syn = false;
         if again {
             // RFC 6298 §3: no sample from a SYN that was sent again.
@@ -80,7 +86,7 @@ impl Connection {
             self.cold.retransmits += 1;
             ctx.counters.retransmitted_segments += 1;
         } else {
-            self.rtt.start(self.snd_nxt, now);
+            self.rtt.start(self.iss + 1, now);
         }
         if self.deadlines.resend == Instant::MAX {
             self.deadlines.resend = now + self.rtt.rto();
@@ -90,7 +96,22 @@ impl Connection {
         if reply {
             self.note_acked();
         }
-        Header { seq: self.iss, ack: self.rcv_nxt, flags, wnd: window as u16, urgent: 0, options }
+        let (seq, ack, wnd) = (self.iss, self.rcv_nxt, window as u16);
+        (Header { seq, ack, flags, wnd, urgent: 0, options }, packet)
+    }
+
+    /// The data that go with a SYN; how many bytes. Source: RFC 7413 §4.2.1.
+    fn share_early_data(&mut self, packet: &mut Packet) -> u32 {
+        let (Some(attempt), Some(buffer)) = (&mut self.cold.fast_open, &mut self.send_buffer)
+        else {
+            return 0;
+        };
+        let len = buffer.len().min(usize::from(attempt.room));
+        if len > 0 {
+            buffer.share(0, len, packet);
+            attempt.sent = len as u16;
+        }
+        len as u32
     }
 
     fn build_ack(&mut self, now: Instant, ctx: &mut Ctx, duplicate: bool) -> Header {

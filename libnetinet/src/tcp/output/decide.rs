@@ -40,6 +40,13 @@ impl Connection {
     fn decide_handshake(&self) -> SendPlan {
         match self.state {
             State::SynSent | State::SynReceived if self.owed.syn => SendPlan::Syn,
+            // RFC 7413 §4.2.2: the answer need not wait for the end of the handshake.
+            State::SynReceived if self.mode.fast_open => {
+                let data = self.decide_next().filter(|plan| plan.len > 0);
+                data.map_or(self.decide_ack(), |plan| {
+                    SendPlan::Data(DataPlan { fin: false, ..plan })
+                })
+            }
             State::SynReceived => self.decide_ack(),
             _ => SendPlan::Nothing,
         }

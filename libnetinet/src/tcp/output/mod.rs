@@ -8,8 +8,9 @@ use libnet::{IfIndex, Instant, Packet};
 
 use super::ctx::Ctx;
 use super::ecn::EcnField;
+use super::options::Extra;
 use super::path::OutMeta;
-use super::segment::Header;
+use super::segment::{Flags, Header};
 use super::seq::SeqNumber;
 use super::tcb::Connection;
 
@@ -91,11 +92,31 @@ impl Connection {
         header: &Header,
         packet: &mut Packet,
     ) {
-        let segment_bytes = self.mss - header.options.sack.option_bytes() as u16;
-        header.prepend_to(packet, &self.tuple, segment_bytes);
+        if header.flags.has(Flags::SYN) || self.mode.signed {
+            self.finish_rare(header, packet);
+        } else {
+            let segment_bytes = self.mss - header.options.sack.option_bytes() as u16;
+            header.prepend_to(packet, &self.tuple, segment_bytes);
+        }
         self.last_sent_at = now;
         self.cold.segments_out += 1;
         ctx.counters.segments_out += 1;
+    }
+
+    /// A segment with options that few have: a SYN, or a signed one.
+    fn finish_rare(&mut self, header: &Header, packet: &mut Packet) {
+        let mut extra = Extra::NONE;
+        if let Some(attempt) = &self.cold.fast_open
+            && header.flags.has(Flags::SYN)
+            && !self.mode.signed
+        {
+            attempt.option.write(&mut extra);
+        }
+        let isns = self.isns();
+        match self.cold.auth.as_deref_mut() {
+            Some(auth) => auth.sign(header, packet, &self.tuple, isns, extra),
+            None => header.prepend_with(packet, &self.tuple, 0, extra.bytes()),
+        }
     }
 
     fn out_meta(&self, ecn: EcnField) -> OutMeta {

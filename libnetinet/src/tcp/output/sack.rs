@@ -35,6 +35,9 @@ impl Connection {
         let beyond = self.reassembly.as_ref().map_or(0, |reassembly| reassembly.blocks());
         // RFC 2018 §3: four fit beside no other option, three beside timestamps.
         let most = if self.mode.timestamps { MAX_SACK_BLOCKS - 1 } else { MAX_SACK_BLOCKS };
+        // Beside a signature one less without them, and two less with them.
+        let signed = if self.mode.timestamps { MAX_SACK_BLOCKS - 3 } else { MAX_SACK_BLOCKS - 2 };
+        let most = if self.mode.signed { signed } else { most };
         (beyond + usize::from(self.mode.dsack_owed)).min(most)
     }
 }

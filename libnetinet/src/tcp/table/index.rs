@@ -9,6 +9,8 @@ pub(super) enum Place {
     Slot(u32),
     /// An entry of the TIME-WAITs.
     TimeWait(u32),
+    /// A SYN that was answered.
+    Request(u32),
 }
 
 /// A hash table of places; who owns the tuples compares them.
@@ -55,9 +57,11 @@ impl Index {
 
 impl Entry {
     fn place(self) -> Place {
-        match self.place & TIME_WAIT {
-            0 => Place::Slot(self.place),
-            _ => Place::TimeWait(self.place & !TIME_WAIT),
+        let index = self.place & !KIND_BITS;
+        match self.place & KIND_BITS {
+            TIME_WAIT => Place::TimeWait(index),
+            REQUEST => Place::Request(index),
+            _ => Place::Slot(index),
         }
     }
 }
@@ -66,6 +70,7 @@ fn encode(place: Place) -> u32 {
     match place {
         Place::Slot(index) => index,
         Place::TimeWait(index) => index | TIME_WAIT,
+        Place::Request(index) => index | REQUEST,
     }
 }
 
@@ -79,4 +84,6 @@ fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }
 
+const KIND_BITS: u32 = 3 << 30;
 const TIME_WAIT: u32 = 1 << 31;
+const REQUEST: u32 = 1 << 30;

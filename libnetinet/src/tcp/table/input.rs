@@ -10,10 +10,10 @@ use crate::tcp::ecn::EcnField;
 use crate::tcp::icmp::IcmpError;
 use crate::tcp::input::Disposition;
 use crate::tcp::listen::Listener;
-use crate::tcp::options::{Options, Timestamps};
+use crate::tcp::options::{Extra, Options, Timestamps};
 use crate::tcp::path::{InMeta, OutMeta, Path};
 use crate::tcp::segment::{Flags, Header, Segment, reset_for};
-use crate::tcp::tcb::{Connection, timestamp};
+use crate::tcp::tcb::timestamp;
 use crate::tcp::timewait::Remembered;
 
 impl Table {
@@ -41,21 +41,30 @@ impl Table {
             Some(Place::Slot(index)) if self.takes_from(index, iface) => {
                 self.on_connection(now, path, index, &seg, &packet);
             }
-            Some(Place::TimeWait(entry)) => self.on_time_wait(now, path, iface, entry, &seg),
-            _ => self.on_unconnected(now, path, iface, &seg),
+            Some(Place::TimeWait(entry)) => {
+                self.on_time_wait(now, path, iface, entry, (&seg, &packet));
+            }
+            Some(Place::Request(entry)) if self.request_takes_from(entry, iface) => {
+                self.on_request(now, path, entry, &seg, &packet);
+            }
+            _ => self.on_unconnected(now, path, iface, &seg, &packet),
         }
     }
 
     /// An ICMP error that quotes a segment of ours; `false` if it is about nothing we know.
     pub fn on_icmp(&mut self, now: Instant, error: &IcmpError) -> bool {
-        let Some(Place::Slot(index)) = self.find(&error.tuple) else { return false };
+        let index = match self.find(&error.tuple) {
+            Some(Place::Slot(index)) => index,
+            Some(Place::Request(entry)) => return self.on_request_icmp(entry, error),
+            _ => return false,
+        };
         let Some(conn) = self.slots.at_mut(index) else { return false };
         let known = conn.on_icmp(now, &mut self.ctx, error);
         self.settle(now, index);
         known
     }
 
-    fn on_connection(
+    pub(super) fn on_connection(
         &mut self,
         now: Instant,
         path: &mut dyn Path,
@@ -64,6 +73,10 @@ impl Table {
         packet: &Packet,
     ) {
         let Some(conn) = self.slots.at_mut(index) else { return };
+        let signed = conn.mode.signed || seg.options.signature.is_some();
+        if signed && !conn.has_right_signature(&mut self.ctx, seg, packet) {
+            return self.settle(now, index);
+        }
         let disposition = conn.on_segment(now, &mut self.ctx, seg, packet);
         if matches!(disposition, Disposition::Reset(_)) {
             self.send_reset(now, path, seg);
@@ -75,7 +88,14 @@ impl Table {
     }
 
     /// RFC 9293 §3.10.7.1 and §3.10.7.2: CLOSED and LISTEN.
-    fn on_unconnected(&mut self, now: Instant, path: &mut dyn Path, iface: IfIndex, seg: &Segment) {
+    fn on_unconnected(
+        &mut self,
+        now: Instant,
+        path: &mut dyn Path,
+        iface: IfIndex,
+        seg: &Segment,
+        packet: &Packet,
+    ) {
         let Some(listener) = self.listener_for(seg, iface) else {
             self.ctx.dropped(DropReason::TcpNoConnection);
             return self.send_reset(now, path, seg);
@@ -84,8 +104,12 @@ impl Table {
         if seg.flags.has(Flags::RST) {
             return self.ctx.dropped(DropReason::TcpNoConnection);
         }
-        // Second: any ACK is bad here.
+        let Ok(auth) = self.listener_auth(&listener, seg, packet) else { return };
+        // Second: any ACK is bad here, unless it brings a cookie back.
         if seg.flags.has(Flags::ACK) {
+            if self.on_cookie(now, path, (seg, packet), &listener, auth) {
+                return;
+            }
             self.ctx.dropped(DropReason::TcpBadAck);
             return self.send_reset(now, path, seg);
         }
@@ -93,41 +117,7 @@ impl Table {
         if !seg.flags.has(Flags::SYN) {
             return self.ctx.dropped(DropReason::TcpNoAck);
         }
-        self.on_syn(now, path, seg, listener, None);
-    }
-
-    /// A SYN for a listener; `replaces`: the TIME-WAIT whose place the connection takes.
-    fn on_syn(
-        &mut self,
-        now: Instant,
-        path: &mut dyn Path,
-        seg: &Segment,
-        listener: Arc<Listener>,
-        replaces: Option<u32>,
-    ) {
-        if self.slots.is_full() {
-            return self.ctx.dropped(DropReason::TcpTableFull);
-        }
-        if !self.has_memory() {
-            return self.ctx.dropped(DropReason::TcpMemory);
-        }
-        // RFC 9293 §3.9.1.1 (MUST-45): the connection keeps the address that the SYN was sent to.
-        let bound = seg.tuple.zone.iface().or(listener.options().sharing.iface);
-        let Ok(way) = path.route(Some(seg.tuple.local), seg.tuple.remote, bound) else {
-            return self.ctx.dropped(DropReason::NoRoute);
-        };
-        if !listener.begin_handshake() {
-            return self.ctx.dropped(DropReason::TcpListenOverflow);
-        }
-        let mut conn = Connection::accept(now, &mut self.ctx, seg, &way, listener);
-        conn.route_generation = path.route_generation();
-        if let Some(entry) = replaces {
-            conn.start_after(self.waits.get(entry).snd_nxt);
-            self.ctx.counters.time_wait_reused += 1;
-            self.forget_time_wait(now, entry);
-        }
-        let id = self.insert(conn);
-        self.settle(now, id.index);
+        self.on_syn(now, path, (seg, packet), (listener, auth), None);
     }
 
     /// RFC 9293 §3.10.7.4 for TIME-WAIT, with RFC 5961 and RFC 6191.
@@ -137,18 +127,17 @@ impl Table {
         path: &mut dyn Path,
         iface: IfIndex,
         entry: u32,
-        seg: &Segment,
+        (seg, packet): (&Segment, &Packet),
     ) {
+        if !self.time_wait_takes(entry, seg, packet) {
+            return;
+        }
         let old = self.waits.get(entry);
         if seg.flags.has(Flags::RST) {
-            // RFC 5961 §3.2: only an exact one is believed.
-            return match seg.seq == old.rcv_nxt {
-                true => self.forget_time_wait(now, entry),
-                false => self.ctx.dropped(DropReason::TcpOutOfWindow),
-            };
+            return self.on_time_wait_reset(now, entry, seg);
         }
         if seg.flags.has(Flags::SYN) && !seg.flags.has(Flags::ACK) {
-            return self.on_time_wait_syn(now, path, iface, entry, seg);
+            return self.on_time_wait_syn(now, path, iface, entry, (seg, packet));
         }
         let fin_again = seg.flags.has(Flags::FIN) && (seg.seq + seg.len()) == old.rcv_nxt;
         if fin_again {
@@ -158,7 +147,7 @@ impl Table {
         }
         let (reason, exact) = (DropReason::TcpOutOfWindow, seg.seq == old.rcv_nxt);
         self.ctx.dropped(reason);
-        if !(seg.is_empty() && exact) && self.ctx.allow_challenge(now) {
+        if !(seg.is_empty() && exact) && self.ctx.allow_wait_answer(now) {
             self.acknowledge(now, path, &old);
         }
     }
@@ -171,7 +160,7 @@ impl Table {
         path: &mut dyn Path,
         iface: IfIndex,
         entry: u32,
-        seg: &Segment,
+        (seg, packet): (&Segment, &Packet),
     ) {
         let old = self.waits.get(entry);
         let newer_seq = seg.seq.gt(old.rcv_nxt);
@@ -184,13 +173,26 @@ impl Table {
             _ => newer_seq,
         };
         if fresh && let Some(listener) = self.listener_for(seg, iface) {
-            return self.on_syn(now, path, seg, listener, Some(entry));
+            let Ok(auth) = self.listener_auth(&listener, seg, packet) else { return };
+            return self.on_syn(now, path, (seg, packet), (listener, auth), Some(entry));
         }
         // RFC 5961 §4.2: a challenge; a peer that means it resets and comes again.
         self.ctx.dropped(DropReason::TcpChallenged);
-        if self.ctx.allow_challenge(now) {
+        if self.ctx.allow_wait_answer(now) {
             self.acknowledge(now, path, &old);
         }
+    }
+
+    /// RFC 5961 §3.2: only an exact one is believed, and RFC 1337 §3 has that none is.
+    fn on_time_wait_reset(&mut self, now: Instant, entry: u32, seg: &Segment) {
+        if seg.seq != self.waits.get(entry).rcv_nxt {
+            return self.ctx.dropped(DropReason::TcpOutOfWindow);
+        }
+        if self.ctx.config.rfc1337 {
+            self.ctx.counters.time_wait_resets_ignored += 1;
+            return self.ctx.dropped(DropReason::TcpNoConnection);
+        }
+        self.forget_time_wait(now, entry);
     }
 
     /// The connection that is bound to an interface hears by no other.
@@ -213,7 +215,7 @@ impl Table {
         best.map(|(listener, _)| Arc::clone(listener))
     }
 
-    fn send_reset(&mut self, now: Instant, path: &mut dyn Path, seg: &Segment) {
+    pub(super) fn send_reset(&mut self, now: Instant, path: &mut dyn Path, seg: &Segment) {
         if let Some(header) = reset_for(seg) {
             self.ctx.counters.resets_out += 1;
             self.reply(now, path, seg.tuple, &header);
@@ -243,7 +245,12 @@ impl Table {
             return self.ctx.dropped(DropReason::NoRoute);
         };
         let mut packet = Packet::new();
-        header.prepend_to(&mut packet, &tuple, 0);
+        match self.signer_of(&tuple) {
+            Some((mut auth, isns)) => {
+                auth.sign(header, &mut packet, &tuple, isns, Extra::NONE);
+            }
+            None => header.prepend_to(&mut packet, &tuple, 0),
+        }
         let meta = OutMeta {
             src: tuple.local,
             dst: tuple.remote,

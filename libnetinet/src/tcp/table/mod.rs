@@ -1,5 +1,8 @@
 //! A shard's connections: finds them, times them, lets them send in turn, and forgets them.
 
+mod auth;
+mod fast_open;
+mod handshake;
 mod index;
 mod input;
 mod memory;
@@ -25,13 +28,16 @@ use self::slots::Slots;
 use super::budget::{Budget, Quota};
 use super::config::TcpConfig;
 use super::ctx::{Ctx, TcpCounters};
+use super::error::ConnError;
 use super::listen::{Accepted, Listener};
+use super::request::{RequestId, Requests};
 use super::secrets::Secrets;
 use super::segment::FourTuple;
 use super::state::{State, TransitionCounts};
 use super::tcb::Connection;
 use super::timewait::{Remembered, TimeWaits};
 
+pub use self::handshake::defer_accept_time;
 pub use self::open::ConnectFrom;
 pub use self::ownerless::Ownerless;
 
@@ -41,6 +47,7 @@ pub use self::ownerless::Ownerless;
 ///  segment --> index (4-tuple) --> slot: Connection --> ready queue of its interface --> Path
 ///                    |                      |
 ///                    +--> TIME-WAITs        +--> wheel: one node each
+///                    +--> requests: SYNs that were answered
 ///                    +--> listeners
 /// ```
 #[derive(Debug)]
@@ -51,9 +58,11 @@ pub struct Table {
     index: Index,
     ports: Ports,
     waits: TimeWaits,
+    requests: Requests,
     listeners: BTreeMap<u16, Vec<Arc<Listener>>>,
     wheel: Wheel<u32>,
-    ready: ReadyQueues,
+    ready: ReadyQueues<ConnId>,
+    ready_requests: ReadyQueues<RequestId>,
     events: Vec<Event>,
     next_port: u32,
     /// Those that could not send for want of memory.
@@ -101,6 +110,8 @@ impl Table {
             listeners: BTreeMap::new(),
             wheel: Wheel::new(),
             ready: ReadyQueues::default(),
+            ready_requests: ReadyQueues::default(),
+            requests: Requests::new(&config),
             events: Vec::new(),
             next_port: 0,
             starved: VecDeque::new(),
@@ -156,6 +167,7 @@ impl Table {
             }
             self.settle(now, index);
         }
+        self.time_requests(now);
         while let Some(entry) = self.waits.expired(now) {
             self.forget_time_wait(now, entry);
         }
@@ -168,19 +180,22 @@ impl Table {
     /// When [`on_timer`](Self::on_timer) wants to be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
         let starved = (self.starved_until != Instant::MAX).then_some(self.starved_until);
-        let all = [self.wheel.next_deadline(), self.waits.next_deadline(), starved];
-        all.into_iter().flatten().min()
+        let queues = [self.waits.next_deadline(), self.requests.next_deadline(), starved];
+        self.wheel.next_deadline().into_iter().chain(queues.into_iter().flatten()).min()
     }
 
     /// Appends the interfaces that [`poll_transmit`](Self::poll_transmit) has something for.
     pub fn pending(&self, out: &mut Vec<IfIndex>) {
         out.extend(self.ready.pending());
+        out.extend(self.ready_requests.pending());
     }
 
     /// Has it something for [`poll_transmit`](Self::poll_transmit) or
     /// [`take_events`](Self::take_events)?
     pub fn has_news(&self) -> bool {
-        !self.events.is_empty() || self.ready.pending().next().is_some()
+        !self.events.is_empty()
+            || self.ready.pending().next().is_some()
+            || self.ready_requests.pending().next().is_some()
     }
 
     /// Moves what happened since the last call to `out`.
@@ -203,14 +218,19 @@ impl Table {
         self.slots.iter()
     }
 
-    /// Connections held, those in TIME-WAIT apart.
+    /// Connections held, those in TIME-WAIT and those that listeners are still beginning apart.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Holds no connection, also none in TIME-WAIT?
+    /// Holds no connection, also none in TIME-WAIT or begun by a listener?
     pub fn is_empty(&self) -> bool {
-        self.slots.len() == 0 && self.waits.len() == 0
+        self.slots.len() == 0 && self.waits.len() == 0 && self.requests.len() == 0
+    }
+
+    /// SYNs that a listener has answered and that are remembered until that is acknowledged.
+    pub fn requests(&self) -> usize {
+        self.requests.len()
     }
 
     /// Connections in TIME-WAIT.
@@ -255,7 +275,7 @@ impl Table {
     /// # Panics
     /// When an invariant does not hold.
     pub fn check_invariants(&self) {
-        let mut indexed = self.waits.len();
+        let mut indexed = self.waits.len() + self.requests.len();
         for (id, conn) in self.slots.iter() {
             conn.check_invariants(&self.ctx.config);
             if conn.mode.indexed {
@@ -270,6 +290,9 @@ impl Table {
         self.check_memory();
         assert!(self.slots.len() <= self.ctx.config.connections_max);
         assert!(self.waits.len() <= self.ctx.config.time_wait_max);
+        for (entry, request) in self.requests.iter() {
+            assert_eq!(self.find(&request.tuple), Some(Place::Request(entry)));
+        }
     }
 
     fn hash(&self, tuple: &FourTuple) -> u64 {
@@ -281,6 +304,9 @@ impl Table {
         self.index.find(self.hash(tuple), |place| match place {
             Place::Slot(index) => self.slots.at(index).is_some_and(|conn| conn.tuple == *tuple),
             Place::TimeWait(entry) => self.waits.get(entry).tuple == *tuple,
+            Place::Request(entry) => {
+                self.requests.get(entry).is_some_and(|request| request.tuple == *tuple)
+            }
         })
     }
 
@@ -297,7 +323,7 @@ impl Table {
     /// After anything that may have changed a connection: where it belongs, when it wants to be
     /// called, whether it wants to send, and who is to be told.
     fn settle(&mut self, now: Instant, index: u32) {
-        self.settle_listener(index);
+        self.settle_listener(now, index);
         self.settle_index(now, index);
         let id = self.slots.id(index);
         let Some(conn) = self.slots.at_mut(index) else { return };
@@ -308,7 +334,8 @@ impl Table {
         let Some(conn) = self.slots.at_mut(index) else { return };
         conn.count_orphan(&self.ctx.quota);
         let wake = conn.take_wake();
-        let owned = !conn.mode.orphan && conn.cold.listener.is_none();
+        let waits = conn.cold.listener.is_some() && !conn.mode.fast_open;
+        let owned = !conn.mode.orphan && !waits;
         if !wake.is_empty() && owned {
             self.events.push(Event::Conn { id, token: conn.cold.token, ready: wake });
         }
@@ -333,18 +360,22 @@ impl Table {
     }
 
     /// A passive handshake that is over goes to its listener, or comes to nothing.
-    fn settle_listener(&mut self, index: u32) {
+    fn settle_listener(&mut self, now: Instant, index: u32) {
         let id = self.slots.id(index);
         let Some(conn) = self.slots.at_mut(index) else { return };
         if conn.cold.listener.is_none() || conn.state == State::SynReceived {
             return;
         }
-        if conn.state == State::Closed {
-            if conn.mode.indexed
-                && let Some(listener) = &conn.cold.listener
-            {
-                listener.abandon_handshake();
+        if conn.mode.fast_open {
+            // It was given to the listener with its SYN.
+            let was_reset = conn.error == Some(ConnError::Reset);
+            (conn.mode.fast_open, conn.cold.fast_open) = (false, None);
+            if let Some(listener) = conn.cold.listener.take() {
+                listener.end_fast_open(now, was_reset);
             }
+            return;
+        }
+        if conn.state == State::Closed {
             return;
         }
         let Some(listener) = conn.cold.listener.take() else { return };
@@ -366,6 +397,8 @@ impl Table {
         }
         conn.mode.indexed = false;
         let (tuple, waits) = (conn.tuple, conn.state == State::TimeWait);
+        let auth = conn.cold.auth.as_deref().filter(|_| waits).cloned();
+        let isns = conn.isns();
         let note = Remembered {
             tuple,
             snd_nxt: conn.snd_max,
@@ -387,6 +420,9 @@ impl Table {
         }
         if self.ctx.config.time_wait_max > 0 {
             let entry = self.waits.insert(now, &note);
+            if let Some(auth) = auth {
+                self.waits.keep_auth(entry, auth, isns);
+            }
             self.index.insert(hash, Place::TimeWait(entry));
             self.ports.add(&tuple);
         }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use libnet::Instant;
 
 use super::{ConnId, Place, Table};
@@ -25,6 +26,11 @@ pub struct ConnectFrom {
     pub options: ConnOptions,
     /// What its events carry.
     pub token: u64,
+    /// Try Fast Open: ask the server for a cookie, or send `early_data` with the SYN if one is
+    /// known. Source: RFC 7413.
+    pub fast_open: bool,
+    /// The first data; they go with the SYN if they may, else after the handshake.
+    pub early_data: Bytes,
 }
 
 impl Table {
@@ -81,6 +87,11 @@ impl Table {
         }
         conn.route_generation = path.route_generation();
         conn.set_token(from.token);
+        if from.fast_open {
+            conn.try_fast_open(now, &mut self.ctx);
+        }
+        let mut early_data = from.early_data;
+        conn.send_early(&mut self.ctx, &mut early_data);
         let id = self.insert(conn);
         self.settle(now, id.index);
         id
@@ -124,16 +135,19 @@ impl Table {
     fn take_tuple(&mut self, now: Instant, tuple: &FourTuple) -> Option<Option<SeqNumber>> {
         match self.find(tuple) {
             None => Some(None),
-            Some(Place::Slot(_)) => None,
+            Some(Place::Slot(_) | Place::Request(_)) => None,
             Some(Place::TimeWait(entry)) => {
                 let old = self.waits.get(entry);
-                let aged = self.waits.age(now, entry) >= self.ctx.config.time_wait_reuse_after;
-                let allowed = match self.ctx.config.time_wait_reuse {
+                let config = &self.ctx.config;
+                let aged = self.waits.age(now, entry) >= config.time_wait_reuse_after;
+                let may = match config.time_wait_reuse {
                     TimeWaitReuse::Never => false,
                     TimeWaitReuse::Always => true,
-                    TimeWaitReuse::Loopback => tuple.remote.is_loopback(),
+                    TimeWaitReuse::Loopback => {
+                        tuple.local.is_loopback() || tuple.local == tuple.remote
+                    }
                 };
-                if old.ts_recent.is_none() || !aged || !allowed || !self.ctx.config.timestamps {
+                if old.ts_recent.is_none() || !may || !aged || !config.timestamps {
                     return None;
                 }
                 self.ctx.counters.time_wait_reused += 1;

@@ -18,7 +18,18 @@ impl Table {
     ) -> usize {
         let mut sent = 0;
         while sent < budget {
-            let Some(id) = self.ready.pop(iface) else { break };
+            if let Some(id) = self.ready_requests.pop(iface)
+                && self.requests.holds(id)
+            {
+                self.transmit_request(now, path, id.index);
+                sent += 1;
+            }
+            let Some(id) = self.ready.pop(iface) else {
+                match self.ready_requests.len(iface) {
+                    0 => break,
+                    _ => continue,
+                }
+            };
             let Some(conn) = self.slots.get_mut(id) else { continue };
             let index = id.index;
             conn.mode.queued = false;
@@ -33,7 +44,7 @@ impl Table {
 
     /// Has anyone something to send by `iface`?
     pub fn has_pending(&self, iface: IfIndex) -> bool {
-        self.ready.len(iface) > 0
+        self.ready.len(iface) + self.ready_requests.len(iface) > 0
     }
 
     /// One connection's turn: about as much as one super-segment carries.

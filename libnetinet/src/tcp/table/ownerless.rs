@@ -46,6 +46,13 @@ impl Table {
             send_bytes: 0,
             timer: Some((TimerKind::Idle, now + self.waits.left(now, entry))),
         });
-        alone.chain(waits).collect()
+        let requests = self.requests.iter().map(|(entry, request)| Ownerless {
+            tuple: request.tuple,
+            state: State::SynReceived,
+            receive_bytes: 0,
+            send_bytes: 0,
+            timer: Some((TimerKind::Resend, self.requests.deadline_of(entry))),
+        });
+        alone.chain(requests).chain(waits).collect()
     }
 }

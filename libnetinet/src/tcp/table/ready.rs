@@ -4,17 +4,21 @@ use std::collections::VecDeque;
 
 use libnet::IfIndex;
 
-use super::ConnId;
-
-/// Queues of connections, one for each interface that was ever used. Who is gone by its turn is
-/// passed over.
-#[derive(Debug, Default)]
-pub(super) struct ReadyQueues {
-    queues: Vec<(IfIndex, VecDeque<ConnId>)>,
+/// Queues of connections, or of what will be one, for each interface that was ever used. Who is
+/// gone by its turn is passed over.
+#[derive(Debug)]
+pub(super) struct ReadyQueues<T> {
+    queues: Vec<(IfIndex, VecDeque<T>)>,
 }
 
-impl ReadyQueues {
-    pub(super) fn push(&mut self, iface: IfIndex, id: ConnId) {
+impl<T> Default for ReadyQueues<T> {
+    fn default() -> Self {
+        ReadyQueues { queues: Vec::new() }
+    }
+}
+
+impl<T> ReadyQueues<T> {
+    pub(super) fn push(&mut self, iface: IfIndex, id: T) {
         let at = match self.queues.iter().position(|(key, _)| *key == iface) {
             Some(at) => at,
             None => {
@@ -25,7 +29,7 @@ impl ReadyQueues {
         self.queues[at].1.push_back(id);
     }
 
-    pub(super) fn pop(&mut self, iface: IfIndex) -> Option<ConnId> {
+    pub(super) fn pop(&mut self, iface: IfIndex) -> Option<T> {
         self.queues.iter_mut().find(|(key, _)| *key == iface)?.1.pop_front()
     }
 

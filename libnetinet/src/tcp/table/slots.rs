@@ -27,7 +27,7 @@ struct Slot {
 impl Slots {
     /// Room for `max` connections, taken as they come.
     pub(super) fn new(max: usize) -> Self {
-        Slots { slots: Vec::new(), free: Vec::new(), max: max.min(1 << 31) }
+        Slots { slots: Vec::new(), free: Vec::new(), max: max.min(1 << 30) }
     }
 
     /// Places that were ever used.

@@ -165,6 +165,7 @@ impl Table {
             }
             self.settle(now, index);
         }
+        self.reset_requests(|_| true);
     }
 
     /// Resets every connection that speaks from an address of ours which is about to go; whoever
@@ -180,6 +181,7 @@ impl Table {
             }
             self.settle(now, index);
         }
+        self.reset_requests(|request| request.tuple.local == local);
     }
 
     /// A snapshot of a connection.

@@ -76,6 +76,14 @@ fn scene_of(reason: DropReason) -> Option<Net> {
             assert_eq!(net.send(Side::A, id, b"x"), Ok(1));
             net.run_for(ms(10));
         })),
+        DropReason::TcpBadSignature => Some(drops_of(config, |net, b| {
+            let mut keys = AuthKeys::default();
+            let _ = keys.set_md5(libnet::socket::Md5Key::new(net.a.path.addr, b"secret"));
+            let auth = Some(std::sync::Arc::new(keys));
+            let now = net.now;
+            net.b.table.set_options(now, b, ConnOptions { auth, ..ConnOptions::new() });
+            net.forge(Side::A, b, |forged| forged.data = b"not signed".to_vec());
+        })),
         DropReason::TcpTableFull => {
             let config = TcpConfig { connections_max: 1, ..config };
             Some(drops_of(config, |net, _| {

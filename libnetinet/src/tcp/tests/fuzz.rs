@@ -88,12 +88,13 @@ fn victim(which: u8) -> (Net, Side, ConnId) {
         return (net, Side::A, id);
     }
     if which == 1 {
-        net.listen(4);
-        net.connect();
-        net.judge(|sent, _| if sent.by == Side::B { Fate::Drop } else { Fate::Pass });
-        net.run_for(ms(3));
-        let id = net.b.table.iter().next().expect("an embryo").0;
+        let (a, _) = super::handshake::simultaneous(&mut net);
+        net.run_for(ms(1));
         net.judge(|_, _| Fate::Drop);
+        return (net, Side::A, a);
+    }
+    if which == 8 {
+        let (net, id) = super::fast_open::half_open();
         return (net, Side::B, id);
     }
     let (a, b) = net.established();
@@ -191,7 +192,7 @@ proptest! {
 
     #[test]
     fn nothing_that_arrives_or_is_asked_breaks_a_connection(
-        which in 0u8..8, steps in prop::collection::vec(step(), 1..40),
+        which in 0u8..9, steps in prop::collection::vec(step(), 1..40),
     ) {
         let (mut net, side, id) = victim(which);
         for step in steps {
@@ -285,7 +286,7 @@ proptest! {
 
 #[test]
 fn the_victims_are_in_the_states_that_they_stand_for() {
-    let states: Vec<_> = (0..8)
+    let states: Vec<_> = (0..9)
         .map(|which| {
             let (net, side, id) = victim(which);
             net.state(side, id)
@@ -302,6 +303,7 @@ fn the_victims_are_in_the_states_that_they_stand_for() {
             State::CloseWait,
             State::Closing,
             State::LastAck,
+            State::SynReceived,
         ]
     );
 }

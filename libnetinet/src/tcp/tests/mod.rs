@@ -6,6 +6,7 @@ mod chaos;
 mod close;
 mod drops;
 mod ecn;
+mod fast_open;
 mod fuzz;
 mod handshake;
 mod limits;
@@ -17,6 +18,9 @@ mod path_mtu;
 mod recovery;
 mod reset;
 mod sack;
+#[cfg(feature = "tcp-auth")]
+mod signed;
+mod syn_queue;
 mod time_wait;
 mod urgent;
 mod window;

@@ -207,6 +207,15 @@ impl Net {
         self.a.table.connect(self.now, &mut self.a.path, from, remote, &|_| true)
     }
 
+    /// A connect of A to B's port 80 that tries Fast Open.
+    pub(super) fn connect_fast(&mut self, data: &[u8]) -> ConnId {
+        let remote = SocketAddr::new(self.b.path.addr, 80);
+        let early_data = Bytes::copy_from_slice(data);
+        let from = ConnectFrom { fast_open: true, early_data, ..ConnectFrom::default() };
+        let begun = self.a.table.connect(self.now, &mut self.a.path, from, remote, &|_| true);
+        begun.expect("a connect can begin")
+    }
+
     /// A listener, a connection of A to it, and B's end of it.
     pub(super) fn established(&mut self) -> (ConnId, ConnId) {
         self.established_with(ConnOptions::new(), ConnOptions::new())
@@ -471,6 +480,35 @@ impl Net {
         };
         let tos = forged.ecn as u8;
         self.inject_marked(by.other(), &forged.header, &reverse, tos, &forged.data);
+    }
+
+    /// Forges the acknowledgement of the SYN-ACK of B's oldest half-open connection, changed by
+    /// `change`.
+    pub(super) fn forge_third(&mut self, change: impl FnOnce(&mut Forged)) {
+        let half_open = self.b.table.half_open();
+        let request = half_open.first().expect("a handshake is under way");
+        let timestamps = Timestamps { value: request.ts_recent, echo: 0 };
+        let options =
+            Options { timestamps: request.timestamps.then_some(timestamps), ..Options::default() };
+        let header = Header {
+            seq: request.rcv_nxt(),
+            ack: request.iss + 1,
+            flags: Flags::ACK,
+            wnd: 1000,
+            urgent: 0,
+            options,
+        };
+        let tuple = request.tuple;
+        let mut forged = Forged { header, ecn: EcnField::NotEct, data: Vec::new() };
+        change(&mut forged);
+        let reverse = FourTuple {
+            local: tuple.remote,
+            remote: tuple.local,
+            local_port: tuple.remote_port,
+            remote_port: tuple.local_port,
+            zone: Zone::NONE,
+        };
+        self.inject(Side::B, &forged.header, &reverse, &forged.data);
     }
 
     /// How many segments with any of `flags` a side has sent.

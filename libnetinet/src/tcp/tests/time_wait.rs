@@ -158,6 +158,76 @@ fn our_own_connect_takes_the_place_once_timestamps_have_moved_on() {
 }
 
 #[test]
+fn who_gives_its_place_to_a_connect_is_configured() {
+    let own = [10, 0, 0, 1];
+    for (time_wait_reuse, peer, reused) in [
+        (TimeWaitReuse::Never, [10, 0, 0, 2], false),
+        (TimeWaitReuse::Loopback, [10, 0, 0, 2], false),
+        (TimeWaitReuse::Loopback, own, true),
+        (TimeWaitReuse::Always, [10, 0, 0, 2], true),
+    ] {
+        let config = TcpConfig { time_wait_reuse, ..TcpConfig::default() };
+        let mut net = Net::at(own.into(), peer.into(), config, TcpConfig::default());
+        closed_by_a(&mut net);
+        net.run_for(ms(150));
+        let again = net.connect_from(5000, ConnOptions::new());
+        assert_eq!(again.is_ok(), reused, "{time_wait_reuse:?} {peer:?}");
+    }
+}
+
+#[test]
+fn no_reset_ends_it_if_that_is_asked_for() {
+    // RFC 1337 §3, F1.
+    for rfc1337 in [false, true] {
+        let config = TcpConfig { rfc1337, ..TcpConfig::default() };
+        let mut net = Net::with(config, TcpConfig::default());
+        let tuple = closed_by_a(&mut net);
+        let reverse = FourTuple {
+            local: tuple.remote,
+            remote: tuple.local,
+            local_port: tuple.remote_port,
+            remote_port: tuple.local_port,
+            zone: Zone::NONE,
+        };
+        let last = net.sent_by(Side::B).last().expect("B's last").seg;
+        let seq = last.seq + last.len();
+        let (flags, options) = (Flags::RST, Options::default());
+        let reset = Header { seq, ack: last.ack, flags, wnd: 0, urgent: 0, options };
+        net.inject(Side::A, &reset, &reverse, b"");
+        assert_eq!(net.a.table.time_waits(), usize::from(rfc1337));
+        assert_eq!(net.a.table.counters().time_wait_resets_ignored, u64::from(rfc1337));
+    }
+}
+
+#[test]
+fn what_cannot_be_right_is_answered_a_thousand_times_a_second_at_most() {
+    let mut net = Net::new();
+    closed_by_b(&mut net);
+    let old = net.log.iter().find(|sent| sent.has(Flags::SYN)).expect("the first SYN").seg;
+    let syn = Header {
+        seq: old.seq,
+        ack: SeqNumber::default(),
+        flags: Flags::SYN,
+        wnd: 9,
+        urgent: 0,
+        options: old.options,
+    };
+    let tuple = FourTuple {
+        local: net.a.path.addr,
+        remote: net.b.path.addr,
+        local_port: 5000,
+        remote_port: 80,
+        zone: Zone::NONE,
+    };
+    for _ in 0..2_000 {
+        net.inject(Side::B, &syn, &tuple, b"");
+    }
+    let counters = net.b.table.counters();
+    assert!((500..=1_000).contains(&counters.challenge_acks_out), "{counters:?}");
+    assert_eq!(counters.challenge_acks_out + counters.time_wait_answers_skipped, 2_000);
+}
+
+#[test]
 fn without_timestamps_the_place_is_kept() {
     let config = TcpConfig { timestamps: false, ..TcpConfig::default() };
     let mut net = Net::with(config.clone(), config);
