@@ -277,6 +277,10 @@ pub enum SocketOption {
     AoNext(u8),
     /// A listener takes no connection that is not signed by TCP-AO (`TCP_AO_INFO`, `ao_required`).
     AoRequired(bool),
+    /// `TCP_CONGESTION`, by name; it can be changed while data flow.
+    Congestion(String),
+    /// `SO_MAX_PACING_RATE`, bytes of data per second that leave at most; [`u64::MAX`]: no bound.
+    MaxPacingRate(u64),
     /// `IP_TTL` or `IPV6_UNICAST_HOPS`, 1..=255.
     Ttl(u8),
     /// `IP_TOS`, the traffic class octet.
@@ -360,6 +364,8 @@ pub enum OptionKey {
     AoCurrent,
     AoNext,
     AoRequired,
+    Congestion,
+    MaxPacingRate,
     Ttl,
     Tos,
     MulticastTtl,

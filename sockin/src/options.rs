@@ -50,6 +50,7 @@ fn set_on_host(entry: &Entry, option: Opt) -> io::Result<()> {
             let millis = u32::try_from(time.as_millis()).map_err(|_| errno::invalid())?;
             sockopt::set_tcp_user_timeout(fd, millis)?;
         }
+        Opt::Congestion(name) => sockopt::set_tcp_congestion(fd, &name)?,
         Opt::MaxSegmentBytes(bytes) => setsockopt(fd, nixopt::TcpMaxSeg, &bytes)?,
         Opt::ReceiveErrors(on) if is_v6(entry) => setsockopt(fd, nixopt::Ipv6RecvErr, &on)?,
         Opt::ReceiveErrors(on) => setsockopt(fd, nixopt::Ipv4RecvErr, &on)?,
@@ -128,6 +129,7 @@ pub(crate) fn get(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
         OptionKey::UserTimeout => {
             Opt::UserTimeout(Duration::from_millis(sockopt::tcp_user_timeout(fd)?.into()))
         }
+        OptionKey::Congestion => Opt::Congestion(sockopt::tcp_congestion(fd)?),
         OptionKey::MaxSegmentBytes => Opt::MaxSegmentBytes(getsockopt(fd, nixopt::TcpMaxSeg)?),
         OptionKey::ReceiveErrors if is_v6(entry) => {
             Opt::ReceiveErrors(getsockopt(fd, nixopt::Ipv6RecvErr)?)

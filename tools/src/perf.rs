@@ -104,6 +104,9 @@ pub struct PerfArgs {
     /// Send small segments at once (TCP_NODELAY)
     #[arg(short = 'N', long)]
     no_delay: bool,
+    /// Congestion control of the streams: reno, cubic or bbr [default: the stack's]
+    #[arg(short = 'C', long, value_name = "NAME", conflicts_with = "udp")]
+    congestion: Option<String>,
     /// Hand buffers over without copying them
     #[arg(short = 'Z', long)]
     zerocopy: bool,
@@ -161,6 +164,7 @@ fn plan(args: &PerfArgs) -> Result<Plan, Failure> {
         bits_per_second: args.bitrate.unwrap_or(rate),
         zero_copy: args.zerocopy,
         no_delay: args.no_delay,
+        congestion: args.congestion.clone(),
         ..Plan::new(args.time)
     };
     plan.check().map_err(|error| Failure::usage(error.to_string()))?;

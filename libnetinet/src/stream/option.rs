@@ -124,6 +124,14 @@ impl Inet {
                 SocketOption::AoRequired(c.auth.as_ref().is_some_and(|keys| keys.requires_ao()))
             }
             OptionKey::FastOpenNoCookie => SocketOption::FastOpenNoCookie(c.fast_open_no_cookie),
+            OptionKey::Congestion => {
+                let algorithm = c.congestion_control.unwrap_or(tcp.congestion_control);
+                SocketOption::Congestion(algorithm.name().to_owned())
+            }
+            OptionKey::MaxPacingRate => {
+                let none = c.max_pacing_rate == 0;
+                SocketOption::MaxPacingRate(if none { u64::MAX } else { c.max_pacing_rate })
+            }
             OptionKey::Ttl if c.ttl > 0 => SocketOption::Ttl(c.ttl),
             OptionKey::Ttl => SocketOption::Ttl(self.wide().usual_hops(socket.family)),
             OptionKey::Tos => SocketOption::Tos(c.tos),
@@ -257,6 +265,14 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
             keys.require_ao(on);
             Ok(())
         })?,
+        SocketOption::Congestion(name) => {
+            check(!name.is_empty())?;
+            let known = wide.config().tcp.controllers.algorithm(&name);
+            conn.congestion_control = Some(known.map_err(|_| errno::no_such_file())?);
+        }
+        SocketOption::MaxPacingRate(rate) => {
+            conn.max_pacing_rate = if rate == u64::MAX { 0 } else { rate.max(1) };
+        }
         SocketOption::Ttl(ttl) => {
             check(ttl > 0)?;
             conn.ttl = ttl;

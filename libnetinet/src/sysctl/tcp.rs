@@ -31,7 +31,7 @@ pub(super) const TABLE: &[Sysctl] = &[
         Kind::Words,
         "",
         "the congestion controls that there are",
-        Place::Fixed(|_| Value::Words(CongestionAlgorithm::NAMES.to_vec())),
+        Place::Fixed(|config| Value::Words(config.tcp.controllers.names().collect())),
     ),
     number!(
         "net.ipv4.tcp_challenge_ack_limit",
@@ -265,10 +265,15 @@ pub(super) const TABLE: &[Sysctl] = &[
         1,
         120_000_000,
         microseconds,
-        "floor of the retransmission time-out (RFC 6298 §2.4)"
+        "floor of what the retransmission time-out has beyond the round trip (RFC 6298 §2.4)"
     ),
     switch!("net.ipv4.tcp_sack", tcp.sack, "offer and use selective acknowledgements (RFC 2018)")
         .for_new(),
+    switch!(
+        "net.ipv4.tcp_slow_start_after_idle",
+        tcp.slow_start_after_idle,
+        "a window that was idle or not used for a time-out shrinks (RFC 5681 §4.1)"
+    ),
     number!(
         "net.ipv4.tcp_syn_retries",
         tcp.syn_retries,

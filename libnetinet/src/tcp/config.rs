@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::AuthKeys;
-use super::cc::CongestionAlgorithm;
+use super::cc::{CongestionAlgorithm, Controllers};
 use super::ecn::EcnPolicy;
 use super::fast_open::FastOpen;
 use super::table::PortSharing;
@@ -46,11 +46,12 @@ pub struct TcpConfig {
     /// Connections of a stack that their applications have closed, at most; beyond it, one that is
     /// closed is reset (`net.ipv4.tcp_max_orphans`).
     pub orphans_max: u64,
-    /// Out-of-order pieces that a connection keeps at most.
+    /// Out-of-order pieces that a connection keeps at most: segments that came beyond a hole. Past it
+    /// they are dropped, and a path that holds more of them starts over after each loss.
     pub reassembly_pieces: u16,
     /// RTO before the first measurement. Source: RFC 6298 §2.1.
     pub rto_initial: Duration,
-    /// Floor of the RTO.
+    /// Floor of what the RTO has beyond the round trip (`TCP_RTO_MIN`).
     pub rto_min: Duration,
     /// Ceiling of the RTO, 60 s at least. Source: RFC 6298 §2.5.
     pub rto_max: Duration,
@@ -97,6 +98,11 @@ pub struct TcpConfig {
     pub out_of_window_ack_interval: Duration,
     /// What congestion control connections use (`net.ipv4.tcp_congestion_control`).
     pub congestion_control: CongestionAlgorithm,
+    /// Those of the program's own, which connections can ask for by name.
+    pub controllers: Controllers,
+    /// A window that was not used for a time-out, or not in full, shrinks
+    /// (`net.ipv4.tcp_slow_start_after_idle`). Source: RFC 5681 §4.1, RFC 2861 §3.
+    pub slow_start_after_idle: bool,
     /// Which form of ECN connections ask for and agree to (`net.ipv4.tcp_ecn`). Source: RFC 3168.
     pub ecn: EcnPolicy,
     /// A SYN that asked for ECN without an answer is sent again without it
@@ -166,7 +172,7 @@ impl Default for TcpConfig {
             receive_buffer_min_bytes: 4096,
             memory: MemoryLimits::default(),
             orphans_max: 1 << 16,
-            reassembly_pieces: 1024,
+            reassembly_pieces: 16_384,
             rto_initial: Duration::from_secs(1),
             // DEVIATES RFC 6298 §2.4: floor 200 ms instead of 1 s, as Linux does.
             rto_min: Duration::from_millis(200),
@@ -192,6 +198,8 @@ impl Default for TcpConfig {
             challenge_acks_per_second: i32::MAX as u32,
             out_of_window_ack_interval: Duration::from_millis(500),
             congestion_control: CongestionAlgorithm::default(),
+            controllers: Controllers::default(),
+            slow_start_after_idle: true,
             ecn: EcnPolicy::default(),
             ecn_fallback: true,
             window_scaling: true,
@@ -298,7 +306,8 @@ pub struct ConnOptions {
     pub ttl: u8,
     /// The traffic class octet. Source: RFC 9293 §3.9.2 (MUST-48).
     pub tos: u8,
-    /// Congestion control; `None`: the stack's default.
+    /// Congestion control; `None`: the stack's default (`TCP_CONGESTION`). It can be changed while
+    /// data flow.
     pub congestion_control: Option<CongestionAlgorithm>,
     /// A listener's connections wait to be accepted when their first data have come, or so long,
     /// rounded up to the times at which SYN-ACKs are sent again; a connect's last acknowledgement
@@ -314,6 +323,9 @@ pub struct ConnOptions {
     pub fast_open_no_cookie: bool,
     /// Keys that sign its segments (`TCP_MD5SIG`, `TCP_AO_ADD_KEY`).
     pub auth: Option<Arc<AuthKeys>>,
+    /// Bytes of data per second that leave at most; 0: as the congestion control says
+    /// (`SO_MAX_PACING_RATE`).
+    pub max_pacing_rate: u64,
     /// Urgent data stay in line (`SO_OOBINLINE`).
     pub urgent_inline: bool,
     /// With whom it shares its port, and the interface that its packets are bound to.
@@ -341,6 +353,7 @@ impl ConnOptions {
             fast_open_connect: false,
             fast_open_no_cookie: false,
             auth: None,
+            max_pacing_rate: 0,
             urgent_inline: false,
             sharing: PortSharing {
                 reuse_addr: false,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use libnet::{Instant, Packet, Ready};
 
-use super::cc::Controller;
 use super::config::ConnOptions;
 use super::ctx::Ctx;
 use super::ecn::EcnUse;
@@ -99,8 +98,9 @@ impl Connection {
         conn.cold.fast_open = Some(Box::new(Attempt { option, ..Attempt::default() }));
         let first = conn.iss + 1;
         (conn.snd_una, conn.snd_nxt, conn.snd_max, conn.snd_small) = (first, first, first, first);
-        let cc = Controller::new(conn.tx.cc.algorithm(), u32::from(conn.mss), false);
+        let cc = conn.first_controller(now, &ctx.config);
         *conn.tx = Sender::new(now, first, cc);
+        conn.update_pace();
         let mut data = *syn;
         data.trim_front(1);
         // A FIN comes again.
@@ -247,9 +247,9 @@ impl Connection {
         self.acknowledge_syn(now, ctx, seg);
         if !self.mode.fast_open {
             self.recovery = recovery::NewReno::new(self.iss + 1);
-            let algorithm = self.tx.cc.algorithm();
-            let cc = Controller::new(algorithm, u32::from(self.mss), self.mode.syn_lost);
+            let cc = self.first_controller(now, &ctx.config);
             *self.tx = Sender::new(now, self.iss + 1, cc);
+            self.update_pace();
         } else if self.snd_max.gt(self.snd_una) {
             // Data were sent already, and the timer was the SYN-ACK's.
             self.restart_timeout(now);

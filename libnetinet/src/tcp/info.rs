@@ -101,6 +101,8 @@ pub struct TcpInfo {
     pub delivered_bytes: u64,
     /// The last sample of the delivery rate, bytes per second; 0: none yet.
     pub delivery_rate: u64,
+    /// Bytes of data per second at which it leaves at most; 0: it is not paced.
+    pub pacing_rate: u64,
     /// That sample was limited by the application.
     pub delivery_rate_app_limited: bool,
     /// Urgent bytes that have not been received yet or not been passed: up to the mark.
@@ -161,6 +163,7 @@ impl Connection {
             min_rtt: self.tx.rack.min_rtt(),
             delivered_bytes: self.tx.rate.delivered(),
             delivery_rate: self.tx.rate.last().bytes_per_second(),
+            pacing_rate: self.tx.pacer.rate().unwrap_or(0),
             delivery_rate_app_limited: self.tx.rate.last().app_limited,
             urgent_bytes: self.urgent_unread(),
             bytes_in: self.cold.bytes_in,

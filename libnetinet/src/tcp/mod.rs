@@ -5,6 +5,7 @@ mod auth;
 mod budget;
 mod cc;
 mod config;
+mod congestion;
 mod ctx;
 mod ecn;
 mod error;
@@ -18,6 +19,7 @@ mod listen;
 mod memory;
 mod options;
 mod output;
+mod pacing;
 mod path;
 mod rate;
 mod rcvbuf;
@@ -47,7 +49,10 @@ mod user;
 pub use crate::family::Zone;
 pub use auth::{AuthKeys, KeyError};
 pub use budget::Budget;
-pub use cc::{Ack, CongestionAlgorithm, CongestionControl, NoSuchAlgorithm};
+pub use cc::{
+    Ack, Begin, CongestionAlgorithm, CongestionControl, ControllerFactory, Controllers, Lost,
+    NoSuchAlgorithm, Sample,
+};
 pub use config::{ConnOptions, MemoryLimits, SynCookies, TcpConfig, TimeWaitReuse};
 pub use ctx::{Ctx, TcpCounters};
 pub use ecn::{EcnField, EcnPolicy, EcnUse, NoSuchPolicy};

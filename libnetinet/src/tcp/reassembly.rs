@@ -68,10 +68,11 @@ impl Reassembly {
         let (mut seq, mut data) = (seq, data);
         let mut duplicate = None;
         // Most often it belongs at the end.
-        let mut at = self.pieces.len();
-        while at > 0 && self.pieces[at - 1].seq.gt(seq) {
-            at -= 1;
-        }
+        let is_last = self.pieces.back().is_none_or(|last| last.seq.le(seq));
+        let mut at = match is_last {
+            true => self.pieces.len(),
+            false => self.pieces.partition_point(|piece| piece.seq.le(seq)),
+        };
         if at > 0 {
             duplicate = cut_front(&mut seq, &mut data, self.pieces[at - 1].end());
         }

@@ -179,7 +179,7 @@ mod tests {
             seq,
             end: seq + len,
             sent_at: at,
-            stamp: RateStamp { delivered: 0, delivered_at: at, first_sent_at: at },
+            stamp: RateStamp::default(),
             sacked_to: seq,
             marks: Marks::NONE,
             segment_bytes: 1,

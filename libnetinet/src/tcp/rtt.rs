@@ -72,8 +72,7 @@ impl RttEstimator {
             self.srtt_us = (self.srtt_us - self.srtt_us / 8 + rtt_us / 8).max(1);
         }
         self.backoff = 0;
-        let spread = self.rttvar_us.saturating_mul(4).max(GRANULARITY_US);
-        self.rto_us = self.srtt_us.saturating_add(spread);
+        self.rto_us = self.measured(config);
         self.clamp(config);
     }
 
@@ -92,12 +91,10 @@ impl RttEstimator {
     pub(crate) fn forget_backoff(&mut self, config: &TcpConfig) {
         if self.backoff > 0 {
             self.backoff = 0;
-            if self.srtt_us > 0 {
-                let spread = self.rttvar_us.saturating_mul(4).max(GRANULARITY_US);
-                self.rto_us = self.srtt_us.saturating_add(spread);
-            } else {
-                self.rto_us = micros(config.rto_initial);
-            }
+            self.rto_us = match self.srtt_us {
+                0 => micros(config.rto_initial),
+                _ => self.measured(config),
+            };
             self.clamp(config);
         }
     }
@@ -123,6 +120,13 @@ impl RttEstimator {
     /// The smoothed deviation.
     pub(crate) fn rttvar(&self) -> Duration {
         Duration::from_micros(u64::from(self.rttvar_us))
+    }
+
+    /// RFC 6298 §2.3, with the floor under the deviation as on Linux: however steady a path is, an
+    /// acknowledgement may be delayed, and a tail loss probe comes before the time-out.
+    fn measured(&self, config: &TcpConfig) -> u32 {
+        let spread = self.rttvar_us.saturating_mul(4).max(GRANULARITY_US);
+        self.srtt_us.saturating_add(spread.max(micros(config.rto_min)))
     }
 
     fn clamp(&mut self, config: &TcpConfig) {
@@ -156,6 +160,11 @@ mod tests {
         assert_eq!(rtt.rto(), ms(1200));
         rtt.update(ms(400), &config);
         assert_eq!((rtt.srtt(), rtt.rttvar(), rtt.rto()), (Some(ms(400)), ms(150), ms(1000)));
+        let steady = &mut RttEstimator::new(&config);
+        for _ in 0..100 {
+            steady.update(ms(400), &config);
+        }
+        assert_eq!(steady.rto(), ms(600), "the floor is under the deviation");
         rtt.update(ms(800), &config);
         assert_eq!(rtt.srtt(), Some(ms(450)));
     }
@@ -165,7 +174,7 @@ mod tests {
         let config = TcpConfig::default();
         let mut rtt = RttEstimator::new(&config);
         rtt.update(Duration::from_micros(20), &config);
-        assert_eq!(rtt.rto(), config.rto_min);
+        assert_eq!(rtt.rto(), config.rto_min + Duration::from_micros(20));
         for _ in 0..40 {
             rtt.back_off(&config);
         }

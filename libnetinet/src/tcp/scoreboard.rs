@@ -71,6 +71,13 @@ pub(crate) struct Losses {
     pub(crate) undecided: bool,
 }
 
+/// A search for losses, and who is told of each.
+struct Search<'a> {
+    rule: &'a LossRule,
+    losses: Losses,
+    lost: &'a mut dyn FnMut(&Record),
+}
+
 impl Scoreboard {
     /// Nothing is under way?
     pub(crate) fn is_empty(&self) -> bool {
@@ -119,7 +126,8 @@ impl Scoreboard {
     pub(crate) fn sent(&mut self, now: Instant, what: &Sent, rate: &mut Rate, max_records: usize) {
         let &Sent { seq, end, segment_bytes } = what;
         let idle = self.is_empty();
-        let stamp = rate.on_sent(now, idle);
+        let first = self.records.front().map_or(seq, |record| record.seq);
+        let stamp = rate.on_sent(now, idle, self.pipe(end - first));
         let marks = if rate.is_app_limited() { Marks::APP_LIMITED } else { Marks::NONE };
         if idle {
             self.fresh = seq;
@@ -138,7 +146,10 @@ impl Scoreboard {
     /// Numbers that were sent before have left again.
     pub(crate) fn sent_again(&mut self, now: Instant, what: &Sent, rate: &mut Rate) {
         let &Sent { seq, end, segment_bytes } = what;
-        let stamp = rate.on_sent(now, false);
+        let outstanding = self.records.back().map_or(end, |record| record.end);
+        let first = self.records.front().map_or(seq, |record| record.seq);
+        let in_flight = self.pipe(outstanding - first).saturating_add(end - seq);
+        let stamp = rate.on_sent(now, false, in_flight);
         self.split_at(seq);
         self.split_at(end);
         let mut at = self.records.find(seq);
@@ -218,22 +229,28 @@ impl Scoreboard {
         self.tidy();
     }
 
-    /// Marks what is lost by `rule`. Source: RFC 8985 §6.2, step 5.
-    pub(crate) fn detect(&mut self, rule: &LossRule) -> Losses {
-        let mut losses = Losses::default();
-        self.detect_fresh(rule, &mut losses);
-        self.detect_again(rule, &mut losses);
+    /// Marks what is lost by `rule`, and calls `lost` with each record of it as it was. Source:
+    /// RFC 8985 §6.2, step 5.
+    pub(crate) fn detect(&mut self, rule: &LossRule, lost: &mut dyn FnMut(&Record)) -> Losses {
+        let mut search = Search { rule, losses: Losses::default(), lost };
+        self.detect_fresh(&mut search);
+        self.detect_again(&mut search);
+        let losses = search.losses;
         self.tidy();
         losses
     }
 
     /// A retransmission time-out: the first record is lost, and all that were sent at `cutoff` or
     /// before it. Source: RFC 8985 §6.3.
-    pub(crate) fn mark_on_timeout(&mut self, cutoff: Instant) -> Losses {
+    pub(crate) fn mark_on_timeout(
+        &mut self,
+        cutoff: Instant,
+        lost: &mut dyn FnMut(&Record),
+    ) -> Losses {
         let mut losses = Losses::default();
         for at in 0..self.records.len() {
             if self.records.get(at).is_some_and(|record| at == 0 || record.sent_at <= cutoff) {
-                self.mark_lost(at, &mut losses);
+                self.mark_lost(at, &mut losses, lost);
             }
         }
         self.tidy();
@@ -306,7 +323,8 @@ impl Scoreboard {
         assert_eq!(waits > 0, self.next_lost(1).is_some());
     }
 
-    fn detect_fresh(&mut self, rule: &LossRule, losses: &mut Losses) {
+    fn detect_fresh(&mut self, search: &mut Search<'_>) {
+        let rule = search.rule;
         let mut at = self.records.find(self.fresh);
         while let Some(&record) = self.records.get(at) {
             let settled = Marks::SACKED.with(Marks::LOST).with(Marks::EVER_RESENT);
@@ -319,10 +337,10 @@ impl Scoreboard {
                     break;
                 }
                 if record.sent_at > rule.cutoff {
-                    losses.undecided = true;
+                    search.losses.undecided = true;
                     break;
                 }
-                self.mark_lost(at, losses);
+                self.mark_lost(at, &mut search.losses, search.lost);
             }
             at += 1;
         }
@@ -330,7 +348,8 @@ impl Scoreboard {
         self.fresh = reached.or(self.records.back().map(|last| last.end)).unwrap_or(self.fresh);
     }
 
-    fn detect_again(&mut self, rule: &LossRule, losses: &mut Losses) {
+    fn detect_again(&mut self, search: &mut Search<'_>) {
+        let rule = search.rule;
         while let Some(&sent) = self.again.front() {
             let mut at = self.records.find(sent.seq);
             let mut under_way = false;
@@ -338,10 +357,10 @@ impl Scoreboard {
                 let same = record.marks.has(Marks::RESENT) && record.sent_at == sent.sent_at;
                 if same && is_before(record.sent_at, record.end, rule) {
                     if record.sent_at > rule.cutoff {
-                        losses.undecided = true;
+                        search.losses.undecided = true;
                         return;
                     }
-                    self.mark_lost(at, losses);
+                    self.mark_lost(at, &mut search.losses, search.lost);
                 } else if same {
                     under_way = true;
                 }
@@ -355,12 +374,13 @@ impl Scoreboard {
         self.again = VecDeque::new();
     }
 
-    fn mark_lost(&mut self, at: usize, losses: &mut Losses) {
+    fn mark_lost(&mut self, at: usize, losses: &mut Losses, lost: &mut dyn FnMut(&Record)) {
         let Some(record) = self.records.get_mut(at) else { return };
         let (seq, end, len) = (record.seq, record.end, record.len());
         if record.marks.has(Marks::SACKED) || is_waiting(record) {
             return;
         }
+        lost(record);
         losses.bytes += len;
         if record.marks.has(Marks::RESENT) {
             losses.resent_bytes += len;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use libnet::{IfIndex, Instant, Ready, TimerHandle};
 
 use super::auth::ConnAuth;
-use super::cc::Controller;
+use super::cc::{Begin, Controller, initial_window};
 use super::config::{ConnOptions, TcpConfig};
+use super::congestion;
 use super::ctx::Ctx;
 use super::ecn::Ecn;
 use super::error::ConnError;
@@ -112,6 +113,18 @@ pub(super) struct Deadlines {
     pub(super) ack: Instant,
     /// Keep-alive, or the end of an orphan's FIN-WAIT-2.
     pub(super) idle: Instant,
+    /// Until then pacing keeps data back.
+    pub(super) pace: Instant,
+}
+
+impl Deadlines {
+    /// Nothing is due.
+    pub(super) const NONE: Deadlines = Deadlines {
+        resend: Instant::MAX,
+        ack: Instant::MAX,
+        idle: Instant::MAX,
+        pace: Instant::MAX,
+    };
 }
 
 /// When to acknowledge.
@@ -278,8 +291,8 @@ impl Connection {
             last_echo: 0,
             rtt: RttEstimator::new(config),
             recovery: recovery::NewReno::new(iss + 1),
-            tx: Box::new(Sender::new(now, iss + 1, first_controller(config, &options, &tuple))),
-            deadlines: Deadlines { resend: Instant::MAX, ack: Instant::MAX, idle: Instant::MAX },
+            tx: Box::new(Sender::new(now, iss + 1, no_controller(config, &options, &tuple))),
+            deadlines: Deadlines::NONE,
             wheel: None,
             wheel_at: Instant::MAX,
             last_sent_at: now,
@@ -344,7 +357,7 @@ impl Connection {
     pub(super) fn finish(&mut self, ctx: &mut Ctx, error: Option<ConnError>) {
         self.transition(ctx, State::Closed);
         self.error = self.error.or(error);
-        self.deadlines = Deadlines { resend: Instant::MAX, ack: Instant::MAX, idle: Instant::MAX };
+        self.deadlines = Deadlines::NONE;
         self.owed = Owed { reset: self.owed.reset, ..Owed::default() };
         self.send_buffer = None;
         self.reassembly = None;
@@ -475,10 +488,11 @@ pub(super) fn fixed_header_bytes(tuple: &FourTuple) -> u32 {
     if tuple.local.is_ipv4() { 40 } else { 60 }
 }
 
-/// The controller before the MSS is agreed.
-fn first_controller(config: &TcpConfig, options: &ConnOptions, tuple: &FourTuple) -> Controller {
-    let algorithm = options.congestion_control.unwrap_or(config.congestion_control);
-    Controller::new(algorithm, u32::from(default_mss(tuple)), false)
+/// The controller before the MSS is agreed, which nobody asks.
+fn no_controller(config: &TcpConfig, options: &ConnOptions, tuple: &FourTuple) -> Controller {
+    let mss = u32::from(default_mss(tuple));
+    let begin = Begin { mss, cwnd_bytes: initial_window(mss), ..Begin::default() };
+    Controller::new(congestion::algorithm(config, options), &config.controllers, &begin)
 }
 
 /// The shift that lets the window reach the largest buffer, as on Linux: the one that was set, or

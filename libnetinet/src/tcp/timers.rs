@@ -14,12 +14,16 @@ impl Connection {
     /// When [`on_timer`](Self::on_timer) wants to be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
         let d = &self.deadlines;
-        let next = d.resend.min(d.ack).min(d.idle);
+        let next = d.resend.min(d.ack).min(d.idle).min(d.pace);
         (next != Instant::MAX).then_some(next)
     }
 
     /// Does what is due.
     pub fn on_timer(&mut self, now: Instant, ctx: &mut Ctx) {
+        if self.deadlines.pace <= now {
+            self.deadlines.pace = Instant::MAX;
+            self.tx.pacer.on_open(now);
+        }
         if self.deadlines.ack <= now {
             self.deadlines.ack = Instant::MAX;
             self.owed.ack = true;
@@ -177,7 +181,9 @@ impl Connection {
     /// when that ends. Called when all that can be sent was sent.
     pub(super) fn arm_persist_if_stuck(&mut self, now: Instant) {
         let waiting = self.buffered_to_send() > 0 || (self.mode.fin_queued && !self.mode.fin_acked);
-        if self.state.is_synchronized() && waiting && self.deadlines.resend == Instant::MAX {
+        // What pacing keeps back is not stuck.
+        let stuck = self.deadlines.resend == Instant::MAX && self.deadlines.pace == Instant::MAX;
+        if self.state.is_synchronized() && waiting && stuck {
             self.mode.persist = true;
             self.cold.stalled_since = now;
             self.deadlines.resend = self.next_probe(now);

@@ -259,11 +259,19 @@ impl Connection {
         self.mode.nodelay = options.nodelay;
         self.mode.keepalive = options.keepalive;
         let other_keys = self.cold.options.auth != options.auth;
+        let repaced = self.cold.options.max_pacing_rate != options.max_pacing_rate;
+        let recontrolled = self.cold.options.congestion_control != options.congestion_control;
         let resized = self.cold.options.receive_buffer_bytes != options.receive_buffer_bytes;
         self.cold.tuning.set(&options);
         self.cold.options = options;
         if other_keys {
             self.change_keys();
+        }
+        if recontrolled {
+            self.change_controller(now, &ctx.config);
+        }
+        if repaced || recontrolled {
+            self.update_pace();
         }
         if self.state.is_synchronized() && !self.mode.orphan {
             self.arm_keepalive(now, &ctx.config);

@@ -268,6 +268,7 @@ impl Sock for HostSock {
             SocketOption::UserTimeout(time) => {
                 sockopt::set_tcp_user_timeout(fd, time.as_millis() as u32)?;
             }
+            SocketOption::Congestion(name) => sockopt::set_tcp_congestion(fd, &name)?,
             SocketOption::MaxSegmentBytes(n) => setsockopt(fd, nixopt::TcpMaxSeg, &n)?,
             SocketOption::Ttl(hops) if self.six => {
                 sockopt::set_ipv6_unicast_hops(fd, Some(hops))?;
@@ -319,6 +320,7 @@ impl Sock for HostSock {
                 let millis = sockopt::tcp_user_timeout(fd)?;
                 SocketOption::UserTimeout(Duration::from_millis(millis.into()))
             }
+            OptionKey::Congestion => SocketOption::Congestion(sockopt::tcp_congestion(fd)?),
             OptionKey::MaxSegmentBytes => {
                 SocketOption::MaxSegmentBytes(getsockopt(fd, nixopt::TcpMaxSeg)?)
             }

@@ -135,7 +135,7 @@ fn open(
         .map(|_| match plan.mode {
             Mode::Tcp | Mode::RequestResponse => {
                 let stream = host::connect(stack, from, to, Some(CONNECT_WITHIN), interrupts)?;
-                stream.set_nodelay(plan.no_delay)?;
+                streams::set_up(&stream, plan)?;
                 (&stream).write_all(cookie)?;
                 Ok(Path::Tcp(stream))
             }

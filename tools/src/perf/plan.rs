@@ -55,6 +55,8 @@ pub(super) struct Plan {
     pub(super) zero_copy: bool,
     /// `TCP_NODELAY` on the streams.
     pub(super) no_delay: bool,
+    /// `TCP_CONGESTION` on the streams; `None`: the stack's.
+    pub(super) congestion: Option<String>,
     /// Of UDP: the numbers have 64 bits.
     pub(super) wide_counters: bool,
     /// The other side closes its streams before it says that it is done, as ours does.
@@ -103,6 +105,7 @@ impl Plan {
             bits_per_second: 0,
             zero_copy: false,
             no_delay: false,
+            congestion: None,
             wide_counters: true,
             closes_first: true,
         }
@@ -170,6 +173,9 @@ impl Plan {
         if self.no_delay {
             value["nodelay"] = true.into();
         }
+        if let Some(name) = &self.congestion {
+            value["congestion"] = name.as_str().into();
+        }
         if self.mode == Mode::Udp && self.wide_counters {
             value["udp_counters_64bit"] = 1.into();
         }
@@ -220,6 +226,7 @@ impl Plan {
             bits_per_second: number("bandwidth")?,
             zero_copy: false,
             no_delay: is_set("nodelay"),
+            congestion: value["congestion"].as_str().map(str::to_owned),
             wide_counters: is_set("udp_counters_64bit"),
             closes_first: value["client_version"]
                 .as_str()

@@ -220,7 +220,7 @@ impl Test<'_> {
             stream.set_read_timeout(Some(COOKIE_WITHIN))?;
             let mut theirs = [0; COOKIE_BYTES];
             if (&stream).read_exact(&mut theirs).is_ok() && theirs == *cookie {
-                stream.set_nodelay(plan.no_delay)?;
+                streams::set_up(&stream, plan)?;
                 open.push(stream);
             } else {
                 turn_away(&stream);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use libnet::net::TcpStream;
+use libnet::socket::SocketOption;
 
 use super::control::is_timeout;
 use super::counters::{Counters, Pace};
@@ -17,6 +18,23 @@ use super::plan::Plan;
 pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a stream may take to end after it was told to.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// Sets what the plan asks of a stream.
+pub(super) fn set_up(stream: &TcpStream, plan: &Plan) -> io::Result<()> {
+    stream.set_nodelay(plan.no_delay)?;
+    let Some(name) = &plan.congestion else { return Ok(()) };
+    let set = stream.socket().set_option(SocketOption::Congestion(name.clone()));
+    set.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            let known = "try reno, cubic or bbr";
+            io::Error::new(
+                error.kind(),
+                format!("no congestion control is called {name:?}: {known}"),
+            )
+        }
+        _ => error,
+    })
+}
 
 /// Sends until told to stop, or all is sent; then closes its side.
 pub(super) fn send(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use libnet::Instant;
 
 use super::hystart::{HyStart, SlowStart};
-use super::{Ack, CongestionControl, MAX_CWND_BYTES, initial_window, loss_window};
+use super::{Ack, Begin, CongestionControl, MAX_CWND_BYTES, after_disuse, after_idle, loss_window};
 
 /// The window of RFC 9438, with HyStart++ in slow start.
 #[derive(Clone, Copy, Debug)]
@@ -31,12 +31,11 @@ pub(crate) struct Cubic {
 }
 
 impl Cubic {
-    /// The initial window, or one segment if a SYN or SYN-ACK was lost.
-    pub(crate) fn new(mss: u32, syn_lost: bool) -> Self {
-        let cwnd = if syn_lost { loss_window(mss) } else { initial_window(mss) };
+    /// Slow start from that window on, or an epoch if it is beyond the threshold.
+    pub(crate) fn new(begin: &Begin) -> Self {
         Cubic {
-            cwnd,
-            ssthresh: u32::MAX,
+            cwnd: begin.cwnd_bytes,
+            ssthresh: begin.ssthresh_bytes,
             plateau: 0,
             prior: 0,
             reno: 0,
@@ -102,14 +101,14 @@ impl Cubic {
     }
 
     /// RFC 9438 §4.6 and §4.7: where the cubic is to be flat, and the threshold.
-    fn reduce(&mut self, flight: u32, mss: u32) {
+    fn reduce(&mut self, mss: u32) {
         self.prior = self.cwnd;
         // §4.7, fast convergence: room for a newcomer.
         let less = |bytes: u32| (u64::from(bytes) * 17 / 20) as u32;
         self.plateau = if self.cwnd < self.plateau { less(self.cwnd) } else { self.cwnd };
-        // §4.6: of what was in flight, so that a window that was not used does not count; §5.8.
-        let base = self.cwnd.min(flight.max(mss).saturating_add(3 * mss));
-        self.ssthresh = ((u64::from(base) * 7 / 10) as u32).max(2 * mss);
+        // §4.6 lets those take the window for what is in flight, as Linux does, whose window does
+        // not grow while it is not used: one loss in a small flight does not cost the whole window.
+        self.ssthresh = ((u64::from(self.cwnd) * 7 / 10) as u32).max(2 * mss);
         self.epoch = None;
         self.hystart = HyStart::default();
     }
@@ -145,8 +144,8 @@ impl CongestionControl for Cubic {
         self.last_ack = now;
     }
 
-    fn on_loss(&mut self, flight: u32, mss: u32) {
-        self.reduce(flight, mss);
+    fn on_loss(&mut self, _flight: u32, mss: u32) {
+        self.reduce(mss);
         self.cwnd = self.ssthresh;
     }
 
@@ -155,10 +154,10 @@ impl CongestionControl for Cubic {
         self.cwnd = self.ssthresh.min(flight.max(mss).saturating_add(mss));
     }
 
-    fn on_timeout(&mut self, flight: u32, mss: u32, again: bool) {
+    fn on_timeout(&mut self, _flight: u32, mss: u32, again: bool) {
         // RFC 5681 §3.1: ssthresh is held when the same segment times out again.
         if !again {
-            self.reduce(flight, mss);
+            self.reduce(mss);
         }
         self.cwnd = loss_window(mss);
         // §4.8: the next epoch starts flat, where slow start ends.
@@ -173,9 +172,13 @@ impl CongestionControl for Cubic {
         self.epoch = None;
     }
 
-    fn on_idle(&mut self, mss: u32) {
-        // RFC 5681 §4.1: the restart window, min (IW, cwnd).
-        self.cwnd = self.cwnd.min(initial_window(mss));
+    fn on_idle(&mut self, timeouts: u32, mss: u32) {
+        (self.cwnd, self.ssthresh) = after_idle(self.cwnd, self.ssthresh, timeouts, mss);
+        self.epoch = None;
+    }
+
+    fn on_unused(&mut self, used_bytes: u32, mss: u32) {
+        (self.cwnd, self.ssthresh) = after_disuse(self.cwnd, self.ssthresh, used_bytes, mss);
         self.epoch = None;
     }
 }
@@ -232,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_loss_takes_three_tenths_and_the_plateau_comes_after_k() {
-        let mut cc = Cubic::new(MSS, false);
+        let mut cc = Cubic::new(&Begin::first(MSS));
         cc.cwnd = 100 * MSS;
         cc.ssthresh = cc.cwnd;
         cc.on_loss(100 * MSS, MSS);
@@ -252,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_first_bytes_of_the_epoch_come_fast_and_never_more_than_half_a_window() {
-        let mut cc = Cubic::new(MSS, false);
+        let mut cc = Cubic::new(&Begin::first(MSS));
         (cc.cwnd, cc.ssthresh, cc.plateau) = (10 * MSS, 10 * MSS, 10_000 * MSS);
         run(&mut cc, 1000, 1);
         assert!(cc.cwnd_bytes() <= 16 * MSS, "{}", cc.cwnd_bytes());
@@ -261,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_short_round_trip_is_no_slower_than_reno() {
-        let mut cc = Cubic::new(MSS, false);
+        let mut cc = Cubic::new(&Begin::first(MSS));
         (cc.cwnd, cc.ssthresh) = (20 * MSS, 20 * MSS);
         cc.on_loss(20 * MSS, MSS);
         let start = cc.cwnd_bytes();
@@ -277,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_window_below_the_last_plateau_makes_room() {
-        let mut cc = Cubic::new(MSS, false);
+        let mut cc = Cubic::new(&Begin::first(MSS));
         (cc.cwnd, cc.ssthresh, cc.plateau) = (80 * MSS, 10 * MSS, 100 * MSS);
         cc.on_loss(80 * MSS, MSS);
         assert_eq!(cc.plateau, 68 * MSS, "RFC 9438 section 4.7: 80 times 0.85");
@@ -285,7 +288,7 @@ mod tests {
 
     #[test]
     fn time_without_data_is_not_counted() {
-        let mut cc = Cubic::new(MSS, false);
+        let mut cc = Cubic::new(&Begin::first(MSS));
         (cc.cwnd, cc.ssthresh) = (100 * MSS, 100 * MSS);
         cc.on_loss(100 * MSS, MSS);
         let mut idle = cc;
@@ -300,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_time_out_starts_over_and_a_second_holds_the_threshold() {
-        let mut cc = Cubic::new(MSS, false);
+        let mut cc = Cubic::new(&Begin::first(MSS));
         (cc.cwnd, cc.ssthresh) = (100 * MSS, 50 * MSS);
         cc.on_timeout(100 * MSS, MSS, false);
         assert_eq!((cc.cwnd_bytes(), cc.ssthresh_bytes()), (MSS, 70 * MSS));
@@ -310,7 +313,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_for_nothing_is_given_back() {
-        let mut cc = Cubic::new(MSS, false);
+        let mut cc = Cubic::new(&Begin::first(MSS));
         (cc.cwnd, cc.ssthresh) = (100 * MSS, 100 * MSS);
         cc.on_loss(100 * MSS, MSS);
         cc.restore(100 * MSS, 100 * MSS);
@@ -330,7 +333,7 @@ mod tests {
 
     #[test]
     fn no_input_breaks_it() {
-        let mut cc = Cubic::new(88, true);
+        let mut cc = Cubic::new(&Begin::first(88));
         for round in 0..200u64 {
             let mut one = ack(at(round * 1_000_000), u32::MAX);
             one.mss = 88;

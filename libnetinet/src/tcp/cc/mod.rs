@@ -1,52 +1,59 @@
-//! How much may fly: congestion control, apart from who resends what.
+//! How much may fly, and how fast it leaves: congestion control, apart from who resends what.
 
+mod algorithm;
+mod bbr;
 mod cubic;
 mod hystart;
 mod newreno;
+mod sample;
 
 use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
 
 use libnet::Instant;
 
-use super::seq::SeqNumber;
+pub use algorithm::{CongestionAlgorithm, ControllerFactory, Controllers, NoSuchAlgorithm};
+use bbr::Bbr;
 use cubic::Cubic;
 use newreno::NewReno;
-
-/// An acknowledgement of new data outside recovery.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Ack {
-    /// When it came.
-    pub now: Instant,
-    /// How much it acknowledges, bytes.
-    pub bytes: u32,
-    /// Data bytes of a segment.
-    pub mss: u32,
-    /// The smoothed round trip; zero before the first measurement.
-    pub srtt: Duration,
-    /// The round trip of what it acknowledges, where that is known.
-    pub rtt: Option<Duration>,
-    /// SND.UNA after it.
-    pub una: SeqNumber,
-    /// One past the last number sent.
-    pub end: SeqNumber,
-}
+pub use sample::{Ack, Begin, Lost, Sample};
 
 /// What a congestion control algorithm is told, and what it answers.
 ///
-/// It knows bytes only; recovery tells it about loss once per event, and adds its own inflation
-/// on top of [`cwnd_bytes`](Self::cwnd_bytes).
-pub trait CongestionControl {
+/// It knows bytes and rates only. Recovery tells it about loss once per event, and lets out what
+/// proportional rate reduction says until the losses are repaired, unless the algorithm
+/// [decides for itself](Self::is_model_based). [`ControllerFactory`] has an example.
+pub trait CongestionControl: fmt::Debug {
     /// Bytes that may be in flight, at least one segment.
     fn cwnd_bytes(&self) -> u32;
 
-    /// Where slow start ends.
+    /// Where slow start ends, and where the window is after a recovery.
     fn ssthresh_bytes(&self) -> u32;
 
+    /// Bytes per second at which data leave at most; `None`: as fast as the window lets them.
+    fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
+
+    /// Does it decide from [samples](Self::on_sample) alone how much may fly? Then
+    /// [`cwnd_bytes`](Self::cwnd_bytes) counts in a recovery, too, and neither idle time nor an
+    /// application that sends little changes the window behind its back. As Linux's `cong_control`.
+    fn is_model_based(&self) -> bool {
+        false
+    }
+
+    /// What an acknowledgement has told of the path. Every one that brings news of data, in a
+    /// recovery or not, before [`on_ack`](Self::on_ack).
+    fn on_sample(&mut self, _sample: &Sample) {}
+
+    /// Data were taken as lost: once for each run that left together, before
+    /// [`on_loss`](Self::on_loss).
+    fn on_lost(&mut self, _lost: &Lost) {}
+
+    /// Data leave while nothing is in flight.
+    fn on_restart(&mut self, _now: Instant, _app_limited: bool) {}
+
     /// New data were acknowledged outside recovery, and the window was in use.
-    fn on_ack(&mut self, ack: &Ack);
+    fn on_ack(&mut self, _ack: &Ack) {}
 
     /// The same, but the window was not in use: the application had less to send.
     fn on_unlimited_ack(&mut self, _now: Instant) {}
@@ -60,8 +67,11 @@ pub trait CongestionControl {
         self.on_loss(flight, mss);
     }
 
-    /// Recovery has ended with `flight` bytes outstanding.
-    fn on_recovered(&mut self, flight: u32, mss: u32);
+    /// A recovery from a peer without SACK has ended with `flight` bytes outstanding.
+    fn on_recovered(&mut self, _flight: u32, _mss: u32) {}
+
+    /// All losses are repaired, or were none.
+    fn on_repaired(&mut self) {}
 
     /// The retransmission timer expired with `flight` bytes outstanding; `again` if it is not the
     /// first time for this segment.
@@ -69,79 +79,39 @@ pub trait CongestionControl {
 
     /// The last reduction was for nothing: the window is at least what it was, and slow start ends
     /// no earlier than it did. Source: RFC 4015 §3.2.
-    fn restore(&mut self, cwnd_bytes: u32, ssthresh_bytes: u32);
+    fn restore(&mut self, _cwnd_bytes: u32, _ssthresh_bytes: u32) {}
 
-    /// Nothing was sent for longer than the RTO.
-    fn on_idle(&mut self, mss: u32);
-}
+    /// No data were sent for so many time-outs, one at least.
+    fn on_idle(&mut self, _timeouts: u32, _mss: u32) {}
 
-/// Which algorithm a connection uses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
-#[non_exhaustive]
-pub enum CongestionAlgorithm {
-    /// RFC 5681: half the window on a loss, a segment more each round trip.
-    NewReno,
-    /// RFC 9438 with RFC 9406: the window does not depend on the round trip.
-    #[default]
-    Cubic,
-}
-
-impl CongestionAlgorithm {
-    /// All there are.
-    pub const ALL: [CongestionAlgorithm; 2] =
-        [CongestionAlgorithm::NewReno, CongestionAlgorithm::Cubic];
-
-    /// Their names, in that order.
-    pub const NAMES: [&'static str; Self::ALL.len()] = {
-        let (mut names, mut at) = ([""; Self::ALL.len()], 0);
-        while at < names.len() {
-            names[at] = Self::ALL[at].name();
-            at += 1;
-        }
-        names
-    };
-
-    /// As Linux names it (`net.ipv4.tcp_congestion_control`).
-    pub const fn name(self) -> &'static str {
-        match self {
-            CongestionAlgorithm::NewReno => "reno",
-            CongestionAlgorithm::Cubic => "cubic",
-        }
-    }
-}
-
-impl fmt::Display for CongestionAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// No algorithm has that name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("no such congestion control: reno or cubic")]
-pub struct NoSuchAlgorithm;
-
-impl FromStr for CongestionAlgorithm {
-    type Err = NoSuchAlgorithm;
-
-    fn from_str(name: &str) -> Result<Self, NoSuchAlgorithm> {
-        Self::ALL.into_iter().find(|one| one.name() == name).ok_or(NoSuchAlgorithm)
-    }
+    /// For a time-out no more than `used_bytes` were in flight, less than the window.
+    fn on_unused(&mut self, _used_bytes: u32, _mss: u32) {}
 }
 
 /// The controller of one connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Controller {
     NewReno(NewReno),
     Cubic(Cubic),
+    Bbr(Box<Bbr>),
+    Own(&'static str, Box<dyn CongestionControl + Send>),
 }
 
 impl Controller {
-    /// One at the initial window, or at one segment if a SYN or SYN-ACK was lost.
-    pub(crate) fn new(algorithm: CongestionAlgorithm, mss: u32, syn_lost: bool) -> Self {
+    /// One that begins so. A name that nobody has added makes it the default.
+    pub(crate) fn new(
+        algorithm: CongestionAlgorithm,
+        controllers: &Controllers,
+        begin: &Begin,
+    ) -> Self {
         match algorithm {
-            CongestionAlgorithm::NewReno => Controller::NewReno(NewReno::new(mss, syn_lost)),
-            CongestionAlgorithm::Cubic => Controller::Cubic(Cubic::new(mss, syn_lost)),
+            CongestionAlgorithm::NewReno => Controller::NewReno(NewReno::new(begin)),
+            CongestionAlgorithm::Cubic => Controller::Cubic(Cubic::new(begin)),
+            CongestionAlgorithm::Bbr => Controller::Bbr(Box::new(Bbr::new(begin))),
+            CongestionAlgorithm::Own(name) => match controllers.make(name, begin) {
+                Some(own) => Controller::Own(name, own),
+                None => Controller::Cubic(Cubic::new(begin)),
+            },
         }
     }
 
@@ -150,13 +120,22 @@ impl Controller {
         match self {
             Controller::NewReno(_) => CongestionAlgorithm::NewReno,
             Controller::Cubic(_) => CongestionAlgorithm::Cubic,
+            Controller::Bbr(_) => CongestionAlgorithm::Bbr,
+            Controller::Own(name, _) => CongestionAlgorithm::Own(name),
         }
+    }
+
+    /// Does it look at samples? The others are spared their making.
+    pub(crate) const fn takes_samples(&self) -> bool {
+        matches!(self, Controller::Bbr(_) | Controller::Own(..))
     }
 
     fn inner(&self) -> &dyn CongestionControl {
         match self {
             Controller::NewReno(inner) => inner,
             Controller::Cubic(inner) => inner,
+            Controller::Bbr(inner) => &**inner,
+            Controller::Own(_, inner) => &**inner,
         }
     }
 
@@ -164,6 +143,8 @@ impl Controller {
         match self {
             Controller::NewReno(inner) => inner,
             Controller::Cubic(inner) => inner,
+            Controller::Bbr(inner) => &mut **inner,
+            Controller::Own(_, inner) => &mut **inner,
         }
     }
 }
@@ -175,6 +156,26 @@ impl CongestionControl for Controller {
 
     fn ssthresh_bytes(&self) -> u32 {
         self.inner().ssthresh_bytes()
+    }
+
+    fn pacing_rate(&self) -> Option<u64> {
+        self.inner().pacing_rate()
+    }
+
+    fn is_model_based(&self) -> bool {
+        self.takes_samples() && self.inner().is_model_based()
+    }
+
+    fn on_sample(&mut self, sample: &Sample) {
+        self.inner_mut().on_sample(sample);
+    }
+
+    fn on_lost(&mut self, lost: &Lost) {
+        self.inner_mut().on_lost(lost);
+    }
+
+    fn on_restart(&mut self, now: Instant, app_limited: bool) {
+        self.inner_mut().on_restart(now, app_limited);
     }
 
     fn on_ack(&mut self, ack: &Ack) {
@@ -197,6 +198,10 @@ impl CongestionControl for Controller {
         self.inner_mut().on_recovered(flight, mss);
     }
 
+    fn on_repaired(&mut self) {
+        self.inner_mut().on_repaired();
+    }
+
     fn on_timeout(&mut self, flight: u32, mss: u32, again: bool) {
         self.inner_mut().on_timeout(flight, mss, again);
     }
@@ -205,14 +210,42 @@ impl CongestionControl for Controller {
         self.inner_mut().restore(cwnd_bytes, ssthresh_bytes);
     }
 
-    fn on_idle(&mut self, mss: u32) {
-        self.inner_mut().on_idle(mss);
+    fn on_idle(&mut self, timeouts: u32, mss: u32) {
+        self.inner_mut().on_idle(timeouts, mss);
+    }
+
+    fn on_unused(&mut self, used_bytes: u32, mss: u32) {
+        self.inner_mut().on_unused(used_bytes, mss);
     }
 }
 
 /// The initial window, bytes: min (10 MSS, max (2 MSS, 14600)). Source: RFC 6928 §2.
 pub(crate) fn initial_window(mss: u32) -> u32 {
     (10 * mss).min((2 * mss).max(14_600))
+}
+
+/// A window and its threshold after so many time-outs without data.
+///
+/// DEVIATES RFC 5681 §4.1 (SHOULD: the restart window, min (IW, cwnd), after one time-out): by half for
+/// each time-out, down to that, as RFC 2861 §3 has it and Linux does.
+fn after_idle(cwnd: u32, ssthresh: u32, timeouts: u32, mss: u32) -> (u32, u32) {
+    let least = cwnd.min(initial_window(mss));
+    let halved = cwnd.checked_shr(timeouts).unwrap_or(0);
+    (halved.max(least), ssthresh.max(three_quarters(cwnd)))
+}
+
+/// The same after a time-out in which no more than `used` of it were. Source: RFC 2861 §3, as Linux.
+fn after_disuse(cwnd: u32, ssthresh: u32, used: u32, mss: u32) -> (u32, u32) {
+    let used = used.max(initial_window(mss));
+    if used >= cwnd {
+        return (cwnd, ssthresh);
+    }
+    (cwnd - (cwnd - used) / 2, ssthresh.max(three_quarters(cwnd)))
+}
+
+/// What slow start may reach again at once. Source: RFC 2861 §3.
+fn three_quarters(cwnd: u32) -> u32 {
+    cwnd - cwnd / 4
 }
 
 /// The window after loss of a SYN or a SYN-ACK, bytes. Source: RFC 5681 §3.1 (MUST).

@@ -1,6 +1,6 @@
 //! Slow start and congestion avoidance. Source: RFC 5681 §3.1.
 
-use super::{Ack, CongestionControl, MAX_CWND_BYTES, initial_window, loss_window};
+use super::{Ack, Begin, CongestionControl, MAX_CWND_BYTES, after_disuse, after_idle, loss_window};
 
 /// The window of RFC 5681.
 #[derive(Clone, Copy, Debug)]
@@ -12,11 +12,9 @@ pub(crate) struct NewReno {
 }
 
 impl NewReno {
-    /// The initial window, or one segment if a SYN or SYN-ACK was lost.
-    pub(crate) fn new(mss: u32, syn_lost: bool) -> Self {
-        let cwnd = if syn_lost { loss_window(mss) } else { initial_window(mss) };
-        // RFC 5681 §3.1: ssthresh starts arbitrarily high.
-        NewReno { cwnd, ssthresh: u32::MAX, acked: 0 }
+    /// Slow start from that window on, or avoidance if it is beyond the threshold.
+    pub(crate) fn new(begin: &Begin) -> Self {
+        NewReno { cwnd: begin.cwnd_bytes, ssthresh: begin.ssthresh_bytes, acked: 0 }
     }
 
     /// RFC 5681 §3.1, equation (4): half the flight, two segments at least.
@@ -77,14 +75,18 @@ impl CongestionControl for NewReno {
         self.ssthresh = self.ssthresh.max(ssthresh_bytes);
     }
 
-    fn on_idle(&mut self, mss: u32) {
-        // RFC 5681 §4.1: the restart window, min (IW, cwnd).
-        self.cwnd = self.cwnd.min(initial_window(mss));
+    fn on_idle(&mut self, timeouts: u32, mss: u32) {
+        (self.cwnd, self.ssthresh) = after_idle(self.cwnd, self.ssthresh, timeouts, mss);
+    }
+
+    fn on_unused(&mut self, used_bytes: u32, mss: u32) {
+        (self.cwnd, self.ssthresh) = after_disuse(self.cwnd, self.ssthresh, used_bytes, mss);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::initial_window;
     use super::*;
     use crate::tcp::seq::SeqNumber;
     use libnet::Instant;
@@ -105,7 +107,7 @@ mod tests {
 
     #[test]
     fn slow_start_doubles_and_avoidance_adds_one_segment_per_window() {
-        let mut cc = NewReno::new(1000, false);
+        let mut cc = NewReno::new(&Begin::first(1000));
         assert_eq!(cc.cwnd_bytes(), 10_000);
         cc.on_ack(&ack(10_000));
         assert_eq!(cc.cwnd_bytes(), 20_000);
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_second_timeout_of_one_segment_holds_ssthresh() {
-        let mut cc = NewReno::new(1000, false);
+        let mut cc = NewReno::new(&Begin::first(1000));
         cc.on_timeout(10_000, 1000, false);
         assert_eq!((cc.cwnd_bytes(), cc.ssthresh_bytes()), (1000, 5000));
         cc.on_timeout(1000, 1000, true);
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn recovery_ends_without_a_burst() {
-        let mut cc = NewReno::new(1000, false);
+        let mut cc = NewReno::new(&Begin::first(1000));
         cc.on_loss(50_000, 1000);
         cc.on_recovered(3_000, 1000);
         assert_eq!(cc.cwnd_bytes(), 4_000);

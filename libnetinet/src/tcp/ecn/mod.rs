@@ -209,7 +209,7 @@ impl Connection {
         self.tx.undo.forget();
         self.tx.cc.on_ecn(flight, mss);
         self.tx.prr.begin(flight, self.tx.board.sacked_bytes());
-        self.tx.reducing = true;
+        self.tx.reducing = !self.tx.cc.is_model_based();
         self.note_reduced();
         tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, flight, "congestion echo");
     }

@@ -3,7 +3,8 @@
 use libnet::{DropReason, Instant, Ready};
 
 use super::{Disposition, Flow};
-use crate::tcp::cc::{Ack, CongestionControl};
+use crate::tcp::cc::CongestionControl;
+use crate::tcp::congestion::SampleNews;
 use crate::tcp::ctx::Ctx;
 use crate::tcp::recovery::{DupAck, Echo, NewAck};
 use crate::tcp::scoreboard::Scoreboard;
@@ -91,8 +92,11 @@ impl Connection {
         let acked = seg.ack - self.snd_una;
         let window_opens = self.mode.persist && seg.wnd > 0;
         self.release_acknowledged(now, ctx, seg);
-        self.count_acknowledged(now);
+        let told = self.count_acknowledged(now);
         self.recover_or_grow(now, ctx, acked, flight);
+        if self.tx.cc.takes_samples() {
+            self.give_sample(now, &told, SampleNews { delivered: acked, lost: 0 });
+        }
         if window_opens {
             // Only the probes had slowed down; Karn's rule is about retransmissions.
             self.rtt.forget_backoff(&ctx.config);
@@ -146,6 +150,7 @@ impl Connection {
         }
         if let Some(rtt) = sample {
             self.rtt.update(rtt, &ctx.config);
+            self.update_burst();
         }
     }
 
@@ -153,7 +158,7 @@ impl Connection {
         let mss = u32::from(self.mss);
         match self.recovery.on_new_ack(self.snd_una, acked, mss) {
             NewAck::Open if self.is_reducing() => self.count_delivered(acked, true),
-            NewAck::Open => self.grow_window(now, acked, flight),
+            NewAck::Open => self.grow_window(now, &ctx.config, acked, flight),
             NewAck::Partial { rearm } => {
                 ctx.counters.fast_retransmits += 1;
                 self.owed.head = self.snd_max.gt(self.snd_una);
@@ -164,32 +169,9 @@ impl Connection {
             NewAck::Full => {
                 let flight = self.snd_max.saturating_since(self.snd_una);
                 self.tx.cc.on_recovered(flight, mss);
+                self.tx.cc.on_repaired();
             }
         }
-    }
-
-    /// `acked` bytes of `flight` were acknowledged while nothing is known to be lost.
-    pub(in crate::tcp) fn grow_window(&mut self, now: Instant, acked: u32, flight: u32) {
-        let mss = u32::from(self.mss);
-        // RFC 7661 §3: a window that was not used says nothing about the path.
-        let limited = if self.tx.cc.cwnd_bytes() < self.tx.cc.ssthresh_bytes() {
-            flight >= self.tx.cc.cwnd_bytes() / 2
-        } else {
-            flight + mss >= self.tx.cc.cwnd_bytes()
-        };
-        if !limited {
-            return self.tx.cc.on_unlimited_ack(now);
-        }
-        let ack = Ack {
-            now,
-            bytes: acked,
-            mss,
-            srtt: self.rtt.srtt().unwrap_or_default(),
-            rtt: self.mode.sack.then(|| self.tx.rack.rtt()).filter(|rtt| !rtt.is_zero()),
-            una: self.snd_una,
-            end: self.snd_max,
-        };
-        self.tx.cc.on_ack(&ack);
     }
 
     fn take_duplicate_ack(&mut self, ctx: &mut Ctx, seg: &Segment) {

@@ -3,7 +3,6 @@
 use libnet::{Instant, Packet};
 
 use super::{DataKind, DataPlan, SendPlan};
-use crate::tcp::cc::CongestionControl;
 use crate::tcp::config::TcpConfig;
 use crate::tcp::ctx::Ctx;
 use crate::tcp::options::{Options, Timestamps};
@@ -162,7 +161,9 @@ impl Connection {
     fn note_sent(&mut self, now: Instant, ctx: &mut Ctx, plan: DataPlan) {
         let end = plan.seq + plan.len + u32::from(plan.fin);
         let again = plan.seq.lt(self.snd_max);
-        self.restart_if_idle(now);
+        if self.snd_una == self.snd_max {
+            self.restart_from_idle(now, &ctx.config);
+        }
         match plan.kind {
             DataKind::Next => self.snd_nxt = end,
             DataKind::Head => {
@@ -242,18 +243,15 @@ impl Connection {
             board.sent(now, &new, rate, config.send_records);
             self.snd_max = end;
         }
+        self.tx.data_sent_at = now;
         let unsent = (self.snd_una + self.buffered_to_send()).gt(self.snd_nxt);
         if !unsent && self.send_room() > 0 {
             self.tx.rate.on_app_limited(self.pipe());
         }
-    }
-
-    /// RFC 5681 §4.1: after an idle RTO the window restarts, since nothing clocks it.
-    fn restart_if_idle(&mut self, now: Instant) {
-        let idle = self.snd_una == self.snd_max && now.since(self.last_sent_at) > self.rtt.rto();
-        if idle {
-            self.tx.cc.on_idle(u32::from(self.mss));
+        if self.tx.cc.takes_samples() && unsent && self.send_room() < u32::from(self.mss) {
+            self.tx.limited_to = self.snd_max;
         }
+        self.deadlines.pace = self.tx.pacer.on_sent(now, end - seq);
     }
 
     /// The header that every segment after the handshake has; it acknowledges all there is.

@@ -1,5 +1,7 @@
 //! Decides how much to send; builds nothing.
 
+use libnet::Instant;
+
 use super::{DataKind, DataPlan, SendPlan};
 use crate::tcp::cc::CongestionControl;
 use crate::tcp::recovery::{Frto, Phase};
@@ -25,8 +27,7 @@ impl Connection {
         let data = self
             .decide_head()
             .or_else(|| self.decide_tail())
-            .or_else(|| self.decide_lost())
-            .or_else(|| self.decide_next())
+            .or_else(|| self.decide_paced())
             .or_else(|| self.decide_probe());
         if let Some(plan) = data {
             return SendPlan::Data(plan);
@@ -35,6 +36,14 @@ impl Connection {
             return SendPlan::Keepalive;
         }
         self.decide_ack()
+    }
+
+    /// What is lost, or next in line, unless pacing keeps it back.
+    fn decide_paced(&self) -> Option<DataPlan> {
+        if self.deadlines.pace != Instant::MAX {
+            return None;
+        }
+        self.decide_lost().or_else(|| self.decide_next())
     }
 
     fn decide_handshake(&self) -> SendPlan {
@@ -125,7 +134,7 @@ impl Connection {
             return cwnd.saturating_add(extra).saturating_sub(self.flight());
         }
         match self.tx.phase {
-            Phase::Recovery => self.tx.prr.credit(),
+            Phase::Recovery if !self.tx.cc.is_model_based() => self.tx.prr.credit(),
             _ => self.tx.cc.cwnd_bytes().saturating_sub(self.pipe()),
         }
     }
@@ -180,13 +189,13 @@ impl Connection {
     }
 
     /// A super-segment, but not more than half of the congestion window, so that two are under
-    /// way and acknowledgements keep coming.
+    /// way and acknowledgements keep coming, and no more than pacing lets out at once.
     fn largest_segment(&self) -> u32 {
         let mss = self.segment_bytes();
         let half = self.tx.cc.cwnd_bytes() / 2;
         // What every segment carries in options, the super-segment carries once.
         let most = u32::from(self.super_bytes).saturating_sub(u32::from(self.mss) - mss);
-        (most.min(half) / mss * mss).max(mss)
+        (most.min(half).min(self.tx.pacer.quantum()) / mss * mss).max(mss)
     }
 
     /// May a segment smaller than the MSS go out?

@@ -21,7 +21,9 @@ pub(crate) use self::rack::Rack;
 pub(crate) use self::timer::ResendTimer;
 pub(crate) use self::tlp::TailProbe;
 pub(crate) use self::undo::Undo;
-use super::cc::Controller;
+use super::cc::{CongestionControl, Controller};
+use super::congestion::Usage;
+use super::pacing::Pacer;
 use super::rate::Rate;
 use super::scoreboard::Scoreboard;
 use super::seq::SeqNumber;
@@ -31,6 +33,14 @@ use super::seq::SeqNumber;
 pub(crate) struct Sender {
     /// How much may fly.
     pub(crate) cc: Controller,
+    /// How fast it leaves.
+    pub(crate) pacer: Pacer,
+    /// How much of what may fly does.
+    pub(crate) usage: Usage,
+    /// Until this is acknowledged, the window has kept data back; for controllers that ask.
+    pub(crate) limited_to: SeqNumber,
+    /// When data left last.
+    pub(crate) data_sent_at: Instant,
     pub(crate) board: Scoreboard,
     pub(crate) rate: Rate,
     pub(crate) rack: Rack,
@@ -69,7 +79,11 @@ impl Sender {
     /// Nothing sent yet; `first` is the first sequence number of data.
     pub(crate) fn new(now: Instant, first: SeqNumber, cc: Controller) -> Self {
         Sender {
+            pacer: Pacer::new(cc.cwnd_bytes()),
             cc,
+            usage: Usage::new(now),
+            limited_to: first - 1,
+            data_sent_at: now,
             board: Scoreboard::default(),
             rate: Rate::new(now),
             rack: Rack::new(first),

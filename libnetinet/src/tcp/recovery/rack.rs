@@ -205,7 +205,7 @@ mod tests {
             seq: SeqNumber::new(seq),
             end: SeqNumber::new(end),
             sent_at,
-            stamp: RateStamp { delivered: 0, delivered_at: sent_at, first_sent_at: sent_at },
+            stamp: RateStamp::default(),
             sacked_to: SeqNumber::new(end),
             marks,
             segment_bytes: 1000,

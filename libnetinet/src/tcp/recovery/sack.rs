@@ -9,8 +9,9 @@ use super::tlp::ProbeAnswer;
 use super::undo::Window;
 use super::{Phase, Sender};
 use crate::tcp::cc::CongestionControl;
+use crate::tcp::congestion::{SampleNews, tell_lost};
 use crate::tcp::ctx::Ctx;
-use crate::tcp::rate::Rate;
+use crate::tcp::rate::{AckSample, Arrival, Rate};
 use crate::tcp::records::{Marks, Record};
 use crate::tcp::sack::SackBlock;
 use crate::tcp::scoreboard::Losses;
@@ -33,6 +34,8 @@ pub(in crate::tcp) struct News {
     original: bool,
     /// What came twice.
     duplicate: Option<SackBlock>,
+    /// Of the path, for a controller that asks.
+    sample: AckSample,
 }
 
 impl Connection {
@@ -64,6 +67,10 @@ impl Connection {
             Phase::Open => self.take_ack_open(now, ctx, flight, &news),
             Phase::Recovery => self.take_ack_in_recovery(ctx, seg, flight, &news, &losses),
             Phase::Loss(frto) => self.take_ack_after_timeout(now, ctx, seg, flight, &news, frto),
+        }
+        if self.tx.cc.takes_samples() && (news.delivered > 0 || losses.bytes > 0) {
+            let brought = SampleNews { delivered: news.delivered, lost: losses.bytes };
+            self.give_sample(now, &news.sample, brought);
         }
         if advances {
             if window_opens {
@@ -108,7 +115,10 @@ impl Connection {
             }
         }
         let min_rtt = self.tx.rack.min_rtt();
-        self.tx.rate.finish_sample(min_rtt);
+        let sample = self.tx.rate.finish_sample(now, min_rtt);
+        if self.tx.cc.takes_samples() {
+            news.sample = sample;
+        }
     }
 
     /// RFC 2883 §5: something came twice.
@@ -160,7 +170,8 @@ impl Connection {
     pub(super) fn detect_losses(&mut self, now: Instant, ctx: &mut Ctx) -> Losses {
         let window = self.reordering_window();
         let Some(rule) = self.tx.rack.rule(now, window) else { return Losses::default() };
-        let losses = self.tx.board.detect(&rule);
+        let Sender { board, cc, rate, .. } = &mut *self.tx;
+        let losses = board.detect(&rule, &mut |record| tell_lost(now, cc, rate, record));
         self.tx.settling = losses.undecided;
         if losses.resent_bytes > 0 {
             let segments = losses.resent_bytes.div_ceil(u32::from(self.mss));
@@ -181,7 +192,7 @@ impl Connection {
             return self.count_delivered(news.delivered, news.acked > 0);
         }
         if news.acked > 0 {
-            self.grow_window(now, news.acked, flight);
+            self.grow_window(now, &ctx.config, news.acked, flight);
         }
     }
 
@@ -233,6 +244,7 @@ impl Connection {
     /// The window is SSTHRESH, as RFC 9937 §6 has it, or what it was before.
     fn leave_recovery(&mut self) {
         self.tx.phase = Phase::Open;
+        self.tx.cc.on_repaired();
         self.tx.rack.on_recovered();
         self.tx.undo.expire_after(self.snd_max);
     }
@@ -273,7 +285,7 @@ impl Connection {
             return self.leave_recovery();
         }
         if news.acked > 0 {
-            self.grow_window(now, news.acked, flight);
+            self.grow_window(now, &ctx.config, news.acked, flight);
         }
         if !before_recover {
             self.undo_by_duplicates(ctx, news);
@@ -292,7 +304,7 @@ impl Connection {
     pub(in crate::tcp) fn remember_window(&mut self) {
         let before =
             Window { cwnd: self.tx.cc.cwnd_bytes(), ssthresh: self.tx.cc.ssthresh_bytes() };
-        self.tx.undo.begin(self.snd_una, before);
+        self.tx.undo.begin(self.snd_una, before, self.tx.board.resent_bytes());
     }
 
     /// Takes the reduction back if what was sent again had only been slow; did it?
@@ -352,10 +364,10 @@ impl Connection {
         if self.tx.board.is_head_sacked() {
             ctx.counters.sack_renegings += 1;
             self.tx.board.forget_sacks();
-            self.tx.board.mark_on_timeout(now);
+            self.lose_sent_by(now, now);
         } else {
             let cutoff = self.tx.rack.rule(now, window).map_or(now, |rule| rule.cutoff);
-            self.tx.board.mark_on_timeout(cutoff);
+            self.lose_sent_by(now, cutoff);
         }
         // RFC 5682 §2.1 step 1: asked about the first time-out, and about each that follows it.
         let asks = ctx.config.frto && (self.tx.phase == Phase::Open || again);
@@ -369,9 +381,16 @@ impl Connection {
         self.owed.tail = false;
     }
 
+    /// The first record and all that were sent at `cutoff` or before it are lost.
+    fn lose_sent_by(&mut self, now: Instant, cutoff: Instant) {
+        let Sender { board, cc, rate, .. } = &mut *self.tx;
+        board.mark_on_timeout(cutoff, &mut |record| tell_lost(now, cc, rate, record));
+    }
+
     /// Segments became too large for the path: all again in smaller ones, and no loss to answer to.
     pub(in crate::tcp) fn resend_all(&mut self, now: Instant) {
-        self.tx.board.mark_on_timeout(now);
+        let Sender { board, rate, .. } = &mut *self.tx;
+        board.mark_on_timeout(now, &mut |record| rate.on_lost(record.len()));
         self.tx.undo.forget();
         self.tx.probe.forget();
         self.tx.phase = Phase::Loss(Frto::Off);
@@ -380,11 +399,11 @@ impl Connection {
     }
 
     /// The delivery account of a peer without SACK.
-    pub(in crate::tcp) fn count_acknowledged(&mut self, now: Instant) {
+    pub(in crate::tcp) fn count_acknowledged(&mut self, now: Instant) -> AckSample {
         let ack = AckTime { now, echo: None };
         self.tx.acknowledge(&ack, self.snd_una, &mut News::default());
         let min_rtt = self.tx.rack.min_rtt();
-        self.tx.rate.finish_sample(min_rtt);
+        self.tx.rate.finish_sample(now, min_rtt)
     }
 
     /// Is there new data that the peer's window holds?
@@ -440,8 +459,13 @@ impl Sender {
 }
 
 fn count_delivered(rate: &mut Rate, ack: &AckTime, record: &Record) {
-    let limited = record.marks.has(Marks::APP_LIMITED);
-    rate.on_delivered(ack.now, record.len(), &record.stamp, record.sent_at, limited);
+    let arrival = Arrival {
+        stamp: &record.stamp,
+        sent_at: record.sent_at,
+        app_limited: record.marks.has(Marks::APP_LIMITED),
+        again: record.marks.has(Marks::EVER_RESENT),
+    };
+    rate.on_delivered(ack.now, record.len(), &arrival);
 }
 
 /// How many duplicates a block with so many new bytes stands for. One that a super-segment can have

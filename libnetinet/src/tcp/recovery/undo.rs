@@ -28,10 +28,13 @@ pub(crate) struct Window {
 }
 
 impl Undo {
-    /// The window is about to be reduced.
-    pub(crate) fn begin(&mut self, snd_una: SeqNumber, before: Window) {
+    /// The window is about to be reduced, while `resent` bytes that were sent again before have not
+    /// been answered: their answers are none of originals.
+    pub(crate) fn begin(&mut self, snd_una: SeqNumber, before: Window, resent: u32) {
         let marker = Some(snd_una);
-        *self = Undo { marker, resent: None, first_resent: None, before, until: None };
+        let first_resent = self.first_resent.filter(|_| resent > 0);
+        let resent = (resent > 0).then_some(resent);
+        *self = Undo { marker, resent, first_resent, before, until: None };
     }
 
     /// Nothing can be taken back any more.
@@ -96,9 +99,11 @@ mod tests {
         SackBlock { left: SeqNumber::new(left), right: SeqNumber::new(right) }
     }
 
+    const BEFORE: Window = Window { cwnd: 20_000, ssthresh: u32::MAX };
+
     fn begun() -> Undo {
         let mut undo = Undo::default();
-        undo.begin(SeqNumber::new(1000), Window { cwnd: 20_000, ssthresh: u32::MAX });
+        undo.begin(SeqNumber::new(1000), BEFORE, 0);
         undo
     }
 
@@ -114,6 +119,21 @@ mod tests {
         assert!(undo.all_were_duplicates());
         assert_eq!(undo.take(), Some(Window { cwnd: 20_000, ssthresh: u32::MAX }));
         assert_eq!(undo.take(), None);
+    }
+
+    #[test]
+    fn what_an_earlier_recovery_sent_again_is_no_original() {
+        let mut undo = begun();
+        undo.on_sent_again(2000, Some(10));
+        // Its first thousand bytes are still under way when the next recovery begins.
+        undo.begin(SeqNumber::new(2000), BEFORE, 1000);
+        undo.on_sent_again(1000, Some(20));
+        assert!(!undo.is_of_original(Some(12)) && undo.is_of_original(Some(9)));
+        undo.on_duplicate(&block(3000, 4000));
+        assert!(!undo.all_were_duplicates(), "those count, too");
+        undo.begin(SeqNumber::new(5000), BEFORE, 0);
+        undo.on_sent_again(1000, Some(30));
+        assert!(undo.is_of_original(Some(12)));
     }
 
     #[test]

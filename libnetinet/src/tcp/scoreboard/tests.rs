@@ -110,7 +110,7 @@ impl Model {
         let ends: Vec<_> = (self.una..self.numbers.len()).map(|n| self.record_end(n)).collect();
         let end = self.record_end(at);
         let rule = LossRule { sent_at: newest.sent_at, end, cutoff };
-        let losses = self.board.detect(&rule);
+        let losses = self.board.detect(&rule, &mut |_| {});
         let mut bytes = 0;
         for (number, own_end) in self.numbers[self.una..].iter_mut().zip(ends) {
             let waits = number.lost && !number.resent;
@@ -177,7 +177,7 @@ impl Model {
 
     fn timeout(&mut self, cutoff: Instant) {
         let head = self.board.records.front().map_or(0, |r| (r.end - self.base) as usize);
-        self.board.mark_on_timeout(cutoff);
+        self.board.mark_on_timeout(cutoff, &mut |_| {});
         for n in self.una..self.numbers.len() {
             let number = &mut self.numbers[n];
             if !number.sacked && (n < head || number.sent_at <= cutoff) {
@@ -252,7 +252,7 @@ fn a_block_that_grows_costs_the_same_however_long_it_is() {
         let rule = LossRule { sent_at: model.now, end: block.right, cutoff };
         most = most.max(looks(&mut model, |model| {
             model.board.sack(&block, |_| {});
-            model.board.detect(&rule);
+            model.board.detect(&rule, &mut |_| {});
         }));
     }
     assert!(most <= 16, "{most} looks for one acknowledgement");
@@ -267,7 +267,7 @@ fn an_acknowledgement_in_order_costs_what_it_acknowledges() {
     let rule =
         LossRule { sent_at: model.now - Duration::from_millis(10), end: model.seq(10), cutoff };
     let none = looks(&mut model, |model| {
-        let _ = model.board.detect(&rule);
+        let _ = model.board.detect(&rule, &mut |_| {});
     });
     assert!(none <= 4, "{none} looks where nothing is lost");
 }
@@ -283,7 +283,7 @@ fn losses_all_over_are_found_and_sent_again_at_a_constant_cost_each() {
     let end = model.seq(MANY as usize);
     let rule = LossRule { sent_at: model.now + Duration::from_secs(1), end, cutoff: model.now };
     let found = looks(&mut model, |model| {
-        let _ = model.board.detect(&rule);
+        let _ = model.board.detect(&rule, &mut |_| {});
     });
     assert!(found <= 10 * u64::from(MANY), "{found}");
     let again = looks(&mut model, |model| {

@@ -40,7 +40,7 @@ fn retransmissions_double_their_distance() {
     net.run_for(ms(6_500));
     let at = times(&net, Side::A, is_data);
     assert_eq!(at.len(), 6, "{at:?}");
-    for (got, want) in at.iter().zip([0, 200, 600, 1_400, 3_000, 6_200]) {
+    for (got, want) in at.iter().zip([0, 202, 606, 1_414, 3_030, 6_262]) {
         assert!(got.abs_diff(want) <= 10, "{at:?}");
     }
 }
@@ -88,13 +88,14 @@ fn an_orphan_gives_up_sooner() {
 fn a_lost_segment_is_resent_on_the_third_duplicate_ack() {
     let (mut net, a, b) = warmed_up();
     let timeouts = net.a.table.counters().timeouts;
+    let before = net.info(Side::A, a).cwnd_bytes;
     net.drop_next(1, is_data);
     net.transfer(Side::A, a, b, &[1; 30_000], ms(50));
     assert_eq!(net.a.table.counters().fast_retransmits, 1);
     assert_eq!(net.a.table.counters().timeouts, timeouts);
     assert_eq!(net.info(Side::A, a).retransmits, 1);
     let info = net.info(Side::A, a);
-    assert!(info.ssthresh_bytes < 30_000 && !info.in_recovery, "{info:?}");
+    assert!(info.ssthresh_bytes < before && !info.in_recovery, "{before} before, {info:?}");
 }
 
 #[test]

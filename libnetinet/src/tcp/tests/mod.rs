@@ -4,6 +4,7 @@ mod basic;
 mod buffers;
 mod chaos;
 mod close;
+mod congestion;
 mod drops;
 mod ecn;
 mod fast_open;

@@ -59,7 +59,7 @@ fn a_probe_into_a_zero_window_is_answered_and_its_byte_refused() {
     assert_eq!(net.send(Side::A, a, &[1; 30_000]), Ok(30_000));
     net.run_for(ms(1_500));
     assert_eq!(net.dropped(Side::B, DropReason::TcpZeroWindow), 3);
-    assert_eq!(net.info(Side::A, a).rto, ms(1_600), "the probes' distance doubles");
+    assert_eq!(net.info(Side::A, a).rto, ms(202 * 8), "the probes' distance doubles");
     assert_eq!(net.info(Side::A, a).in_flight_bytes, 1);
 }
 

@@ -55,6 +55,25 @@ pub(super) const CASES: &[Case] = &[
             r.get(&a, key);
         }
     }),
+    case("a congestion control goes by its name, and an unknown one is none", |r| {
+        let a = r.tcp("a", Side::A);
+        for name in ["reno", "no-such-control", "cubic", "", "a-name-that-is-too-long"] {
+            r.set(&a, SocketOption::Congestion(name.to_owned()));
+            r.get(&a, OptionKey::Congestion);
+        }
+    }),
+    case("a connection takes its listener's congestion control, and changes it", |r| {
+        let l = r.listener(8);
+        r.set(&l, SocketOption::Congestion("reno".to_owned()));
+        let a = r.tcp("a", Side::A);
+        r.connect(&a, l.addr());
+        if let Some(b) = r.accept(&l) {
+            r.get(&b, OptionKey::Congestion);
+            r.set(&b, SocketOption::Congestion("cubic".to_owned()));
+            r.get(&b, OptionKey::Congestion);
+        }
+        r.get(&l, OptionKey::Congestion);
+    }),
     case("a TTL keeps what it was given, and is never zero", |r| {
         let a = r.tcp("a", Side::A);
         for ttl in [1, 255, 0] {
