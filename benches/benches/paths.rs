@@ -418,10 +418,6 @@ fn send(transport: &Transport, addr: SocketAddr) -> io::Result<()> {
 fn ours(cc: &str, ip: &str) -> io::Result<Stack> {
     let mut config = InetConfig::default();
     config.tcp.congestion_control = cc.parse().map_err(io::Error::other)?;
-    // Buffers do not grow by themselves yet.
-    config.tcp.send_buffer_bytes = 8 << 20;
-    config.tcp.receive_buffer_bytes = 16 << 20;
-    config.tcp.receive_buffer_max_bytes = 16 << 20;
     let tap = Virtif::open("own").map_err(io::Error::other)?.addr(&format!("{ip}/24"));
     Stack::builder().config(config).interface(tap).start()
 }

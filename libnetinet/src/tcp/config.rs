@@ -46,9 +46,8 @@ pub struct TcpConfig {
     /// Connections of a stack that their applications have closed, at most; beyond it, one that is
     /// closed is reset (`net.ipv4.tcp_max_orphans`).
     pub orphans_max: u64,
-    /// Out-of-order pieces that a connection keeps at most: segments that came beyond a hole. Past it
-    /// they are dropped, and a path that holds more of them starts over after each loss.
-    pub reassembly_pieces: u16,
+    /// Runs of out-of-order data, each after a hole, that a connection keeps at most.
+    pub reassembly_runs: u16,
     /// RTO before the first measurement. Source: RFC 6298 §2.1.
     pub rto_initial: Duration,
     /// Floor of what the RTO has beyond the round trip (`TCP_RTO_MIN`).
@@ -172,7 +171,7 @@ impl Default for TcpConfig {
             receive_buffer_min_bytes: 4096,
             memory: MemoryLimits::default(),
             orphans_max: 1 << 16,
-            reassembly_pieces: 16_384,
+            reassembly_runs: 4096,
             rto_initial: Duration::from_secs(1),
             // DEVIATES RFC 6298 §2.4: floor 200 ms instead of 1 s, as Linux does.
             rto_min: Duration::from_millis(200),

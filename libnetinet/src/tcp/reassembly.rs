@@ -6,26 +6,52 @@ use super::held::Held;
 use super::sack::{RecentBlocks, SackBlock, SackBlocks};
 use super::seq::SeqNumber;
 
-/// Pieces beyond `rcv_nxt`, in order and without overlap. Bytes that came first stay.
+/// Data beyond `rcv_nxt`: runs in order, with a hole before each. Bytes that came first stay.
 ///
-/// The receive window bounds the bytes, a count bounds the pieces.
+/// The receive window and the buffer's memory bound the bytes, a count bounds the runs.
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
-    pieces: VecDeque<Piece>,
+    runs: VecDeque<Run>,
     bytes: usize,
     memory: usize,
     recent: RecentBlocks,
 }
 
+/// Data without a hole, as they came.
 #[derive(Debug)]
-struct Piece {
+struct Run {
     seq: SeqNumber,
-    data: Held,
+    bytes: u32,
+    pieces: VecDeque<Held>,
 }
 
-impl Piece {
+impl Run {
     fn end(&self) -> SeqNumber {
-        self.seq + self.data.len() as u32
+        self.seq + self.bytes
+    }
+
+    fn push_back(&mut self, piece: Held) {
+        self.bytes += piece.len() as u32;
+        self.pieces.push_back(piece);
+    }
+
+    fn push_front(&mut self, piece: Held) {
+        self.bytes += piece.len() as u32;
+        self.seq = self.seq - piece.len() as u32;
+        self.pieces.push_front(piece);
+    }
+
+    /// Takes the run that begins where this one ends; the shorter queue is moved.
+    fn append(&mut self, mut next: Run) {
+        if next.pieces.len() > self.pieces.len() {
+            for piece in self.pieces.drain(..).rev() {
+                next.pieces.push_front(piece);
+            }
+            std::mem::swap(&mut self.pieces, &mut next.pieces);
+        } else {
+            self.pieces.append(&mut next.pieces);
+        }
+        self.bytes += next.bytes;
     }
 }
 
@@ -44,63 +70,107 @@ impl Reassembly {
         self.memory
     }
 
-    /// Pieces held.
-    pub(crate) fn pieces(&self) -> usize {
-        self.pieces.len()
+    /// Runs held.
+    pub(crate) fn runs(&self) -> usize {
+        self.runs.len()
     }
 
     /// Holds nothing, and has nothing to tell of?
     pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && self.recent.len() == 0
+        self.runs.is_empty() && self.recent.len() == 0
     }
 
-    /// Keeps what of `data` is new; the first run of bytes that were held already, if there is one.
+    /// Keeps what of `data` is new; the first bytes that were held already, if there are such.
     ///
     /// # Errors
-    /// [`ReassemblyFull`] if `max_pieces` are held; some of the data may have been kept.
+    /// [`ReassemblyFull`] if `max_runs` are held; some of the data may have been kept.
     pub(crate) fn insert(
         &mut self,
         seq: SeqNumber,
         data: Held,
-        max_pieces: usize,
+        max_runs: usize,
     ) -> Result<Option<SackBlock>, ReassemblyFull> {
         let (left, right) = (seq, seq + data.len() as u32);
         let (mut seq, mut data) = (seq, data);
         let mut duplicate = None;
-        // Most often it belongs at the end.
-        let is_last = self.pieces.back().is_none_or(|last| last.seq.le(seq));
-        let mut at = match is_last {
-            true => self.pieces.len(),
-            false => self.pieces.partition_point(|piece| piece.seq.le(seq)),
-        };
-        if at > 0 {
-            duplicate = cut_front(&mut seq, &mut data, self.pieces[at - 1].end());
-        }
         while data.len() > 0 {
-            let gap = self.pieces.get(at).map_or(data.len(), |next| {
-                (next.seq.saturating_since(seq) as usize).min(data.len())
-            });
-            if gap > 0 {
-                if self.pieces.len() >= max_pieces {
-                    self.report(left, seq);
-                    return Err(ReassemblyFull);
+            // The first that does not end before the data.
+            let at = self.touching(seq);
+            match self.runs.get_mut(at) {
+                Some(run) if run.seq.le(seq) => {
+                    let again = cut_front(&mut seq, &mut data, run.end());
+                    duplicate = duplicate.or(again);
+                    let hole = self.hole_at(at + 1, seq);
+                    let part = self.take(&mut seq, &mut data, hole);
+                    self.extend(at, part);
                 }
-                let mut part = data.split_to(gap);
-                part.tidy();
-                self.bytes += gap;
-                self.memory += part.memory();
-                self.pieces.insert(at, Piece { seq, data: part });
-                seq += gap as u32;
-                at += 1;
-            }
-            if let Some(next) = self.pieces.get(at) {
-                let again = cut_front(&mut seq, &mut data, next.end());
-                duplicate = duplicate.or(again);
-                at += 1;
+                next => {
+                    if next.is_none_or(|next| next.seq.gt(right)) && self.runs.len() >= max_runs {
+                        self.report(left, seq);
+                        return Err(ReassemblyFull);
+                    }
+                    let (start, hole) = (seq, self.hole_at(at, seq));
+                    let part = self.take(&mut seq, &mut data, hole);
+                    self.begin(at, start, part);
+                }
             }
         }
         self.report(left, right);
         Ok(duplicate)
+    }
+
+    /// Which run is the first that ends at `seq` or beyond it; most often the last, or none.
+    fn touching(&self, seq: SeqNumber) -> usize {
+        match self.runs.back() {
+            Some(last) if last.end().lt(seq) => self.runs.len(),
+            Some(last) if last.seq.le(seq) => self.runs.len() - 1,
+            _ => self.runs.partition_point(|run| run.end().lt(seq)),
+        }
+    }
+
+    /// Bytes from `seq` to the run `at`.
+    fn hole_at(&self, at: usize, seq: SeqNumber) -> usize {
+        self.runs.get(at).map_or(usize::MAX, |run| run.seq.saturating_since(seq) as usize)
+    }
+
+    /// Cuts off what is kept of `data`, up to `most` bytes.
+    fn take(&mut self, seq: &mut SeqNumber, data: &mut Held, most: usize) -> Option<Held> {
+        let n = data.len().min(most);
+        if n == 0 {
+            return None;
+        }
+        let mut part = data.split_to(n);
+        part.tidy();
+        *seq += n as u32;
+        self.bytes += n;
+        self.memory += part.memory();
+        Some(part)
+    }
+
+    /// Adds to the end of a run, which may reach the next by that.
+    fn extend(&mut self, at: usize, part: Option<Held>) {
+        let (Some(run), Some(part)) = (self.runs.get_mut(at), part) else { return };
+        run.push_back(part);
+        let end = run.end();
+        if self.runs.get(at + 1).is_some_and(|next| next.seq == end)
+            && let Some(next) = self.runs.remove(at + 1)
+            && let Some(run) = self.runs.get_mut(at)
+        {
+            run.append(next);
+        }
+    }
+
+    /// Adds before the run `at`, which it may reach; it reaches none before it.
+    fn begin(&mut self, at: usize, seq: SeqNumber, part: Option<Held>) {
+        let Some(part) = part else { return };
+        let end = seq + part.len() as u32;
+        match self.runs.get_mut(at) {
+            Some(next) if next.seq == end => next.push_front(part),
+            _ => {
+                let bytes = part.len() as u32;
+                self.runs.insert(at, Run { seq, bytes, pieces: VecDeque::from([part]) });
+            }
+        }
     }
 
     /// Blocks that can be told of.
@@ -113,25 +183,31 @@ impl Reassembly {
         self.recent.tell(most, out);
     }
 
-    /// What of the first piece lies before `rcv_nxt`: it came twice.
+    /// What of the first run lies before `rcv_nxt`: it came twice.
     pub(crate) fn overlap(&self, rcv_nxt: SeqNumber) -> Option<SackBlock> {
-        let first = self.pieces.front()?;
+        let first = self.runs.front()?;
         let right = first.end().min(rcv_nxt);
         first.seq.lt(right).then_some(SackBlock { left: first.seq, right })
     }
 
     /// Takes the next piece that starts at or before `rcv_nxt`, without what lies before it.
     pub(crate) fn pop_in_order(&mut self, rcv_nxt: SeqNumber) -> Option<Held> {
-        while self.pieces.front()?.seq.le(rcv_nxt) {
-            let Piece { mut seq, mut data } = self.pieces.pop_front()?;
-            self.bytes -= data.len();
-            self.memory -= data.memory();
-            cut_front(&mut seq, &mut data, rcv_nxt);
-            if data.len() > 0 {
-                return Some(data);
+        loop {
+            let run = self.runs.front_mut().filter(|run| run.seq.le(rcv_nxt))?;
+            let Some(mut piece) = run.pieces.pop_front() else {
+                self.runs.pop_front();
+                continue;
+            };
+            let mut seq = run.seq;
+            run.seq += piece.len() as u32;
+            run.bytes -= piece.len() as u32;
+            self.bytes -= piece.len();
+            self.memory -= piece.memory();
+            cut_front(&mut seq, &mut piece, rcv_nxt);
+            if piece.len() > 0 {
+                return Some(piece);
             }
         }
-        None
     }
 
     /// All before `rcv_nxt` is acknowledged and not told of any more.
@@ -142,28 +218,23 @@ impl Reassembly {
     /// These numbers have arrived: they are told of first.
     pub(crate) fn report(&mut self, left: SeqNumber, right: SeqNumber) {
         if left.lt(right) {
-            let pieces = &self.pieces;
-            self.recent.report(SackBlock { left, right }, |block| grow(pieces, block));
+            let runs = &self.runs;
+            self.recent.report(SackBlock { left, right }, |block| grow(runs, block));
         }
     }
 }
 
-/// The block with all pieces that it touches, and those that these touch.
-fn grow(pieces: &VecDeque<Piece>, block: SackBlock) -> SackBlock {
+/// The block with all runs that it touches.
+fn grow(runs: &VecDeque<Run>, block: SackBlock) -> SackBlock {
     let SackBlock { mut left, mut right } = block;
-    let after = pieces.partition_point(|piece| piece.end().le(right));
-    for piece in pieces.range(after..) {
-        if piece.seq.gt(right) {
-            break;
+    let first = runs.partition_point(|run| run.end().lt(left));
+    for run in runs.range(first..).take_while(|run| run.seq.le(block.right)) {
+        if run.seq.lt(left) {
+            left = run.seq;
         }
-        right = piece.end();
-    }
-    let before = pieces.partition_point(|piece| piece.seq.lt(left));
-    for piece in pieces.range(..before).rev() {
-        if piece.end().lt(left) {
-            break;
+        if run.end().gt(right) {
+            right = run.end();
         }
-        left = piece.seq;
     }
     SackBlock { left, right }
 }
@@ -213,7 +284,11 @@ mod tests {
                 }
                 let held = oracle[read..].iter().flatten().count();
                 prop_assert_eq!(reassembly.bytes(), held);
-                let memory: usize = reassembly.pieces.iter().map(|piece| piece.data.memory()).sum();
+                let pieces = reassembly.runs.iter().flat_map(|run| &run.pieces);
+                let memory: usize = pieces.map(Held::memory).sum();
+                for (run, next) in reassembly.runs.iter().zip(reassembly.runs.iter().skip(1)) {
+                    prop_assert!(run.end().lt(next.seq), "no hole between runs");
+                }
                 prop_assert_eq!(reassembly.memory(), memory);
                 reassembly.forget_before(base + read as u32);
                 let mut told = SackBlocks::default();
@@ -241,8 +316,42 @@ mod tests {
             let data = Bytes::from_static(b"x");
             assert_eq!(reassembly.insert(SeqNumber::new(10 * i), Held::whole(data), 3), Ok(None));
         }
-        let wide = Held::whole(Bytes::from(vec![0; 100]));
-        assert_eq!(reassembly.insert(SeqNumber::new(5), wide, 3), Err(ReassemblyFull));
-        assert_eq!((reassembly.pieces(), reassembly.bytes()), (3, 3));
+        let apart = Held::whole(Bytes::from(vec![0; 3]));
+        assert_eq!(reassembly.insert(SeqNumber::new(5), apart, 3), Err(ReassemblyFull));
+        assert_eq!((reassembly.runs(), reassembly.bytes()), (3, 3));
+    }
+
+    #[test]
+    fn data_without_holes_are_one_run_and_fill_no_table() {
+        let mut reassembly = Reassembly::default();
+        let piece = || Held::whole(Bytes::from(vec![7; 1000]));
+        // From both ends to the middle, so that runs grow backwards and are joined.
+        for i in 0..500u32 {
+            for n in [i, 999 - i] {
+                assert_eq!(reassembly.insert(SeqNumber::new(5 + 1000 * n), piece(), 2), Ok(None));
+            }
+        }
+        assert_eq!((reassembly.runs(), reassembly.bytes()), (1, 1_000_000));
+        let mut next = SeqNumber::new(5);
+        while let Some(held) = reassembly.pop_in_order(next) {
+            next += held.len() as u32;
+        }
+        assert_eq!((next, reassembly.memory()), (SeqNumber::new(1_000_005), 0));
+    }
+
+    #[test]
+    fn a_full_table_still_takes_what_touches_a_run() {
+        let mut reassembly = Reassembly::default();
+        let mut insert = |seq, bytes| {
+            let data = Held::whole(Bytes::from(vec![7; bytes]));
+            reassembly.insert(SeqNumber::new(seq), data, 2)
+        };
+        assert_eq!((insert(100, 10), insert(200, 10)), (Ok(None), Ok(None)));
+        assert_eq!(insert(300, 10), Err(ReassemblyFull));
+        assert_eq!(
+            (insert(210, 90), insert(90, 10), insert(110, 90)),
+            (Ok(None), Ok(None), Ok(None))
+        );
+        assert_eq!(insert(400, 10), Ok(None), "there is one run now");
     }
 }

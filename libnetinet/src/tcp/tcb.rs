@@ -453,7 +453,7 @@ impl Connection {
         assert!(self.mss >= MIN_MSS - TIMESTAMP_OPTION_BYTES as u16, "mss {}", self.mss);
         assert!(!self.state.is_closing() || self.mode.fin_queued, "{} without a FIN", self.state);
         if let Some(reassembly) = &self.reassembly {
-            assert!(reassembly.pieces() <= usize::from(config.reassembly_pieces));
+            assert!(reassembly.runs() <= usize::from(config.reassembly_runs));
             assert!(
                 reassembly.bytes() as u64 <= u64::from(self.rcv_wnd()) + 1,
                 "beyond the window"

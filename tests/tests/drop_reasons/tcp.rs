@@ -148,7 +148,7 @@ pub(crate) fn listen_overflow() -> u64 {
 
 pub(crate) fn reassembly_full() -> u64 {
     let mut config = InetConfig::default();
-    config.tcp.reassembly_pieces = 4;
+    config.tcp.reassembly_runs = 4;
     let (talk, _stream) = Talk::connected(config);
     for i in 1..20 {
         let mut segment = talk.segment(ACK);

@@ -1,6 +1,10 @@
 //! HyStart++: leaves slow start when round trips grow, before the queue overflows. Source: RFC 9406.
+//! And when acknowledgements come in a train as long as half a round trip, as Linux does: the path
+//! is full then, and the round trips of the next round would say so too late.
 
 use std::time::Duration;
+
+use libnet::Instant;
 
 use super::Ack;
 use crate::tcp::seq::SeqNumber;
@@ -13,6 +17,11 @@ pub(super) struct HyStart {
     /// Least round trips of this round and of the last, microseconds; zero: none seen.
     current_us: u32,
     last_us: u32,
+    /// Least of all rounds, microseconds; zero: none seen.
+    least_us: u32,
+    /// When this round began, and the last acknowledgement of its train came.
+    began: Instant,
+    train_end: Instant,
     samples: u8,
     phase: Phase,
 }
@@ -47,8 +56,12 @@ impl HyStart {
             let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1);
             self.current_us =
                 if self.current_us == 0 { rtt_us } else { self.current_us.min(rtt_us) };
+            self.least_us = if self.least_us == 0 { rtt_us } else { self.least_us.min(rtt_us) };
             self.samples = self.samples.saturating_add(1);
             self.look();
+        }
+        if self.is_train(ack) {
+            return SlowStart::End;
         }
         // DEVIATES RFC 9406 §4.2: without the limit L of 8 segments for one ACK, since one ACK
         // answers super-segments here.
@@ -65,6 +78,7 @@ impl HyStart {
         let is_first = self.round_end.is_none();
         self.round_end = Some(ack.end);
         (self.last_us, self.current_us, self.samples) = (self.current_us, 0, 0);
+        (self.began, self.train_end) = (ack.now, ack.now);
         match &mut self.phase {
             Phase::Conservative { rounds, .. } if !is_first => {
                 *rounds -= 1;
@@ -72,6 +86,20 @@ impl HyStart {
             }
             _ => false,
         }
+    }
+
+    /// Have acknowledgements come one upon the other for half a round trip? A round trip that is not
+    /// much longer than the pauses of a train shows none. Source: Linux's `hystart_update`
+    /// (`net/ipv4/tcp_cubic.c`), for a sender that does not pace.
+    fn is_train(&mut self, ack: &Ack) -> bool {
+        if self.least_us < 2 * TRAIN_PAUSE_US || ack.end - ack.una < TRAIN_SEGMENTS * ack.mss {
+            return false;
+        }
+        if ack.now.since(self.train_end) > Duration::from_micros(TRAIN_PAUSE_US.into()) {
+            return false;
+        }
+        self.train_end = ack.now;
+        ack.now.since(self.began) > Duration::from_micros(self.least_us.into()) / 2
     }
 
     /// Are round trips longer than in the last round, or were they by chance?
@@ -103,6 +131,10 @@ const RTT_DIVISOR: u32 = 8;
 const SAMPLES: u8 = 8;
 const CONSERVATIVE_GROWTH_DIVISOR: u32 = 4;
 const CONSERVATIVE_ROUNDS: u8 = 5;
+/// The longest pause within a train (Linux's `hystart_ack_delta_us`), and what must be in flight
+/// for one to count (`hystart_low_window`).
+const TRAIN_PAUSE_US: u32 = Duration::from_millis(2).as_micros() as u32;
+const TRAIN_SEGMENTS: u32 = 16;
 
 #[cfg(test)]
 mod tests {
@@ -161,6 +193,32 @@ mod tests {
         round(&mut hystart, 1, 60);
         assert_eq!(round(&mut hystart, 2, 40), Some(7 * 250 + 3_000));
         assert_eq!(round(&mut hystart, 3, 40), Some(10_000));
+    }
+
+    /// Two rounds of 40 ms, the acknowledgements of the second so far apart; after how many it ended.
+    fn train(pause: Duration, in_flight: u32) -> Option<u32> {
+        let mut hystart = HyStart::default();
+        let ack = |at: Duration, una| Ack {
+            now: Instant::from_millis(1000) + at,
+            bytes: 1000,
+            mss: 1000,
+            srtt: Duration::from_millis(40),
+            rtt: Some(Duration::from_millis(40)),
+            una: SeqNumber::new(una),
+            end: SeqNumber::new(una + in_flight),
+        };
+        hystart.on_ack(&ack(Duration::ZERO, 0));
+        let second = |n| ack(Duration::from_millis(40) + pause * n, in_flight + 1 + n);
+        (0..100).find(|n| hystart.on_ack(&second(*n)) == SlowStart::End)
+    }
+
+    #[test]
+    fn a_train_of_half_a_round_trip_ends_it() {
+        let ms = Duration::from_millis(1);
+        assert_eq!(train(ms, 100_000), Some(21), "the first after 20 ms");
+        assert_eq!(train(ms / 10, 100_000), None, "10 ms are too short");
+        assert_eq!(train(3 * ms, 100_000), None, "no train at all");
+        assert_eq!(train(ms, 15_000), None, "too few are in flight to tell");
     }
 
     #[test]

@@ -106,11 +106,11 @@ impl Connection {
 
     fn take_out_of_order(&mut self, ctx: &mut Ctx, seg: &Segment, packet: &Packet) {
         ctx.counters.out_of_order_in += 1;
-        let max_pieces = usize::from(ctx.config.reassembly_pieces);
+        let max_runs = usize::from(ctx.config.reassembly_runs);
         let reassembly = self.reassembly.get_or_insert_default();
         let (mut full, mut again) = (false, None);
         for_each_piece(seg, packet, |seq, piece| {
-            match reassembly.insert(seq, piece.into_held(), max_pieces) {
+            match reassembly.insert(seq, piece.into_held(), max_runs) {
                 Ok(duplicate) => again = join(again, duplicate),
                 Err(ReassemblyFull) => full = true,
             }

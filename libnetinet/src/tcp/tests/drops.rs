@@ -61,7 +61,7 @@ fn scene_of(reason: DropReason) -> Option<Net> {
             net.run_for(ms(10));
         })),
         DropReason::TcpReassemblyFull => {
-            let config = TcpConfig { reassembly_pieces: 0, ..config };
+            let config = TcpConfig { reassembly_runs: 0, ..config };
             Some(drops_of(config, |net, b| {
                 net.forge(Side::A, b, |f| {
                     f.header.seq += 1;

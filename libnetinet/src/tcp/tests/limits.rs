@@ -77,8 +77,8 @@ fn a_full_table_refuses_both_ways() {
 }
 
 #[test]
-fn reassembly_keeps_no_more_pieces_than_it_may() {
-    let config = TcpConfig { reassembly_pieces: 8, ..TcpConfig::default() };
+fn reassembly_keeps_no_more_runs_than_it_may() {
+    let config = TcpConfig { reassembly_runs: 8, ..TcpConfig::default() };
     let mut net = Net::with(TcpConfig::default(), config);
     let (_, b) = net.established();
     for i in 1..20u32 {
