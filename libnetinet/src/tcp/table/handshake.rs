@@ -64,14 +64,12 @@ impl Table {
             return self.ctx.dropped(DropReason::NoRoute);
         };
         let grant = match answer {
-            Answer::Request if auth.is_none() => {
+            Answer::Request if auth.is_none() && replaces.is_none() => {
                 self.grant_fast_open(now, (seg, packet), &listener, &options)
             }
             _ => Grant::Nothing,
         };
-        if let Grant::Take { option } = grant
-            && replaces.is_none()
-        {
+        if let Grant::Take { option } = grant {
             return self.open_fast(now, path, (seg, packet), listener, &way, option);
         }
         // RFC 9293 §3.10.7.2, third: the SYN is taken, data and FIN with it are not kept and come

@@ -236,6 +236,35 @@ fn no_more_are_open_at_a_time_than_the_listener_allows_and_resets_make_no_room()
 }
 
 #[test]
+fn a_syn_with_data_over_a_time_wait_takes_no_place_for_ever() {
+    let mut net = Net::with(config(), config());
+    let listener = net.listen_with(8, queue_of(1));
+    let connect = |net: &mut Net, data: &'static [u8]| {
+        let remote = std::net::SocketAddr::new(net.b.path.addr, 80);
+        let early_data = bytes::Bytes::from_static(data);
+        let from =
+            ConnectFrom { port: 5000, fast_open: true, early_data, ..ConnectFrom::default() };
+        let begun = net.a.table.connect(net.now, &mut net.a.path, from, remote, &|_| true);
+        net.run_for(ms(10));
+        begun.expect("the port is free")
+    };
+    let a = connect(&mut net, b"");
+    let b = listener.accept().expect("accepted").id;
+    net.close(Side::B, b);
+    net.run_for(ms(10));
+    net.close(Side::A, a);
+    net.run_for(ms(10));
+    assert_eq!(net.b.table.time_waits(), 1);
+    connect(&mut net, b"data");
+    let b = listener.accept().expect("accepted").id;
+    assert_eq!(net.recv(Side::B, b), Ok(b"data".to_vec()));
+    assert_eq!(net.b.table.counters().time_wait_reused, 1);
+    net.connect_fast(b"data");
+    net.run_for(ms(10));
+    assert_eq!(net.b.table.counters().fast_open_passive, 1);
+}
+
+#[test]
 fn a_syn_with_data_that_vanish_again_and_again_disables_it_for_a_while() {
     let blackhole = TcpConfig { fast_open_blackhole_timeout: secs(60), ..config() };
     let (mut net, listener) = introduced(blackhole);
