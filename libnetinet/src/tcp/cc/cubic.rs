@@ -132,7 +132,11 @@ impl CongestionControl for Cubic {
             SlowStart::Grow { bytes } => {
                 self.cwnd = add_bytes(self.cwnd, u64::from(bytes)).min(self.ssthresh);
             }
-            SlowStart::End => self.ssthresh = self.cwnd,
+            SlowStart::End => {
+                self.ssthresh = self.cwnd;
+                // A window that shrinks while it is idle begins another.
+                self.hystart = HyStart::default();
+            }
         }
     }
 
@@ -231,6 +235,33 @@ mod tests {
             }
         }
         from + rounds * 100
+    }
+
+    /// Acknowledges ten segments, as a round of slow start, each with this round trip.
+    fn slow_round(cc: &mut Cubic, number: u32, rtt_ms: u64) {
+        for part in 1..=10 {
+            let una = SeqNumber::new(number * 10_000 + part * 1000);
+            let end = SeqNumber::new((number + 1) * 10_000);
+            let rtt = Duration::from_millis(rtt_ms);
+            let now = at(1000 + u64::from(number) * 100);
+            cc.on_ack(&Ack { una, end, rtt: Some(rtt), ..ack(now, 1000) });
+        }
+    }
+
+    #[test]
+    fn after_idleness_slow_start_begins_and_ends_as_the_first_time() {
+        let mut cc = Cubic::new(&Begin::first(MSS));
+        let mut number = 0;
+        for _ in 0..3 {
+            slow_round(&mut cc, number, 40);
+            for round in 1..10 {
+                slow_round(&mut cc, number + round, 60);
+            }
+            assert!(cc.cwnd >= cc.ssthresh, "longer round trips end it");
+            cc.on_idle(3, MSS);
+            assert!(cc.cwnd < cc.ssthresh, "{} {}", cc.cwnd, cc.ssthresh);
+            number += 10;
+        }
     }
 
     #[test]

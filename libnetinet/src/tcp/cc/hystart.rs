@@ -81,7 +81,7 @@ impl HyStart {
         (self.began, self.train_end) = (ack.now, ack.now);
         match &mut self.phase {
             Phase::Conservative { rounds, .. } if !is_first => {
-                *rounds -= 1;
+                *rounds = rounds.saturating_sub(1);
                 *rounds == 0
             }
             _ => false,
