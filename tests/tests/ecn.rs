@@ -83,6 +83,11 @@ fn super_segments_are_marked_whole() {
 }
 
 #[test]
+fn accurate_feedback_counts_what_the_queue_marks() {
+    check_marked(&config(6, EcnPolicy::Accurate, Family::Inet));
+}
+
+#[test]
 fn the_same_queue_drops_what_does_not_ask_for_marks() {
     let without = transfer(&config(3, EcnPolicy::IfAsked, Family::Inet), Discipline::Ecn);
     assert!(without.sender.retransmitted_segments > 0);

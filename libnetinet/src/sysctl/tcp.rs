@@ -3,7 +3,8 @@
 use super::entry::{Place, Sysctl, config, number, switch, time};
 use super::value::{Kind, Value};
 use crate::tcp::{
-    CongestionAlgorithm, EcnPolicy, FastOpen, MemoryLimits, SynCookies, TimeWaitReuse,
+    CongestionAlgorithm, EcnOption, EcnPolicy, FastOpen, MemoryLimits, MtuProbing, SynCookies,
+    TimeWaitReuse,
 };
 
 const MOST_SECONDS: u64 = i32::MAX as u64 / 1000;
@@ -32,6 +33,14 @@ pub(super) const TABLE: &[Sysctl] = &[
         "",
         "the congestion controls that there are",
         Place::Fixed(|config| Value::Words(config.tcp.controllers.names().collect())),
+    ),
+    number!(
+        "net.ipv4.tcp_base_mss",
+        tcp.base_mss,
+        48,
+        65_535,
+        "bytes",
+        "data of a segment where a search for the path's MTU begins, and at most after a black hole"
     ),
     number!(
         "net.ipv4.tcp_challenge_ack_limit",
@@ -69,7 +78,8 @@ pub(super) const TABLE: &[Sysctl] = &[
         Kind::Number { least: 0, most: EcnPolicy::ALL.len() as u64 - 1 },
         "",
         "explicit congestion notification (RFC 3168); 0: none; 1: ask for it and agree to it; 2: \
-         agree to it",
+         agree to it; 3, 4, 5: the same with accurate feedback (RFC 9768), asked for by 3, agreed \
+         to by each",
         |config| Value::number(config.tcp.ecn.number()),
         |config, value| config.tcp.ecn = EcnPolicy::ALL[value.to::<usize>()]
     )
@@ -79,6 +89,16 @@ pub(super) const TABLE: &[Sysctl] = &[
         tcp.ecn_fallback,
         "send a SYN that asked for ECN again without it (RFC 3168 §6.1.1.1)"
     ),
+    config!(
+        "net.ipv4.tcp_ecn_option",
+        Kind::Number { least: 0, most: EcnOption::ALL.len() as u64 - 1 },
+        "",
+        "tell of marked bytes in an option where feedback is accurate (RFC 9768 §3.2.3); 0: never; \
+         1: where something was marked; 2: wherever a count has changed",
+        |config| Value::number(config.tcp.ecn_option.number()),
+        |config, value| config.tcp.ecn_option = EcnOption::ALL[value.to::<usize>()]
+    )
+    .for_new(),
     config!(
         "net.ipv4.tcp_fastopen",
         Kind::Number { least: 0, most: 0xffff },
@@ -198,6 +218,23 @@ pub(super) const TABLE: &[Sysctl] = &[
         tcp.receive_buffer_grows,
         "receive buffers grow by themselves, as their programs read faster"
     ),
+    number!(
+        "net.ipv4.tcp_mtu_probe_floor",
+        tcp.mtu_probe_floor,
+        48,
+        65_535,
+        "bytes",
+        "a black hole makes the data of segments no fewer than this"
+    ),
+    config!(
+        "net.ipv4.tcp_mtu_probing",
+        Kind::Number { least: 0, most: MtuProbing::ALL.len() as u64 - 1 },
+        "",
+        "find out a path's MTU by larger segments (RFC 4821); 0: never; 1: after a black hole; 2: \
+         always",
+        |config| Value::number(config.tcp.mtu_probing.number()),
+        |config, value| config.tcp.mtu_probing = MtuProbing::ALL[value.to::<usize>()]
+    ),
     config!(
         "net.ipv4.tcp_orphan_retries",
         Kind::Number { least: 0, most: 255 },
@@ -211,6 +248,22 @@ pub(super) const TABLE: &[Sysctl] = &[
             let retries = value.to();
             config.tcp.orphan_retries = if retries == 0 { ORPHAN_RETRIES } else { retries };
         }
+    ),
+    time!(
+        "net.ipv4.tcp_probe_interval",
+        tcp.mtu_probe_interval,
+        1,
+        MOST_SECONDS,
+        seconds,
+        "the time after which a search for a path's MTU that has ended begins anew"
+    ),
+    number!(
+        "net.ipv4.tcp_probe_threshold",
+        tcp.mtu_probe_threshold,
+        1,
+        65_535,
+        "bytes",
+        "a search for a path's MTU ends where its bounds are closer than this"
     ),
     number!(
         "net.ipv4.tcp_retries1",

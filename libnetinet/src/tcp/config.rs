@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::auth::AuthKeys;
 use super::cc::{CongestionAlgorithm, Controllers};
-use super::ecn::EcnPolicy;
+use super::ecn::{EcnOption, EcnPolicy};
 use super::fast_open::FastOpen;
 use super::table::PortSharing;
 
@@ -107,6 +107,8 @@ pub struct TcpConfig {
     /// A SYN that asked for ECN without an answer is sent again without it
     /// (`net.ipv4.tcp_ecn_fallback`). Source: RFC 3168 §6.1.1.1.
     pub ecn_fallback: bool,
+    /// When bytes are told of in AccECN mode (`net.ipv4.tcp_ecn_option`). Source: RFC 9768 §3.2.3.3.
+    pub ecn_option: EcnOption,
     /// Offer windows of more than 64 KiB (`net.ipv4.tcp_window_scaling`). Source: RFC 7323 §2.
     pub window_scaling: bool,
     /// Offer timestamps. Source: RFC 7323 §3.
@@ -125,6 +127,17 @@ pub struct TcpConfig {
     pub send_records: usize,
     /// An ICMP message cannot make a path's MTU smaller than this, bytes.
     pub path_mtu_min: u32,
+    /// When a path's MTU is searched for (`net.ipv4.tcp_mtu_probing`). Source: RFC 4821.
+    pub mtu_probing: MtuProbing,
+    /// Data bytes of a segment where a search begins, and at most after a black hole
+    /// (`net.ipv4.tcp_base_mss`).
+    pub base_mss: u16,
+    /// Below this a black hole makes segments no smaller, data bytes (`net.ipv4.tcp_mtu_probe_floor`).
+    pub mtu_probe_floor: u16,
+    /// A search ends where its bounds are closer than this, bytes (`net.ipv4.tcp_probe_threshold`).
+    pub mtu_probe_threshold: u32,
+    /// Then it begins anew after this time (`net.ipv4.tcp_probe_interval`).
+    pub mtu_probe_interval: Duration,
     /// Ports for connections that ask for none. Source: RFC 6056 §3.2.
     pub ephemeral_ports: RangeInclusive<u16>,
     /// Connections of a shard at most, those in TIME-WAIT apart.
@@ -153,6 +166,29 @@ pub struct TcpConfig {
     /// A handshake that ends at a full accept queue is reset; otherwise the peer's next segment
     /// finds it again (`net.ipv4.tcp_abort_on_overflow`).
     pub abort_on_overflow: bool,
+}
+
+/// When TCP finds out a path's MTU by larger segments (`net.ipv4.tcp_mtu_probing`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum MtuProbing {
+    /// 0: never; routers are to tell.
+    #[default]
+    Off,
+    /// 1: where a black hole seems to swallow large segments.
+    OnBlackHole,
+    /// 2: on every path, from [`TcpConfig::base_mss`] on.
+    Always,
+}
+
+impl MtuProbing {
+    /// All there are, by their numbers.
+    pub const ALL: [MtuProbing; 3] = [MtuProbing::Off, MtuProbing::OnBlackHole, MtuProbing::Always];
+
+    /// Linux's number for it.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
 }
 
 impl Default for TcpConfig {
@@ -201,6 +237,7 @@ impl Default for TcpConfig {
             slow_start_after_idle: true,
             ecn: EcnPolicy::default(),
             ecn_fallback: true,
+            ecn_option: EcnOption::default(),
             window_scaling: true,
             timestamps: true,
             sack: true,
@@ -209,6 +246,11 @@ impl Default for TcpConfig {
             frto: true,
             send_records: 16_384,
             path_mtu_min: 552,
+            mtu_probing: MtuProbing::default(),
+            base_mss: 1024,
+            mtu_probe_floor: 48,
+            mtu_probe_threshold: 8,
+            mtu_probe_interval: Duration::from_secs(600),
             ephemeral_ports: 32768..=60999,
             connections_max: 1 << 20,
             backlog_max: 4096,

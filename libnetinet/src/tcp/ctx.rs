@@ -200,6 +200,14 @@ pub struct TcpCounters {
     pub time_wait_evicted: u64,
     /// Connections in TIME-WAIT whose place a new one took (RFC 6191).
     pub time_wait_reused: u64,
+    /// Probes of paths' MTUs sent.
+    pub mtu_probes_out: u64,
+    /// Of these, larger segments that arrived (TCPMTUPSuccess).
+    pub mtu_probe_successes: u64,
+    /// Lost, and nothing else with them (TCPMTUPFail).
+    pub mtu_probe_failures: u64,
+    /// Times that segments were made smaller because nothing came through.
+    pub black_holes: u64,
     /// Path MTUs made smaller by ICMP (RFC 1191).
     pub path_mtu_shrunk: u64,
 }

@@ -59,6 +59,7 @@ impl Connection {
         conn.rcv_shift = request.rcv_shift;
         conn.set_auth(request.auth.clone());
         conn.take_syn(request.created_at, ctx, &request.syn());
+        conn.continue_ecn(&ctx.config, &request);
         conn.transition(ctx, State::SynReceived);
         conn.iss = request.iss;
         (conn.snd_una, conn.snd_small) = (request.iss, request.iss);
@@ -254,6 +255,8 @@ impl Connection {
             // Data were sent already, and the timer was the SYN-ACK's.
             self.restart_timeout(now);
         }
+        self.answer_mark_on_syn();
+        self.begin_mtu_search(&ctx.config);
         if self.mode.syn_lost {
             self.rtt.restart_after_lost_syn();
         }

@@ -117,6 +117,7 @@ impl Connection {
     pub(super) fn set_path(&mut self, way: &PathInfo) {
         self.iface = way.iface;
         self.path_mtu = way.mtu;
+        self.bound_mtu_search(way.mtu);
         self.cold.gso_max_bytes = way.gso_max_bytes;
         self.update_mss();
     }
@@ -134,6 +135,7 @@ impl Connection {
             return;
         }
         self.path_mtu = mtu;
+        self.bound_mtu_search(mtu);
         self.update_mss();
         ctx.counters.path_mtu_shrunk += 1;
         if self.state.is_synchronized() && self.snd_max.gt(self.snd_una) {

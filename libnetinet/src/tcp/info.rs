@@ -5,7 +5,7 @@ use std::time::Duration;
 use libnet::Instant;
 
 use super::cc::{CongestionAlgorithm, CongestionControl};
-use super::ecn::EcnUse;
+use super::ecn::{AccurateInfo, EcnUse};
 use super::error::ConnError;
 use super::recovery::Phase;
 use super::segment::FourTuple;
@@ -79,6 +79,8 @@ pub struct TcpInfo {
     pub sack: bool,
     /// Which form of ECN is in use.
     pub ecn: EcnUse,
+    /// What was counted, where the form is [`EcnUse::Accurate`].
+    pub accurate: Option<AccurateInfo>,
     /// The network has carried marks, or what may be marked, to us (`TCPI_OPT_ECN_SEEN`).
     pub ecn_seen: bool,
     /// Fast recovery is on.
@@ -152,6 +154,7 @@ impl Connection {
             timestamps: self.mode.timestamps,
             sack: self.mode.sack,
             ecn: self.ecn_in_use(),
+            accurate: self.accurate_info(),
             ecn_seen: self.ecn_seen(),
             in_recovery: self.recovery.in_recovery() || self.tx.phase == Phase::Recovery,
             sacked_bytes: self.tx.board.sacked_bytes(),

@@ -17,6 +17,7 @@ mod info;
 mod input;
 mod listen;
 mod memory;
+mod mtu;
 mod options;
 mod output;
 mod pacing;
@@ -53,9 +54,11 @@ pub use cc::{
     Ack, Begin, CongestionAlgorithm, CongestionControl, ControllerFactory, Controllers, Lost,
     NoSuchAlgorithm, Sample,
 };
-pub use config::{ConnOptions, MemoryLimits, SynCookies, TcpConfig, TimeWaitReuse};
+pub use config::{ConnOptions, MemoryLimits, MtuProbing, SynCookies, TcpConfig, TimeWaitReuse};
 pub use ctx::{Ctx, TcpCounters};
-pub use ecn::{EcnField, EcnPolicy, EcnUse, NoSuchPolicy};
+pub use ecn::{
+    AccurateInfo, ByteOrder, EcnField, EcnOption, EcnPolicy, EcnUse, MarkedBytes, NoSuchPolicy,
+};
 pub use error::{ConnError, ConnectError, NotConnected, RecvError, SendError};
 pub use fast_open::FastOpen;
 pub use icmp::{IcmpError, IcmpErrorKind};

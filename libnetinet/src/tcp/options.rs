@@ -1,5 +1,6 @@
 //! TCP options: a reader that survives anything, and a writer for those that we send.
 
+use super::ecn::option::{ByteOrder, KIND_ECT0_FIRST, KIND_ECT1_FIRST, MarkedBytes};
 use super::sack::SackBlocks;
 
 /// The options of one segment that we know; the others are skipped.
@@ -15,6 +16,8 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// What has arrived beyond the acknowledgement; never on a SYN. Source: RFC 2018 §3.
     pub sack: SackBlocks,
+    /// How many bytes came with which mark; never on a SYN. Source: RFC 9768 §3.2.3.
+    pub marked_bytes: Option<MarkedBytes>,
     /// Where the Fast Open option stands; on a SYN. Source: RFC 7413 §4.1.1.
     pub fast_open: OptionAt,
     /// Where a signature stands: of TCP-MD5 (RFC 2385) or TCP-AO (RFC 5925).
@@ -123,7 +126,8 @@ impl Options {
         let timestamps = if self.timestamps.is_some() { 12 } else { 0 };
         // With timestamps it stands where their padding is.
         let permitted = if self.sack_permitted && timestamps == 0 { 4 } else { 0 };
-        mss + shift + permitted + timestamps + self.sack.option_bytes() as usize
+        let marked = self.marked_bytes.map_or(0, |option| option.option_bytes());
+        mss + shift + permitted + timestamps + marked + self.sack.option_bytes() as usize
     }
 
     /// Does it hold none?
@@ -158,6 +162,9 @@ impl Options {
         if let Some(shift) = self.window_shift {
             put(&[KIND_NOP, KIND_WINDOW_SHIFT, 3, shift]);
         }
+        if let Some(marked_bytes) = self.marked_bytes {
+            marked_bytes.write(&mut put);
+        }
         if !self.sack.is_empty() {
             let len = self.sack.option_bytes() as u8 - 2;
             put(&[KIND_NOP, KIND_NOP, KIND_SACK, len]);
@@ -187,6 +194,12 @@ impl Options {
                 let value = u32::from_be_bytes([a, b, c, d]);
                 let echo = u32::from_be_bytes([e, f, g, h]);
                 self.timestamps = Some(Timestamps { value, echo });
+            }
+            (KIND_ECT0_FIRST, body) => {
+                self.marked_bytes = Some(MarkedBytes::parse(ByteOrder::Ect0First, body));
+            }
+            (KIND_ECT1_FIRST, body) => {
+                self.marked_bytes = Some(MarkedBytes::parse(ByteOrder::Ect1First, body));
             }
             (KIND_SACK, blocks) if blocks.len().is_multiple_of(8) => {
                 self.sack = SackBlocks::parse(blocks);
@@ -236,10 +249,21 @@ mod tests {
         fn what_is_written_is_read_back(
             mss: Option<u16>, shift in prop::option::of(0u8..=14), sack_permitted: bool,
             ts in prop::option::of((any::<u32>(), any::<u32>())),
+            counters in prop::option::of(prop::collection::vec(0u32..1 << 24, 0..=3)),
         ) {
             let timestamps = ts.map(|(value, echo)| Timestamps { value, echo });
             let sack = SackBlocks::default();
-            let options = Options { mss, window_shift: shift, sack_permitted, timestamps, sack, ..Options::default() };
+            let order = if sack_permitted { ByteOrder::Ect0First } else { ByteOrder::Ect1First };
+            let marked_bytes = counters.map(|fields| MarkedBytes::new(order, &fields));
+            let options = Options {
+                mss,
+                window_shift: shift,
+                sack_permitted,
+                timestamps,
+                sack,
+                marked_bytes,
+                ..Options::default()
+            };
             let mut bytes = vec![0xee; options.len()];
             options.write(&mut bytes);
             prop_assert!(options.len() <= MAX_OPTIONS_BYTES && options.len().is_multiple_of(4));
@@ -316,7 +340,6 @@ mod tests {
             window_shift: Some(7),
             sack_permitted: true,
             timestamps,
-            sack: SackBlocks::default(),
             ..Options::default()
         };
         let written = |options: &Options| {
@@ -338,6 +361,24 @@ mod tests {
         options.write(&mut bytes);
         let want = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 1, 5, 10, 0, 0, 0, 3, 0, 0, 0, 4];
         assert_eq!(bytes, want);
+    }
+
+    #[test]
+    fn counters_of_marked_bytes_are_read_as_far_as_they_are_whole() {
+        // RFC 9768 §3.2.3: lengths that nobody uses yet, too.
+        for len in 2u8..=14 {
+            let mut bytes = vec![172, len];
+            bytes.extend(1..=len - 2);
+            let options = Options::parse(&bytes);
+            let fields = options.marked_bytes.expect("it is one").fields().to_vec();
+            let want = [0x01_0203, 0x04_0506, 0x07_0809];
+            assert_eq!(fields, want[..usize::from((len - 2) / 3).min(3)], "{len}");
+        }
+        let option = MarkedBytes::new(ByteOrder::Ect1First, &[0x0a_0b0c, 1]);
+        let options = Options { marked_bytes: Some(option), ..Options::default() };
+        let mut bytes = vec![0xee; options.len()];
+        options.write(&mut bytes);
+        assert_eq!(bytes, [174, 8, 10, 11, 12, 0, 0, 1]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use libnet::{IfIndex, Instant};
 use super::auth::ConnAuth;
 use super::config::{ConnOptions, TcpConfig};
 use super::ctx::Ctx;
-use super::ecn::{EcnField, answer_of_listener};
+use super::ecn::{Answer, EcnField, answer_of_listener};
 use super::listen::Listener;
 use super::options::{Options, Timestamps};
 use super::path::PathInfo;
@@ -34,6 +34,8 @@ pub(super) struct Request {
     pub(super) ts_recent: u32,
     pub(super) syn_flags: Flags,
     pub(super) syn_ecn: EcnField,
+    /// One of its SYNs asked for no ECN.
+    pub(super) plain_syn: bool,
     pub(super) syn_wnd: u16,
     pub(super) peer_mss: Option<u16>,
     pub(super) peer_shift: Option<u8>,
@@ -76,6 +78,7 @@ impl Request {
             ts_recent: syn.options.timestamps.map_or(0, |timestamps| timestamps.value),
             syn_flags: syn.flags,
             syn_ecn: syn.ecn,
+            plain_syn: false,
             syn_wnd: syn.wnd,
             peer_mss: syn.options.mss,
             peer_shift: syn.options.window_shift,
@@ -136,7 +139,7 @@ impl Request {
         self.sack &= config.sack;
         self.peer_shift = self.peer_shift.filter(|_| config.window_scaling);
         self.rcv_shift = window_shift(config, options);
-        let mut ecn = answer_of_listener(config, &self.syn());
+        let Answer { flags: mut ecn, option: mut marked_bytes } = answer_of_listener(config, self);
         let timestamps = self.timestamps.then(|| {
             let offset = ctx.secrets.timestamp_offset(self.tuple.local, self.tuple.remote);
             let clock = timestamp(now, 0);
@@ -147,6 +150,7 @@ impl Request {
         if self.from_cookie && !self.timestamps {
             // Nothing would tell us of them again.
             (self.peer_shift, self.sack, ecn) = (None, false, Flags::NONE);
+            marked_bytes = None;
         }
         let options = Options {
             // RFC 9293 §3.7.1 (MUST-14, SHOULD-5): always.
@@ -155,6 +159,7 @@ impl Request {
             window_shift: self.peer_shift.map(|_| self.rcv_shift),
             sack_permitted: self.sack,
             timestamps,
+            marked_bytes,
             ..Options::default()
         };
         Header {

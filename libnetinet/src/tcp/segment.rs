@@ -14,7 +14,7 @@ use crate::family::Zone;
 
 /// The control bits. Source: RFC 9293 §3.1.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Flags(u8);
+pub struct Flags(u16);
 
 impl Flags {
     /// No more data from the sender.
@@ -33,16 +33,18 @@ impl Flags {
     pub const ECE: Flags = Flags(0x40);
     /// Congestion window reduced. Source: RFC 3168 §6.1.
     pub const CWR: Flags = Flags(0x80);
+    /// Accurate ECN. Source: RFC 9768 §3.1.1.
+    pub const AE: Flags = Flags(0x100);
     /// No bit.
     pub const NONE: Flags = Flags(0);
 
-    /// From the header's octet.
-    pub const fn from_bits(bits: u8) -> Self {
-        Flags(bits)
+    /// From the header's octet, and from the last bit of the one before it.
+    pub const fn from_bits(bits: u16) -> Self {
+        Flags(bits & 0x1ff)
     }
 
-    /// The header's octet.
-    pub const fn bits(self) -> u8 {
+    /// The header's octet, and above it the last bit of the one before.
+    pub const fn bits(self) -> u16 {
         self.0
     }
 
@@ -103,7 +105,7 @@ pub struct FourTuple {
 /// |          source port          |       destination port        |
 /// |                        sequence number                        |
 /// |                    acknowledgment number                      |
-/// | offset|  rsvd |C E U A P R S F|            window             |
+/// | offset| rsvd|A C E U A P R S F|            window             |
 /// |           checksum            |        urgent pointer         |
 /// |                           options                             |
 /// ```
@@ -175,7 +177,7 @@ impl Segment {
             },
             seq: SeqNumber::new(long(4)),
             ack: SeqNumber::new(long(8)),
-            flags: Flags::from_bits(header[13]),
+            flags: Flags::from_bits(u16::from_be_bytes([header[12], header[13]])),
             ecn: EcnField::NotEct,
             wnd: word(14),
             urgent: word(18),
@@ -303,8 +305,9 @@ impl Header {
         if self.flags.has(Flags::ACK) {
             h[8..12].copy_from_slice(&self.ack.value().to_be_bytes());
         }
-        h[12] = ((header_len / 4) as u8) << 4;
-        h[13] = self.flags.bits();
+        let [reserved, flags] = self.flags.bits().to_be_bytes();
+        h[12] = ((header_len / 4) as u8) << 4 | reserved;
+        h[13] = flags;
         h[14..16].copy_from_slice(&self.wnd.to_be_bytes());
         // RFC 9293 §3.1 (MUST-2): the checksum is always sent; a link or its peer completes it.
         h[16..18].copy_from_slice(&sum.to_be_bytes());

@@ -10,10 +10,11 @@ use super::cc::{Begin, Controller, initial_window};
 use super::config::{ConnOptions, TcpConfig};
 use super::congestion;
 use super::ctx::Ctx;
-use super::ecn::Ecn;
+use super::ecn::{Accurate, Ecn};
 use super::error::ConnError;
 use super::fast_open::Attempt;
 use super::listen::Listener;
+use super::mtu::MtuSearch;
 use super::path::PathInfo;
 use super::rcvbuf::ReceiveBuffer;
 use super::reassembly::Reassembly;
@@ -209,6 +210,8 @@ pub(super) struct Mode {
     pub(super) indexed: bool,
     /// R1 was reached and the IP layer has not been told yet.
     pub(super) advise: bool,
+    /// The path's MTU is searched for.
+    pub(super) searches_mtu: bool,
     /// New data was acknowledged and the IP layer has not been told yet.
     pub(super) progress: bool,
 }
@@ -235,6 +238,10 @@ pub(super) struct Cold {
     pub(super) urgent: Option<Urgent>,
     /// What came twice and was not told of yet. Source: RFC 2883 §4.
     pub(super) dsack: Option<SackBlock>,
+    /// The search for the path's MTU.
+    pub(super) mtu_search: Option<Box<MtuSearch>>,
+    /// What is counted in AccECN mode.
+    pub(super) accurate: Option<Box<Accurate>>,
     /// One past our last urgent byte (SND.UP), until it is acknowledged.
     pub(super) snd_up: Option<SeqNumber>,
     pub(super) tuning: Tuning,
@@ -331,6 +338,8 @@ impl Connection {
                 stalled_since: now,
                 urgent: None,
                 dsack: None,
+                mtu_search: None,
+                accurate: None,
                 snd_up: None,
                 token: NOBODY,
                 created_at: now,
@@ -371,7 +380,8 @@ impl Connection {
         let headers = fixed_header_bytes(&self.tuple);
         let timestamps = if self.mode.timestamps { TIMESTAMP_OPTION_BYTES } else { 0 };
         let options = timestamps + self.cold.auth.as_ref().map_or(0, |auth| auth.option_bytes());
-        let by_path = self.path_mtu.min(MAX_IP_BYTES).saturating_sub(headers);
+        let path_mtu = self.path_mtu.min(self.searched_mtu());
+        let by_path = path_mtu.min(MAX_IP_BYTES).saturating_sub(headers);
         let whole = by_path.min(u32::from(self.cold.peer_mss)).min(u32::from(self.cold.local_mss));
         let mss = whole.saturating_sub(options).max(u32::from(MIN_MSS) - TIMESTAMP_OPTION_BYTES);
         self.mss = mss as u16;

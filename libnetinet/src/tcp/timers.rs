@@ -69,6 +69,8 @@ impl Connection {
         if self.retries >= limit || self.user_timeout_over(now) {
             return self.give_up(ctx);
         }
+        self.forget_mtu_probe();
+        self.suspect_black_hole(ctx);
         let (flight, again) = (self.snd_max - self.snd_una, self.retries > 0);
         let in_recovery = self.mode.sack && self.tx.phase == Phase::Recovery;
         let reduced = in_recovery || self.has_reduced_for_this();
@@ -83,6 +85,7 @@ impl Connection {
         // As on Linux: in a recovery the threshold was set for this very window.
         self.tx.cc.on_timeout(flight, u32::from(self.mss), again || reduced);
         self.note_reduced();
+        self.suspect_options();
         self.retries += 1;
         self.mode.advise |= self.retries == config.advice_retries;
         ctx.counters.timeouts += 1;

@@ -232,8 +232,10 @@ fn info_text(info: &TcpInfo) -> String {
     if info.sack {
         parts.push("sack".to_owned());
     }
-    if info.ecn != EcnUse::Off {
-        parts.push("ecn".to_owned());
+    match info.ecn {
+        EcnUse::Off => {}
+        EcnUse::Accurate => parts.push("accecn".to_owned()),
+        _ => parts.push("ecn".to_owned()),
     }
     if info.ecn_seen {
         parts.push("ecnseen".to_owned());
@@ -279,6 +281,20 @@ fn info_text(info: &TcpInfo) -> String {
     for (word, bytes) in [("lost", info.lost_bytes), ("sacked", info.sacked_bytes)] {
         if bytes > 0 {
             parts.push(format!("{word}:{}", bytes.div_ceil(mss)));
+        }
+    }
+    if let Some(accurate) = &info.accurate {
+        for (word, n) in [
+            ("delivered_ce", accurate.delivered_ce),
+            ("received_ce", accurate.received_ce),
+            ("delivered_e0_bytes", accurate.delivered_ect0_bytes),
+            ("delivered_ce_bytes", accurate.delivered_ce_bytes),
+            ("received_e0_bytes", accurate.received_ect0_bytes),
+            ("received_ce_bytes", accurate.received_ce_bytes),
+        ] {
+            if n > 0 {
+                parts.push(format!("{word}:{n}"));
+            }
         }
     }
     if info.reassembly_bytes > 0 {

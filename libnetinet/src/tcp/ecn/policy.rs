@@ -17,11 +17,24 @@ pub enum EcnPolicy {
     /// 2: does not ask, and agrees.
     #[default]
     IfAsked,
+    /// 3: asks for accurate feedback (RFC 9768), and agrees to it.
+    Accurate,
+    /// 4: asks for the classic form, and agrees to accurate feedback.
+    AccurateIn,
+    /// 5: does not ask, and agrees to accurate feedback.
+    AccurateIfAsked,
 }
 
 impl EcnPolicy {
     /// All there are, by their numbers.
-    pub const ALL: [EcnPolicy; 3] = [EcnPolicy::Off, EcnPolicy::On, EcnPolicy::IfAsked];
+    pub const ALL: [EcnPolicy; 6] = [
+        EcnPolicy::Off,
+        EcnPolicy::On,
+        EcnPolicy::IfAsked,
+        EcnPolicy::Accurate,
+        EcnPolicy::AccurateIn,
+        EcnPolicy::AccurateIfAsked,
+    ];
 
     /// Linux's number for it.
     pub const fn number(self) -> u8 {
@@ -31,8 +44,9 @@ impl EcnPolicy {
     /// What a connect asks for.
     pub const fn asks_for(self) -> EcnUse {
         match self {
-            EcnPolicy::Off | EcnPolicy::IfAsked => EcnUse::Off,
-            EcnPolicy::On => EcnUse::Classic,
+            EcnPolicy::Off | EcnPolicy::IfAsked | EcnPolicy::AccurateIfAsked => EcnUse::Off,
+            EcnPolicy::On | EcnPolicy::AccurateIn => EcnUse::Classic,
+            EcnPolicy::Accurate => EcnUse::Accurate,
         }
     }
 
@@ -41,6 +55,9 @@ impl EcnPolicy {
         match self {
             EcnPolicy::Off => EcnUse::Off,
             EcnPolicy::On | EcnPolicy::IfAsked => EcnUse::Classic,
+            EcnPolicy::Accurate | EcnPolicy::AccurateIn | EcnPolicy::AccurateIfAsked => {
+                EcnUse::Accurate
+            }
         }
     }
 }
@@ -51,9 +68,32 @@ impl fmt::Display for EcnPolicy {
     }
 }
 
+/// When a connection in AccECN mode tells of bytes in an option (`net.ipv4.tcp_ecn_option`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum EcnOption {
+    /// 0: never.
+    Off,
+    /// 1: where something was marked.
+    Sparing,
+    /// 2: where anything has changed and there is room.
+    #[default]
+    Full,
+}
+
+impl EcnOption {
+    /// All there are, by their numbers.
+    pub const ALL: [EcnOption; 3] = [EcnOption::Off, EcnOption::Sparing, EcnOption::Full];
+
+    /// Linux's number for it.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
 /// No policy has that number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("no such ECN policy: 0 never, 1 always, 2 if asked")]
+#[error("no such ECN policy: 0 never, 1 always, 2 if asked; 3, 4 and 5 with accurate feedback")]
 pub struct NoSuchPolicy;
 
 impl FromStr for EcnPolicy {

@@ -6,6 +6,7 @@ use libnet::{DropReason, Instant};
 
 use super::{Disposition, Flow};
 use crate::tcp::ctx::Ctx;
+use crate::tcp::ecn::ALL_FLAGS;
 use crate::tcp::sack::SackBlock;
 use crate::tcp::segment::{Flags, Segment};
 use crate::tcp::state::State;
@@ -16,7 +17,7 @@ impl Connection {
     ///
     /// In a simultaneous open the peer's SYN-ACK repeats its SYN: RFC 9293 §3.5, figure 8, goes
     /// to ESTABLISHED on it. A bare SYN says that our SYN-ACK was lost.
-    pub(super) fn take_repeated_syn(&mut self, seg: &mut Segment) -> Flow {
+    pub(super) fn take_repeated_syn(&mut self, ctx: &mut Ctx, seg: &mut Segment) -> Flow {
         let repeated = self.state == State::SynReceived
             && seg.flags.has(Flags::SYN)
             && !seg.flags.has(Flags::RST)
@@ -25,12 +26,16 @@ impl Connection {
             return Flow::Continue(());
         }
         if seg.flags.has(Flags::ACK) {
-            // On a SYN-ACK these are no echo.
-            seg.flags = seg.flags.without(Flags::ECE | Flags::CWR);
+            // On a SYN-ACK these are no echo, and no count.
+            seg.flags = seg.flags.without(ALL_FLAGS);
+            self.ignore_counts();
             seg.trim_front(1);
             return Flow::Continue(());
         }
-        self.agree_on_ecn_again(seg);
+        if !self.agree_on_ecn_again(seg) {
+            self.finish(ctx, None);
+            return Flow::Break(Disposition::Reset(DropReason::TcpChallenged));
+        }
         self.owed.syn = true;
         Flow::Break(Disposition::Accepted)
     }

@@ -67,6 +67,7 @@ impl Connection {
         if seg.ack.le(self.iss) || seg.ack.gt(self.snd_max) {
             return Flow::Break(Disposition::Reset(DropReason::TcpBadAck));
         }
+        self.take_first_ack(&ctx.config, seg);
         self.establish(now, ctx, seg);
         self.snd_wnd = u32::from(seg.wnd) << self.snd_shift;
         self.max_snd_wnd = self.max_snd_wnd.max(self.snd_wnd);
@@ -129,6 +130,9 @@ impl Connection {
         self.snd_nxt = self.snd_nxt.max(self.snd_una);
         self.snd_small = self.snd_small.max(self.snd_una);
         self.forget_acknowledged_mark();
+        if self.mode.searches_mtu {
+            self.take_mtu_answer(now, ctx);
+        }
         self.retries = 0;
         self.cold.stalled_since = now;
         (self.owed.head, self.owed.tail) = (false, false);

@@ -67,7 +67,7 @@ impl Connection {
         mut seg: Segment,
         packet: &Packet,
     ) -> Flow {
-        self.take_repeated_syn(&mut seg)?;
+        self.take_repeated_syn(ctx, &mut seg)?;
         // First: sequence number, with PAWS before it.
         self.check_timestamp(now, ctx, &seg)?;
         self.check_sequence(now, ctx, &seg)?;
@@ -76,6 +76,7 @@ impl Connection {
         // Third, security: RFC 9293 §A.1 leaves it out.
         // Fourth: SYN.
         self.check_syn(now, ctx, &seg)?;
+        self.count_mark(ctx, &seg, packet);
         self.trim_to_window(ctx, &mut seg);
         // Fifth: ACK.
         self.check_ack(now, ctx, &seg)?;

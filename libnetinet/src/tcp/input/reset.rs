@@ -56,7 +56,9 @@ impl Connection {
         }
         // RFC 5961 §4.2 (MUST): never believed; if the peer has rebooted, our ACK makes it reset.
         ctx.counters.syn_challenges += 1;
-        self.challenge(now, ctx)
+        let flow = self.challenge(now, ctx);
+        self.note_syn_ack_again(seg);
+        flow
     }
 
     /// Answers with an ACK, if the connection's own limit and the stack's allow.

@@ -66,6 +66,7 @@ impl Connection {
             // RFC 2018 §2: in a SYN-ACK only if the SYN had it.
             sack_permitted: self.mode.sack,
             timestamps,
+            marked_bytes: self.marked_bytes_of_syn(&ctx.config, again),
             ..Options::default()
         };
         let mut window = self.receive_limit().min(u32::from(u16::MAX));
@@ -120,7 +121,8 @@ impl Connection {
             self.owed.dup_acks = 0;
         }
         ctx.counters.pure_acks_out += 1;
-        self.header(now, self.ack_seq(), Flags::ACK)
+        let flags = Flags::ACK | self.take_code();
+        self.header(now, self.ack_seq(), flags)
     }
 
     /// SND.NXT of a segment without data. After a time-out SND.NXT has gone back, but the peer may
@@ -164,22 +166,7 @@ impl Connection {
         if self.snd_una == self.snd_max {
             self.restart_from_idle(now, &ctx.config);
         }
-        match plan.kind {
-            DataKind::Next => self.snd_nxt = end,
-            DataKind::Head => {
-                self.owed.head = false;
-                self.snd_nxt = self.snd_nxt.max(end);
-            }
-            DataKind::Tail => {
-                self.owed.tail = false;
-                self.snd_nxt = self.snd_nxt.max(end);
-            }
-            DataKind::Lost => {}
-            DataKind::WindowProbe => {
-                self.owed.window_probe = false;
-                ctx.counters.window_probes_out += 1;
-            }
-        }
+        self.move_snd_nxt(ctx, &plan, end);
         if again {
             self.note_resent(now, ctx, plan);
         } else {
@@ -189,14 +176,17 @@ impl Connection {
                     self.retries = 0;
                 }
             }
-            if matches!(plan.kind, DataKind::Next | DataKind::Tail) {
+            if matches!(plan.kind, DataKind::Next | DataKind::Tail | DataKind::MtuProbe) {
                 self.rtt.start(end, now);
             }
         }
-        if !plan.len.is_multiple_of(self.segment_bytes()) {
+        let is_whole = plan.kind == DataKind::MtuProbe;
+        let segment_bytes = if is_whole { plan.len } else { self.segment_bytes() };
+        if !plan.len.is_multiple_of(segment_bytes) {
             self.snd_small = self.snd_small.max(end);
         }
-        self.record_sent(now, &ctx.config, plan.seq, end);
+        let sent = Sent { seq: plan.seq, end, segment_bytes: segment_bytes as u16 };
+        self.record_sent(now, &ctx.config, &sent);
         ctx.counters.bytes_out += u64::from(plan.len);
         self.cold.bytes_out += u64::from(plan.len);
         if plan.kind == DataKind::WindowProbe {
@@ -215,12 +205,39 @@ impl Connection {
         self.choose_timer(now, &ctx.config);
     }
 
+    /// SND.NXT, and what is not owed any more.
+    fn move_snd_nxt(&mut self, ctx: &mut Ctx, plan: &DataPlan, end: SeqNumber) {
+        match plan.kind {
+            DataKind::Next => self.snd_nxt = end,
+            DataKind::MtuProbe => {
+                self.snd_nxt = end;
+                self.note_mtu_probe(ctx, plan);
+            }
+            DataKind::Head => {
+                self.owed.head = false;
+                self.snd_nxt = self.snd_nxt.max(end);
+            }
+            DataKind::Tail => {
+                self.owed.tail = false;
+                self.snd_nxt = self.snd_nxt.max(end);
+            }
+            DataKind::Lost => {}
+            DataKind::WindowProbe => {
+                self.owed.window_probe = false;
+                ctx.counters.window_probes_out += 1;
+            }
+        }
+    }
+
     /// Counts what was sent before, and keeps it from being timed.
     fn note_resent(&mut self, now: Instant, ctx: &mut Ctx, plan: DataPlan) {
         let segments = u64::from(plan.len.div_ceil(u32::from(self.mss)).max(1));
         ctx.counters.retransmitted_segments += segments;
         self.cold.retransmits += segments;
         self.rtt.cancel();
+        if self.mode.searches_mtu {
+            self.drop_mtu_probe();
+        }
         if plan.kind == DataKind::Lost && self.tx.phase == Phase::Recovery {
             ctx.counters.fast_retransmits += segments;
         }
@@ -231,8 +248,8 @@ impl Connection {
     }
 
     /// SND.MAX moves, and the scoreboard knows what left when.
-    fn record_sent(&mut self, now: Instant, config: &TcpConfig, seq: SeqNumber, end: SeqNumber) {
-        let segment_bytes = self.segment_bytes() as u16;
+    fn record_sent(&mut self, now: Instant, config: &TcpConfig, sent: &Sent) {
+        let &Sent { seq, end, segment_bytes } = sent;
         let Sender { board, rate, .. } = &mut *self.tx;
         let again = Sent { seq, end: end.min(self.snd_max), segment_bytes };
         if again.seq.lt(again.end) {
@@ -262,9 +279,11 @@ impl Connection {
             .timestamps
             .then(|| Timestamps { value: self.timestamp(now), echo: self.ts_recent });
         self.note_acked();
-        let options = Options { timestamps, sack: self.take_sack_blocks(), ..Options::default() };
+        let marked_bytes = self.take_marked_bytes();
+        let sack = self.take_sack_blocks();
+        let options = Options { timestamps, sack, marked_bytes, ..Options::default() };
         let urgent = self.urgent_pointer(seq);
-        flags |= self.ecn_echo();
+        flags = self.with_ecn_flags(flags);
         if urgent > 0 {
             flags |= Flags::URG;
         }

@@ -20,6 +20,10 @@ impl Connection {
         if self.state == State::TimeWait {
             return self.decide_ack();
         }
+        // RFC 9768 §3.2.2.1 (SHOULD): nor must the first.
+        if self.ecn.owes_code {
+            return SendPlan::Ack { duplicate: false };
+        }
         // Acknowledgements that count must not ride on data (RFC 5681 §2).
         if self.owed.dup_acks > 0 {
             return SendPlan::Ack { duplicate: true };
@@ -43,7 +47,7 @@ impl Connection {
         if self.deadlines.pace != Instant::MAX {
             return None;
         }
-        self.decide_lost().or_else(|| self.decide_next())
+        self.decide_lost().or_else(|| self.decide_mtu_probe()).or_else(|| self.decide_next())
     }
 
     fn decide_handshake(&self) -> SendPlan {
@@ -192,6 +196,9 @@ impl Connection {
     /// way and acknowledgements keep coming, and no more than pacing lets out at once.
     fn largest_segment(&self) -> u32 {
         let mss = self.segment_bytes();
+        if self.must_not_be_cut() {
+            return mss;
+        }
         let half = self.tx.cc.cwnd_bytes() / 2;
         // What every segment carries in options, the super-segment carries once.
         let most = u32::from(self.super_bytes).saturating_sub(u32::from(self.mss) - mss);

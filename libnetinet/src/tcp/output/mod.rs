@@ -61,6 +61,8 @@ pub(super) enum DataKind {
     Lost,
     /// A tail loss probe.
     Tail,
+    /// New data in one segment that is larger than the others.
+    MtuProbe,
     /// Past what the window allows, to learn whether it has opened.
     WindowProbe,
 }
@@ -71,7 +73,11 @@ impl Connection {
         let plan = self.decide();
         let ecn = self.ecn_field_of(&plan);
         let (header, mut packet) = self.build(now, ctx, plan)?;
-        self.finish_segment(now, ctx, &header, &mut packet);
+        let whole = match plan {
+            SendPlan::Data(DataPlan { kind: DataKind::MtuProbe, len, .. }) => Some(len as u16),
+            _ => None,
+        };
+        self.finish_segment(now, ctx, &header, whole, &mut packet);
         Some(Outgoing { meta: self.out_meta(ecn), packet })
     }
 
@@ -90,12 +96,16 @@ impl Connection {
         now: Instant,
         ctx: &mut Ctx,
         header: &Header,
+        whole: Option<u16>,
         packet: &mut Packet,
     ) {
         if header.flags.has(Flags::SYN) || self.mode.signed {
             self.finish_rare(header, packet);
         } else {
-            let segment_bytes = self.mss - header.options.sack.option_bytes() as u16;
+            let marked_bytes =
+                header.options.marked_bytes.map_or(0, |option| option.option_bytes());
+            let options = header.options.sack.option_bytes() as u16 + marked_bytes as u16;
+            let segment_bytes = whole.unwrap_or(self.mss - options);
             header.prepend_to(packet, &self.tuple, segment_bytes);
         }
         self.last_sent_at = now;

@@ -4,9 +4,11 @@ use crate::tcp::sack::{MAX_SACK_BLOCKS, SackBlocks, option_bytes};
 use crate::tcp::tcb::Connection;
 
 impl Connection {
-    /// Data bytes of a segment sent now: RFC 2018 §3, the option takes room that data had.
-    pub(super) fn segment_bytes(&self) -> u32 {
-        u32::from(self.mss) - option_bytes(self.sack_block_count())
+    /// Data bytes of a segment sent now: RFC 2018 §3, the option takes room that data had, as does
+    /// that of marked bytes.
+    pub(in crate::tcp) fn segment_bytes(&self) -> u32 {
+        let marked_bytes = self.marked_bytes().map_or(0, |option| option.option_bytes() as u32);
+        u32::from(self.mss) - option_bytes(self.sack_block_count()) - marked_bytes
     }
 
     /// The blocks of the next segment; what came twice is told of once.
@@ -28,7 +30,7 @@ impl Connection {
         blocks
     }
 
-    fn sack_block_count(&self) -> usize {
+    pub(in crate::tcp) fn sack_block_count(&self) -> usize {
         if !self.mode.sack {
             return 0;
         }

@@ -182,6 +182,9 @@ impl Connection {
 
     fn take_ack_open(&mut self, now: Instant, ctx: &mut Ctx, flight: u32, news: &News) {
         if self.tx.board.lost_bytes() > 0 {
+            if self.mode.searches_mtu && self.take_lost_mtu_probe(ctx) {
+                return;
+            }
             self.enter_recovery(ctx, flight, news.sacked);
             return self.count_delivered(news.delivered, false);
         }

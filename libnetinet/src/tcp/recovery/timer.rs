@@ -76,6 +76,9 @@ impl Connection {
     pub(in crate::tcp) fn on_reorder_timeout(&mut self, now: Instant, ctx: &mut Ctx) {
         self.tx.settling = false;
         let losses = self.detect_losses(now, ctx);
+        if self.mode.searches_mtu && self.tx.phase == Phase::Open {
+            self.take_lost_mtu_probe(ctx);
+        }
         if losses.bytes > 0 && self.tx.phase == Phase::Open {
             // As if the acknowledgement that would have told it had come: one segment.
             let mss = u32::from(self.mss);

@@ -10,7 +10,7 @@ use super::{Place, Table};
 use crate::tcp::auth::{ConnAuth, Isns};
 use crate::tcp::config::{ConnOptions, SynCookies, TcpConfig};
 use crate::tcp::ctx::Ctx;
-use crate::tcp::ecn::{EcnField, asks, flags_of_asking};
+use crate::tcp::ecn::{EcnField, flags_kept, flags_of_request, take_syn_again};
 use crate::tcp::fast_open::{Offer, cookie_for};
 use crate::tcp::handshake::next_iss;
 use crate::tcp::icmp::{IcmpError, IcmpErrorKind};
@@ -213,10 +213,12 @@ impl Table {
         if is(Flags::SYN) && !is(Flags::RST | Flags::ACK) && seg.seq == irs {
             // The peer's SYN once more: our answer was lost.
             if let Some(request) = self.requests.get_mut(entry)
-                && !asks(seg)
+                && !take_syn_again(&self.ctx.config, request, seg)
             {
-                // RFC 3168 §6.1.1.1: or its first one was, with what it asked for.
-                request.syn_flags = Flags::SYN;
+                self.ctx.dropped(DropReason::TcpChallenged);
+                self.ctx.counters.attempt_fails += 1;
+                self.forget_request(entry);
+                return self.send_reset(now, path, seg);
             }
             if self.may_answer(now, entry) {
                 self.requests.restart(now, entry);
@@ -429,7 +431,7 @@ impl Table {
         }
         (request.peer_shift, request.sack) = (kept.shift, kept.sack);
         request.rcv_shift = window_shift(config, &listener.options());
-        request.syn_flags |= flags_of_asking(kept.ecn);
+        request.syn_flags |= flags_kept(config, kept.ecn, seg);
         Some(request)
     }
 
@@ -504,7 +506,7 @@ impl Table {
         let header = Header {
             seq: request.iss + 1,
             ack: request.rcv_nxt(),
-            flags: Flags::ACK,
+            flags: Flags::ACK | flags_of_request(&self.ctx.config, &request),
             wnd: request.rcv_wnd,
             urgent: 0,
             options: Options { timestamps, ..Options::default() },

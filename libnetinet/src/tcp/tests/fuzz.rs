@@ -11,7 +11,7 @@ enum Step {
     Segment {
         seq: i32,
         ack: i32,
-        flags: u8,
+        flags: u16,
         wnd: u16,
         data: usize,
         ts: Option<i32>,
@@ -46,7 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Flags::RST.bits()),
         1 => Just(Flags::SYN.bits()),
         1 => Just((Flags::SYN | Flags::ACK).bits()),
-        2 => any::<u8>(),
+        2 => 0u16..512,
     ];
     let wnd = prop_oneof![Just(0u16), Just(65_535u16), any::<u16>()];
     let len = prop_oneof![Just(0usize), 1usize..10, 0usize..5_000];

@@ -1,5 +1,6 @@
 //! Timelines in virtual time: two tables, and a wire between them that does what a test asks.
 
+mod accurate_ecn;
 mod basic;
 mod buffers;
 mod chaos;
@@ -14,6 +15,7 @@ mod limits;
 mod loss;
 mod memory;
 mod model;
+mod mtu_search;
 mod net;
 mod path_mtu;
 mod recovery;

@@ -369,7 +369,7 @@ proptest! {
                     let h = &mut forged.header;
                     h.seq = SeqNumber::new(h.seq.value().wrapping_add_signed(seq));
                     h.ack = SeqNumber::new(h.ack.value().wrapping_add_signed(ack));
-                    h.flags = Flags::from_bits(flags);
+                    h.flags = Flags::from_bits(flags.into());
                     h.options.timestamps = match (h.options.timestamps, ts) {
                         (Some(old), Some(delta)) => Some(Timestamps {
                             value: old.value.wrapping_add_signed(delta),
