@@ -368,7 +368,7 @@ fn a_ping_socket_and_a_raw_one_hear_the_answer() {
 #[test]
 fn a_stack_may_be_told_not_to_answer_echoes() {
     let mut config = InetConfig::default();
-    config.icmp.echo = false;
+    config.icmp.echo6 = false;
     let rig = Rig::six_with(config);
     assert!(!rig.answers6(&echo6_packet()));
 }
