@@ -181,9 +181,12 @@ impl Connection {
 
     /// Lets the send buffer hold twice the congestion window, if its writer waits for room: more
     /// than what costs nothing only where all that it held has left, so that it is the buffer that
-    /// holds the sender back.
+    /// holds the sender back; and on a short path only as long as that is not for a longer queue.
     pub(super) fn grow_send_buffer(&mut self, config: &TcpConfig) {
-        let wanted = self.tx.cc.cwnd_bytes().saturating_mul(2).min(config.send_buffer_max_bytes);
+        let cwnd = self.tx.cc.cwnd_bytes();
+        let (srtt, min_rtt) = (self.rtt.srtt().unwrap_or_default(), self.tx.rack.min_rtt());
+        let useful = useful_bytes(cwnd.min(self.send_limit()), srtt, min_rtt);
+        let wanted = cwnd.saturating_mul(2).min(config.send_buffer_max_bytes).min(useful);
         if self.cold.options.send_buffer_bytes > 0 || wanted <= self.send_limit() {
             return;
         }
@@ -193,6 +196,18 @@ impl Connection {
         let tuning = &mut self.cold.tuning;
         tuning.send_limit = tuning.send_limit.max(clamp(wanted));
     }
+}
+
+/// What a send buffer is good for. What is under way, `flight` bytes, takes `srtt` to cross the path,
+/// which without its queue takes `min_rtt`: in the pipe is as much of it as their ratio says. On a
+/// short path, where the peer reads as fast as its copies are, a queue beyond a few times that is
+/// memory that no cache has.
+fn useful_bytes(flight: u32, srtt: Duration, min_rtt: Duration) -> u32 {
+    if srtt >= SHORT_RTT {
+        return u32::MAX;
+    }
+    let pipe = u64::from(flight) * u64::from(micros(min_rtt)) / u64::from(micros(srtt)).max(1);
+    u32::try_from(QUEUE_PIPES * pipe).unwrap_or(u32::MAX).max(LOCAL_BYTES)
 }
 
 fn clamp(limit: u32) -> u32 {
@@ -207,6 +222,11 @@ const MIN_BUFFER_BYTES: u32 = 2_304;
 const MAX_BUFFER_BYTES: u32 = 1 << 30;
 /// What a buffer may hold on the shortest of paths: it fits a cache.
 const LOCAL_BYTES: u32 = 1 << 20;
+/// Below this round trip, queue included, a send buffer grows for the path and not for its queue.
+const SHORT_RTT: Duration = Duration::from_millis(4);
+/// How many times what is in the pipe the send buffer of a short path may hold: the queue beside a
+/// flow of another's may be as long.
+const QUEUE_PIPES: u64 = 8;
 /// A sender's first window. Source: RFC 6928 §2.
 const FIRST_SEGMENTS: u32 = 10;
 /// What the window has beside twice the bytes of a round trip, as Linux has it.
@@ -237,6 +257,17 @@ mod tests {
         // One that stands gets twice what was read, and a little.
         let steady = tuning(50_000, 199_999).wanted(200_000, 1_000, LOW);
         assert!((416_000..417_000).contains(&steady), "{steady}");
+    }
+
+    #[test]
+    fn a_short_paths_send_buffer_does_not_grow_for_its_queue() {
+        let us = Duration::from_micros;
+        // A pipe of 50,000 bytes, and 20 times that in a queue: what a cache holds.
+        assert_eq!(useful_bytes(1_000_000, us(400), us(20)), LOCAL_BYTES);
+        // A pipe of 1 MB may have a queue.
+        assert_eq!(useful_bytes(4_000_000, us(2_000), us(500)), 8_000_000);
+        // On a long path the window alone counts.
+        assert_eq!(useful_bytes(4_000_000, us(4_000), us(20)), u32::MAX);
     }
 
     #[test]
