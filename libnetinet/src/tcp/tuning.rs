@@ -136,7 +136,7 @@ impl Connection {
         let read = read_upto.saturating_since(self.cold.tuning.read_upto);
         if read >= self.cold.tuning.best_bytes / 2 {
             // Little was read: the echo may be as old as the pause.
-            self.measure_receiver_rtt(now, timestamps);
+            self.measure_receiver_rtt(now, config, timestamps);
         }
         let mss = u32::from(self.mss);
         let may_grow = config.receive_buffer_grows
@@ -159,16 +159,24 @@ impl Connection {
     /// What the peer echoes of our timestamps, in milliseconds; below two of them they tell nothing,
     /// and what our own segments have measured counts. A path that got shorter is believed at once,
     /// one that got longer bit by bit: it may be a pause of the peer's.
-    fn measure_receiver_rtt(&mut self, now: Instant, timestamps: Option<Timestamps>) {
+    /// On a short path they would measure the queue that this window is for.
+    fn measure_receiver_rtt(
+        &mut self,
+        now: Instant,
+        config: &TcpConfig,
+        timestamps: Option<Timestamps>,
+    ) {
         let Some(timestamps) = timestamps.filter(|_| self.mode.timestamps) else { return };
         let sample = self.timestamp(now).wrapping_sub(timestamps.echo);
         let own = self.rtt.srtt().map_or(u32::MAX, micros);
+        let is_short = self.is_short(config, Duration::from_millis(sample.into()));
         let known = &mut self.cold.tuning.rtt_micros;
         if sample > MAX_RTT_MS {
             // Not an echo of ours.
             return;
         }
         let sample = match sample {
+            _ if is_short => own.min(1_000),
             0..=1 => own.min(1_000),
             ms => ms * 1_000,
         };
@@ -179,13 +187,29 @@ impl Connection {
         };
     }
 
+    /// Its shortest round trip is that of a host next door, and `rtt` is that with a queue.
+    fn is_short(&self, config: &TcpConfig, rtt: Duration) -> bool {
+        let own = [self.tx.rack.min_rtt(), self.rtt.srtt().unwrap_or_default()];
+        let shortest = own.into_iter().filter(|rtt| !rtt.is_zero()).min();
+        shortest.is_some_and(|rtt| rtt < config.receive_buffer_low_rtt) && rtt < LONG_RTT
+    }
+
     /// Lets the send buffer hold twice the congestion window, if its writer waits for room: more
     /// than what costs nothing only where all that it held has left, so that it is the buffer that
     /// holds the sender back; and on a short path only as long as that is not for a longer queue.
     pub(super) fn grow_send_buffer(&mut self, config: &TcpConfig) {
         let cwnd = self.tx.cc.cwnd_bytes();
-        let (srtt, min_rtt) = (self.rtt.srtt().unwrap_or_default(), self.tx.rack.min_rtt());
-        let useful = useful_bytes(cwnd.min(self.send_limit()), srtt, min_rtt);
+        let useful = match self.rtt.srtt() {
+            Some(srtt) if self.is_short(config, srtt) => {
+                // The variation: what is queued grows faster than the mean follows.
+                useful_bytes(
+                    cwnd.min(self.send_limit()),
+                    srtt + self.rtt.rttvar(),
+                    self.tx.rack.min_rtt(),
+                )
+            }
+            _ => u32::MAX,
+        };
         let wanted = cwnd.saturating_mul(2).min(config.send_buffer_max_bytes).min(useful);
         if self.cold.options.send_buffer_bytes > 0 || wanted <= self.send_limit() {
             return;
@@ -198,15 +222,12 @@ impl Connection {
     }
 }
 
-/// What a send buffer is good for. What is under way, `flight` bytes, takes `srtt` to cross the path,
+/// What a send buffer is good for. What is under way, `flight` bytes, takes `rtt` to cross the path,
 /// which without its queue takes `min_rtt`: in the pipe is as much of it as their ratio says. On a
 /// short path, where the peer reads as fast as its copies are, a queue beyond a few times that is
 /// memory that no cache has.
-fn useful_bytes(flight: u32, srtt: Duration, min_rtt: Duration) -> u32 {
-    if srtt >= SHORT_RTT {
-        return u32::MAX;
-    }
-    let pipe = u64::from(flight) * u64::from(micros(min_rtt)) / u64::from(micros(srtt)).max(1);
+fn useful_bytes(flight: u32, rtt: Duration, min_rtt: Duration) -> u32 {
+    let pipe = u64::from(flight) * u64::from(micros(min_rtt)) / u64::from(micros(rtt)).max(1);
     u32::try_from(QUEUE_PIPES * pipe).unwrap_or(u32::MAX).max(LOCAL_BYTES)
 }
 
@@ -222,11 +243,11 @@ const MIN_BUFFER_BYTES: u32 = 2_304;
 const MAX_BUFFER_BYTES: u32 = 1 << 30;
 /// What a buffer may hold on the shortest of paths: it fits a cache.
 const LOCAL_BYTES: u32 = 1 << 20;
-/// Below this round trip, queue included, a send buffer grows for the path and not for its queue.
-const SHORT_RTT: Duration = Duration::from_millis(4);
+/// A path that once was short and has this round trip now has another way, not a longer queue.
+const LONG_RTT: Duration = Duration::from_millis(32);
 /// How many times what is in the pipe the send buffer of a short path may hold: the queue beside a
 /// flow of another's may be as long.
-const QUEUE_PIPES: u64 = 8;
+const QUEUE_PIPES: u64 = 4;
 /// A sender's first window. Source: RFC 6928 §2.
 const FIRST_SEGMENTS: u32 = 10;
 /// What the window has beside twice the bytes of a round trip, as Linux has it.
@@ -265,9 +286,8 @@ mod tests {
         // A pipe of 50,000 bytes, and 20 times that in a queue: what a cache holds.
         assert_eq!(useful_bytes(1_000_000, us(400), us(20)), LOCAL_BYTES);
         // A pipe of 1 MB may have a queue.
-        assert_eq!(useful_bytes(4_000_000, us(2_000), us(500)), 8_000_000);
-        // On a long path the window alone counts.
-        assert_eq!(useful_bytes(4_000_000, us(4_000), us(20)), u32::MAX);
+        assert_eq!(useful_bytes(4_000_000, us(2_000), us(500)), 4_000_000);
+        assert_eq!(useful_bytes(2_000_000, us(500), us(500)), 8_000_000);
     }
 
     #[test]
