@@ -245,6 +245,16 @@ pub enum SocketOption {
     Linger(Option<Duration>),
     /// `TCP_NODELAY`.
     NoDelay(bool),
+    /// `TCP_CORK`: segments that are not full wait for more, up to 200 ms or the time-out.
+    Cork(bool),
+    /// `TCP_QUICKACK`: acknowledgements do not wait for data of ours to go with, until it turns out
+    /// again that the connection asks and answers.
+    QuickAck(bool),
+    /// `TCP_SYNCNT`: SYNs sent again before a connect fails, 1..=127.
+    SynRetries(u32),
+    /// `TCP_LINGER2`: how long a connection that was closed waits for the peer's FIN, whole seconds,
+    /// 120 at most; zero: the stack's own; `None`: it does not, and the peer gets a reset.
+    Linger2(Option<Duration>),
     /// `TCP_KEEPIDLE`.
     KeepIdle(Duration),
     /// `TCP_KEEPINTVL`.
@@ -352,6 +362,10 @@ pub enum OptionKey {
     ReceiveBufferBytes,
     Linger,
     NoDelay,
+    Cork,
+    QuickAck,
+    SynRetries,
+    Linger2,
     KeepIdle,
     KeepInterval,
     KeepCount,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use libnet::errno;
 use libnet::socket::{Family, MtuDiscovery, OptionKey, SocketOption as Opt};
+use nix::libc;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt as nixopt};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 
@@ -43,6 +44,17 @@ fn set_on_host(entry: &Entry, option: Opt) -> io::Result<()> {
         Opt::ReceiveBufferBytes(bytes) => sockopt::set_socket_recv_buffer_size(fd, bytes as usize)?,
         Opt::Linger(time) => sockopt::set_socket_linger(fd, time)?,
         Opt::NoDelay(on) => sockopt::set_tcp_nodelay(fd, on)?,
+        Opt::Cork(on) => sockopt::set_tcp_cork(fd, on)?,
+        Opt::QuickAck(on) => sockopt::set_tcp_quickack(fd, on)?,
+        Opt::SynRetries(n) => {
+            let n = i32::try_from(n).map_err(|_| errno::invalid())?;
+            sys::set_int(fd, libc::IPPROTO_TCP, libc::TCP_SYNCNT, n)?;
+        }
+        Opt::Linger2(time) => {
+            let seconds = time.map(|time| i32::try_from(time.as_secs()).unwrap_or(i32::MAX));
+            let seconds = seconds.unwrap_or(-1);
+            sys::set_int(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2, seconds)?;
+        }
         Opt::KeepIdle(time) => sockopt::set_tcp_keepidle(fd, time)?,
         Opt::KeepInterval(time) => sockopt::set_tcp_keepintvl(fd, time)?,
         Opt::KeepCount(probes) => sockopt::set_tcp_keepcnt(fd, probes)?,
@@ -123,6 +135,16 @@ pub(crate) fn get(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
         }
         OptionKey::Linger => Opt::Linger(sockopt::socket_linger(fd)?),
         OptionKey::NoDelay => Opt::NoDelay(sockopt::tcp_nodelay(fd)?),
+        OptionKey::Cork => Opt::Cork(sockopt::tcp_cork(fd)?),
+        OptionKey::QuickAck => Opt::QuickAck(sockopt::tcp_quickack(fd)?),
+        OptionKey::SynRetries => {
+            let n = sys::int(fd, libc::IPPROTO_TCP, libc::TCP_SYNCNT)?;
+            Opt::SynRetries(n.unsigned_abs())
+        }
+        OptionKey::Linger2 => {
+            let seconds = sys::int(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2)?;
+            Opt::Linger2(u64::try_from(seconds).ok().map(Duration::from_secs))
+        }
         OptionKey::KeepIdle => Opt::KeepIdle(sockopt::tcp_keepidle(fd)?),
         OptionKey::KeepInterval => Opt::KeepInterval(sockopt::tcp_keepintvl(fd)?),
         OptionKey::KeepCount => Opt::KeepCount(sockopt::tcp_keepcnt(fd)?),

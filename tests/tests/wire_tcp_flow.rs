@@ -369,12 +369,18 @@ fn the_announced_window_moves_by_worthwhile_steps() {
 fn an_acknowledgment_is_delayed_by_less_than_half_a_second() {
     let rig = Rig::steady();
     let (mut peer, _stream) = connected(&rig);
+    let mut at_once = 0;
     for _ in 0..40 {
         peer.say(PSH | ACK, b"x");
-        rig.run(Duration::from_millis(499));
-        let said = peer.hear();
+        rig.run(Duration::from_millis(30));
+        let mut said = peer.hear();
+        at_once += usize::from(!said.is_empty());
+        // Less than a time-out, after which acknowledgements are hurried again.
+        rig.run(Duration::from_millis(150));
+        said.extend(peer.hear());
         assert!(said.iter().any(|segment| segment.ack == peer.seq), "{said:?}");
     }
+    assert_eq!(at_once, 16, "quick at the start, delayed from then on");
 }
 
 #[test]

@@ -203,6 +203,27 @@ impl TcpStream {
     options! {
         /// Are small segments sent at once (`TCP_NODELAY`), not gathered by Nagle's algorithm?
         nodelay set_nodelay NoDelay: bool = ok, same;
+        /// Do segments that are not full wait for more (`TCP_CORK`)?
+        cork set_cork Cork: bool = ok, same;
+        /// Are acknowledgements sent without waiting for data to go with (`TCP_QUICKACK`)?
+        quickack set_quickack QuickAck: bool = ok, same;
+        /// The largest segment, bytes (`TCP_MAXSEG`).
+        max_segment_bytes set_max_segment_bytes MaxSegmentBytes: u32 = ok, same;
+        /// How long sent data may stay without an acknowledgement (`TCP_USER_TIMEOUT`); zero: until the
+        /// retransmissions are used up.
+        user_timeout set_user_timeout UserTimeout: Duration = ok, same;
+        /// How long a closed connection waits for the peer's FIN (`TCP_LINGER2`); `None`: it does not.
+        linger2 set_linger2 Linger2: Option<Duration> = ok, same;
+        /// Idle time before the first keep-alive probe (`TCP_KEEPIDLE`).
+        keepalive_idle set_keepalive_idle KeepIdle: Duration = ok, same;
+        /// Time between keep-alive probes (`TCP_KEEPINTVL`).
+        keepalive_interval set_keepalive_interval KeepInterval: Duration = ok, same;
+        /// Keep-alive probes without an answer that end the connection (`TCP_KEEPCNT`).
+        keepalive_count set_keepalive_count KeepCount: u32 = ok, same;
+        /// Do urgent data stay in line (`SO_OOBINLINE`)?
+        urgent_inline set_urgent_inline UrgentInline: bool = ok, same;
+        /// The traffic class octet of packets sent, without its ECN bits (`IP_TOS`, `IPV6_TCLASS`).
+        tos set_tos Tos: u8 = ok, same;
         /// The TTL of packets sent, 1..=255 (`IP_TTL`).
         ttl set_ttl Ttl: u32 = ttl_from, u32::from;
         /// How long a close waits for data to be sent (`SO_LINGER`); zero resets the connection.

@@ -143,6 +143,10 @@ impl DatagramSocket {
             }
             // As on Linux, which knows them to be of another protocol only here, and for IPv4.
             OptionKey::NoDelay
+            | OptionKey::Cork
+            | OptionKey::QuickAck
+            | OptionKey::SynRetries
+            | OptionKey::Linger2
             | OptionKey::KeepIdle
             | OptionKey::KeepInterval
             | OptionKey::KeepCount

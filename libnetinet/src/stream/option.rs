@@ -15,6 +15,9 @@ use crate::wide::Wide;
 
 /// Ranges of options, `tcp(7)`: seconds of `TCP_KEEPIDLE` and `TCP_KEEPINTVL`, probes.
 const KEEP_SECONDS: std::ops::RangeInclusive<u64> = 1..=32_767;
+const SYN_RETRIES: std::ops::RangeInclusive<u32> = 1..=127;
+/// `TCP_FIN_TIMEOUT_MAX`: longer stays are as long as this.
+const LONGEST_FIN_WAIT_2: Duration = Duration::from_secs(120);
 const KEEP_PROBES: std::ops::RangeInclusive<u32> = 1..=127;
 /// The smallest `TCP_MAXSEG` that Linux takes, and the largest.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u32> = 88..=32_767;
@@ -44,6 +47,10 @@ impl Inet {
             drop(state);
             return self.use_key(&role, &option);
         }
+        let quick_ack = match option {
+            SocketOption::QuickAck(on) => Some(on),
+            _ => None,
+        };
         apply(self.wide(), &mut state.options, option)?;
         let (role, options) = (state.role.clone(), state.options.conn.clone());
         if let Role::Listening(listener) = &role {
@@ -54,7 +61,11 @@ impl Inet {
         drop(state);
         if let Role::Connection(place, _) = role {
             self.engine().with_shard(place.shard, |core, now| {
-                core.tcp_mut().set_options(now, place.conn, options);
+                let tcp = core.tcp_mut();
+                match quick_ack {
+                    Some(on) => tcp.set_quick_ack(now, place.conn, on),
+                    None => tcp.set_options(now, place.conn, options),
+                }
             });
         }
         Ok(())
@@ -76,6 +87,12 @@ impl Inet {
                 OptionKey::AoCurrent => SocketOption::AoCurrent(current),
                 _ => SocketOption::AoNext(next),
             });
+        }
+        if let (OptionKey::QuickAck, Role::Connection(place, _)) = (key, socket.role()) {
+            let quick = self.engine().with_shard(place.shard, |core, _| {
+                core.tcp().get(place.conn).is_none_or(|conn| conn.is_quick_ack())
+            });
+            return Ok(SocketOption::QuickAck(quick));
         }
         let state = socket.state();
         let (o, c) = (&state.options, &state.options.conn);
@@ -99,6 +116,15 @@ impl Inet {
             }
             OptionKey::Linger => SocketOption::Linger(o.linger),
             OptionKey::NoDelay => SocketOption::NoDelay(c.nodelay),
+            OptionKey::Cork => SocketOption::Cork(c.cork),
+            OptionKey::QuickAck => SocketOption::QuickAck(c.quick_ack),
+            OptionKey::SynRetries => {
+                SocketOption::SynRetries(or(c.syn_retries.into(), tcp.syn_retries.into()))
+            }
+            OptionKey::Linger2 => {
+                let whole = |time: Duration| Duration::from_secs(time.as_secs());
+                SocketOption::Linger2(c.fin_wait_2.map(|own| time(own, whole(tcp.fin_wait_2))))
+            }
             OptionKey::UrgentInline => SocketOption::UrgentInline(c.urgent_inline),
             OptionKey::KeepIdle => {
                 SocketOption::KeepIdle(time(c.keepalive_idle, tcp.keepalive_idle))
@@ -222,6 +248,16 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
         SocketOption::Linger(linger) => options.linger = linger,
         SocketOption::KeepAlive(on) => conn.keepalive = on,
         SocketOption::NoDelay(on) => conn.nodelay = on,
+        SocketOption::Cork(on) => conn.cork = on,
+        SocketOption::QuickAck(on) => conn.quick_ack = on,
+        SocketOption::SynRetries(retries) => {
+            check(SYN_RETRIES.contains(&retries))?;
+            conn.syn_retries = retries as u8;
+        }
+        SocketOption::Linger2(time) => {
+            let whole = |time: Duration| Duration::from_secs(time.as_secs());
+            conn.fin_wait_2 = time.map(|time| whole(time).min(LONGEST_FIN_WAIT_2));
+        }
         SocketOption::UrgentInline(on) => conn.urgent_inline = on,
         SocketOption::SendBufferBytes(bytes) => {
             let most = wide.config().tcp.send_buffer_option_max_bytes;

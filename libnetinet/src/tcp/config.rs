@@ -54,8 +54,11 @@ pub struct TcpConfig {
     pub rto_min: Duration,
     /// Ceiling of the RTO, 60 s at least. Source: RFC 6298 §2.5.
     pub rto_max: Duration,
-    /// How long an acknowledgement waits for company, below 500 ms. Source: RFC 1122 §4.2.3.2.
+    /// How long an acknowledgement waits for company at least, below 500 ms.
+    /// Source: RFC 1122 §4.2.3.2.
     pub delayed_ack: Duration,
+    /// How long it waits at most, where data come far apart over a long path; below 500 ms.
+    pub delayed_ack_max: Duration,
     /// How long it waits once two full segments came in one super-segment and more is expected.
     pub stretched_ack: Duration,
     /// SYNs sent again before a connect fails.
@@ -213,6 +216,7 @@ impl Default for TcpConfig {
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(120),
             delayed_ack: Duration::from_millis(40),
+            delayed_ack_max: Duration::from_millis(200),
             stretched_ack: Duration::from_millis(1),
             // DEVIATES RFC 9293 §3.8.3 (MUST-23: three minutes): 127 s, as Linux does.
             syn_retries: 6,
@@ -330,6 +334,15 @@ pub struct ConnOptions {
     pub receive_buffer_bytes: u32,
     /// Send small segments at once (`TCP_NODELAY`). Source: RFC 9293 §3.7.4 (MUST-17).
     pub nodelay: bool,
+    /// Let segments that are not full wait for more (`TCP_CORK`).
+    pub cork: bool,
+    /// Acknowledge at once from the start, not in the hope of data to go with (`TCP_QUICKACK`).
+    pub quick_ack: bool,
+    /// SYNs sent again before a connect fails; 0: the stack's default (`TCP_SYNCNT`).
+    pub syn_retries: u8,
+    /// Stay in FIN-WAIT-2 after a close; zero: the stack's default; `None`: none, but a reset
+    /// (`TCP_LINGER2`).
+    pub fin_wait_2: Option<Duration>,
     /// Probe an idle peer (`SO_KEEPALIVE`). Source: RFC 9293 §3.8.4 (MUST-25: off by default).
     pub keepalive: bool,
     /// Idle time before the first probe; zero: the stack's default.
@@ -380,6 +393,10 @@ impl ConnOptions {
             send_buffer_bytes: 0,
             receive_buffer_bytes: 0,
             nodelay: false,
+            cork: false,
+            quick_ack: true,
+            syn_retries: 0,
+            fin_wait_2: Some(Duration::ZERO),
             keepalive: false,
             keepalive_idle: Duration::ZERO,
             keepalive_interval: Duration::ZERO,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use libnet::Instant;
 
 use super::config::ConnOptions;
-use super::table::ConnId;
+use super::table::{ConnId, PortSharing};
 
 /// A socket in LISTEN.
 ///
@@ -148,6 +148,11 @@ impl Listener {
     /// The options that its connections get.
     pub fn options(&self) -> ConnOptions {
         self.lock().options.clone()
+    }
+
+    /// With whom it shares its port.
+    pub(super) fn sharing(&self) -> PortSharing {
+        self.lock().options.sharing
     }
 
     /// Changes the options that later connections get, from their SYN-ACK on.

@@ -135,10 +135,16 @@ pub(super) struct AckState {
     pub(super) unacked_bytes: u32,
     /// Size of the last segment that was longer than the MSS.
     pub(super) super_bytes: u32,
-    /// Segments still to be acknowledged at once: at the start, and after a loss.
+    /// When data last came, milliseconds of the clock.
+    pub(super) data_at_ms: u32,
+    /// How long the next acknowledgement is to wait, milliseconds; 0: no data came yet.
+    pub(super) delay_ms: u16,
+    /// Segments still to be acknowledged at once: at the start, after a loss, and after idleness.
     pub(super) quick: u8,
     /// An acknowledgement leaves when the application has read all there is.
     pub(super) at_read: bool,
+    /// The connection asks and answers: an acknowledgement goes with the answer.
+    pub(super) interactive: bool,
 }
 
 /// What has to be sent as soon as there is room.
@@ -180,6 +186,7 @@ pub(super) struct Mode {
     /// The next acknowledgement tells of what came twice, `Cold::dsack`.
     pub(super) dsack_owed: bool,
     pub(super) nodelay: bool,
+    pub(super) corked: bool,
     pub(super) keepalive: bool,
     /// The application has closed its sending side; the FIN follows the data.
     pub(super) fin_queued: bool,
@@ -242,6 +249,8 @@ pub(super) struct Cold {
     pub(super) mtu_search: Option<Box<MtuSearch>>,
     /// What is counted in AccECN mode.
     pub(super) accurate: Option<Box<Accurate>>,
+    /// What is before it leaves, cork or not: `TCP_NODELAY` was set meanwhile.
+    pub(super) pushed: Option<SeqNumber>,
     /// One past our last urgent byte (SND.UP), until it is acknowledged.
     pub(super) snd_up: Option<SeqNumber>,
     pub(super) tuning: Tuning,
@@ -305,13 +314,22 @@ impl Connection {
             last_sent_at: now,
             last_heard_at: now,
             retries: 0,
-            ack: AckState { unacked_bytes: 0, super_bytes: 0, quick: QUICK_ACKS, at_read: false },
+            ack: AckState {
+                unacked_bytes: 0,
+                super_bytes: 0,
+                data_at_ms: 0,
+                delay_ms: 0,
+                quick: QUICK_ACKS,
+                at_read: false,
+                interactive: !options.quick_ack,
+            },
             owed: Owed::default(),
             mode: Mode {
                 scaling: config.window_scaling,
                 timestamps: config.timestamps,
                 sack: config.sack,
                 nodelay: options.nodelay,
+                corked: options.cork,
                 keepalive: options.keepalive,
                 ..Mode::default()
             },
@@ -340,6 +358,7 @@ impl Connection {
                 dsack: None,
                 mtu_search: None,
                 accurate: None,
+                pushed: None,
                 snd_up: None,
                 token: NOBODY,
                 created_at: now,

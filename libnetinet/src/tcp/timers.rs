@@ -1,5 +1,7 @@
 //! A connection's few deadlines: resend or persist, delayed ACK, idle.
 
+use std::time::Duration;
+
 use libnet::Instant;
 
 use super::cc::CongestionControl;
@@ -46,7 +48,11 @@ impl Connection {
 
     fn on_syn_timeout(&mut self, now: Instant, ctx: &mut Ctx) {
         let config = ctx.config.clone();
-        let limit = if self.mode.passive { config.syn_ack_retries } else { config.syn_retries };
+        let limit = match (self.mode.passive, self.cold.options.syn_retries) {
+            (true, _) => config.syn_ack_retries,
+            (false, 0) => config.syn_retries,
+            (false, own) => own,
+        };
         if self.retries >= limit || self.user_timeout_over(now) {
             ctx.counters.attempt_fails += 1;
             return self.give_up(ctx);
@@ -124,7 +130,7 @@ impl Connection {
         }
         let options = &self.cold.options;
         let config = ctx.config.clone();
-        let or = |own: std::time::Duration, default| if own.is_zero() { default } else { own };
+        let or = |own: Duration, default| if own.is_zero() { default } else { own };
         let idle = or(options.keepalive_idle, config.keepalive_idle);
         let interval = or(options.keepalive_interval, config.keepalive_interval);
         let probes = match options.keepalive_probes {
@@ -165,10 +171,17 @@ impl Connection {
         }
     }
 
-    pub(super) fn arm_fin_wait_2(&mut self, now: Instant, config: &TcpConfig) {
-        if self.mode.orphan {
-            self.deadlines.idle = now + config.fin_wait_2;
+    /// In FIN-WAIT-2, once nobody holds it: for so long, but 3.5 time-outs at least, as on Linux.
+    pub(super) fn wait_for_fin(&mut self, now: Instant, ctx: &mut Ctx) {
+        if !self.mode.orphan {
+            return;
         }
+        let stay = match self.cold.options.fin_wait_2 {
+            None => return self.abort(ctx),
+            Some(Duration::ZERO) => ctx.config.fin_wait_2,
+            Some(own) => own,
+        };
+        self.deadlines.idle = now + stay.max(self.rtt.rto() * 7 / 2);
     }
 
     /// RFC 6298 §5.2 and §5.3: all acknowledged, the timer stops; else it starts anew.

@@ -191,7 +191,7 @@ impl Connection {
         self.deadlines.idle = Instant::MAX;
         let _ = self.shutdown_write(ctx);
         if self.state == State::FinWait2 {
-            self.arm_fin_wait_2(now, &ctx.config);
+            self.wait_for_fin(now, ctx);
         }
         if self.state == State::SynReceived && linger == Linger::Abort {
             self.abort(ctx);
@@ -256,7 +256,12 @@ impl Connection {
 
     /// Changes the options; those of the handshake count for later handshakes only.
     pub fn set_options(&mut self, now: Instant, ctx: &Ctx, options: ConnOptions) {
+        if options.nodelay && !self.cold.options.nodelay && options.cork {
+            // As on Linux: what waits leaves now, what comes later waits again.
+            self.cold.pushed = Some(self.snd_una + self.buffered_to_send());
+        }
         self.mode.nodelay = options.nodelay;
+        self.mode.corked = options.cork;
         self.mode.keepalive = options.keepalive;
         let other_keys = self.cold.options.auth != options.auth;
         let repaced = self.cold.options.max_pacing_rate != options.max_pacing_rate;
@@ -279,6 +284,20 @@ impl Connection {
         if resized {
             self.offer_window();
         }
+    }
+
+    /// `TCP_QUICKACK`: on, what waits to be acknowledged is at once, and what comes is until the
+    /// connection asks and answers; off, acknowledgements wait for data to go with.
+    pub fn set_quick_ack(&mut self, on: bool) {
+        self.ack.interactive = !on;
+        if on && self.ack.unacked_bytes > 0 && self.state.can_receive() {
+            self.owed.ack = true;
+        }
+    }
+
+    /// Are acknowledgements sent without waiting for data to go with?
+    pub fn is_quick_ack(&self) -> bool {
+        !self.ack.interactive
     }
 
     /// The options as they were set.

@@ -347,3 +347,33 @@ fn a_segment_to_nobody_is_answered_by_a_reset() {
     let frames = net.frames();
     assert_eq!(frames.iter().filter(|f| is_ip(f, Protocol::TCP)).count(), 2);
 }
+
+#[test]
+fn connections_are_spread_over_listeners_that_share_a_port() {
+    for shards in [1, 3] {
+        let net = Net::with_shards(shards);
+        let (a, b) = (net.node(1), net.node(2));
+        let listen = |share: bool| {
+            let socket = b.tcp();
+            b.inet.set_option(socket, SocketOption::ReusePort(share)).unwrap();
+            b.inet.bind(socket, at(2, 80)).and_then(|()| b.inet.listen(socket, 64)).map(|()| socket)
+        };
+        let listeners: Vec<SocketId> = (0..3).map(|_| listen(true).unwrap()).collect();
+        assert_eq!(errno(listen(false)), EADDRINUSE, "who does not share gets no place");
+        let clients: Vec<SocketId> = (0..48).map(|_| connect(&net, &a, at(2, 80))).collect();
+        let mut taken = Vec::new();
+        for listener in &listeners {
+            let mut n = 0;
+            while let Ok((server, peer)) = b.inet.accept(*listener) {
+                let client = clients.iter().find(|id| a.inet.local_addr(**id).unwrap() == peer);
+                a.send(*client.unwrap(), b"hello").unwrap();
+                net.run_ms(5);
+                assert_eq!(b.got(server), b"hello");
+                n += 1;
+            }
+            taken.push(n);
+        }
+        assert_eq!(taken.iter().sum::<usize>(), 48);
+        assert!(taken.iter().all(|n| *n > 4), "{taken:?}");
+    }
+}

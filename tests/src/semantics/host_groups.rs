@@ -1,10 +1,11 @@
-//! The host's options for groups, which no crate wraps; the only unsafe code of the package.
+//! The host's options that no crate wraps, most of them for groups; the only unsafe code of the package.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use libnet::errno;
 use libnet::socket::{
@@ -67,6 +68,11 @@ pub(super) fn set(fd: &OwnedFd, six: bool, option: &SocketOption) -> io::Result<
             let value = libc::c_int::from(on);
             write(fd, six, all_of(six), &value, size_of_val(&value))
         }
+        SocketOption::SynRetries(n) => set_tcp(fd, libc::TCP_SYNCNT, n as libc::c_int),
+        SocketOption::Linger2(time) => {
+            let seconds = time.map_or(-1, |time| time.as_secs() as libc::c_int);
+            set_tcp(fd, libc::TCP_LINGER2, seconds)
+        }
         _ => Err(errno::no_such_option()),
     }
 }
@@ -81,6 +87,13 @@ pub(super) fn get(fd: &OwnedFd, six: bool, key: OptionKey) -> io::Result<SocketO
         OptionKey::MulticastInterface => {
             let addr = sockopt::ip_multicast_if(fd)?;
             SocketOption::MulticastInterface(GroupInterface::from_address(addr))
+        }
+        OptionKey::SynRetries => {
+            SocketOption::SynRetries(tcp(fd, libc::TCP_SYNCNT)?.unsigned_abs())
+        }
+        OptionKey::Linger2 => {
+            let seconds = u64::try_from(tcp(fd, libc::TCP_LINGER2)?).ok();
+            SocketOption::Linger2(seconds.map(Duration::from_secs))
         }
         OptionKey::MulticastAll => {
             let mut value: libc::c_int = 0;
@@ -213,27 +226,49 @@ fn level_of(six: bool) -> libc::c_int {
     if six { libc::IPPROTO_IPV6 } else { libc::IPPROTO_IP }
 }
 
+fn set_tcp(fd: &OwnedFd, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    write_at(fd, libc::IPPROTO_TCP, name, &value, size_of_val(&value))
+}
+
+fn tcp(fd: &OwnedFd, name: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    read_at(fd, libc::IPPROTO_TCP, name, &mut value)?;
+    Ok(value)
+}
+
 fn write<T>(fd: &OwnedFd, six: bool, name: libc::c_int, value: &T, bytes: usize) -> io::Result<()> {
+    write_at(fd, level_of(six), name, value, bytes)
+}
+
+fn write_at<T>(
+    fd: &OwnedFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+    bytes: usize,
+) -> io::Result<()> {
     let len = libc::socklen_t::try_from(bytes.min(size_of::<T>())).expect("a small structure");
     // SAFETY: the pointer is to `len` bytes of `value`, which outlives the call.
-    let done = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level_of(six), name, (&raw const *value).cast(), len)
-    };
+    let done =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const *value).cast(), len) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn read<T>(fd: &OwnedFd, six: bool, name: libc::c_int, value: &mut T) -> io::Result<()> {
+    read_at(fd, level_of(six), name, value)
+}
+
+fn read_at<T>(
+    fd: &OwnedFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &mut T,
+) -> io::Result<()> {
     let mut len = libc::socklen_t::try_from(size_of::<T>()).expect("a small structure");
     // SAFETY: the pointers are to `value`, of which the host writes `len` bytes at most, and to
     // `len`; both outlive the call, and any bytes make integers and addresses.
     let done = unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            level_of(six),
-            name,
-            (&raw mut *value).cast(),
-            &raw mut len,
-        )
+        libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut *value).cast(), &raw mut len)
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

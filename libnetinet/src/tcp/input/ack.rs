@@ -246,7 +246,7 @@ impl Connection {
             // RFC 9293: our FIN is acknowledged.
             State::FinWait1 => {
                 self.transition(ctx, State::FinWait2);
-                self.arm_fin_wait_2(now, &ctx.config);
+                self.wait_for_fin(now, ctx);
             }
             State::Closing => self.enter_time_wait(ctx),
             State::LastAck => self.finish(ctx, None),

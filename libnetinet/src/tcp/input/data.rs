@@ -1,5 +1,7 @@
 //! Seventh step: data, and when to acknowledge them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use libnet::{DropReason, Instant, Packet, Ready};
 
@@ -130,6 +132,7 @@ impl Connection {
         };
         self.owed.dup_acks = self.owed.dup_acks.saturating_add(worth).min(MAX_DUP_ACKS);
         self.ack.quick = QUICK_ACKS;
+        self.ack.interactive = false;
     }
 
     /// RFC 2883 §4: data beyond a hole came twice.
@@ -157,11 +160,14 @@ impl Connection {
         self.ack.unacked_bytes = self.ack.unacked_bytes.saturating_add(seg.data_len);
         let (unacked, mss) = (self.ack.unacked_bytes, u32::from(self.mss));
         let previous = std::mem::replace(&mut self.ack.super_bytes, seg.data_len);
-        if self.ack.quick > 0 {
+        let gap_ms = self.adapt_ack_delay(now, config);
+        if self.ack.quick > 0 && !self.ack.interactive {
             self.ack.quick -= 1;
             self.owed.ack = true;
         } else if unacked < 2 * mss {
-            self.deadlines.ack = self.deadlines.ack.min(now + config.delayed_ack);
+            let delay = self.ack_delay(config);
+            tracing::trace!(tuple = ?self.tuple, gap_ms, ?delay, "delayed ack");
+            self.deadlines.ack = self.deadlines.ack.min(now + delay);
         } else if self.expects_more(seg, previous) {
             // DEVIATES RFC 5681 §4.2 (SHOULD): every second super-segment, while more are surely
             // under way; a short timer stands behind the guess.
@@ -174,6 +180,37 @@ impl Connection {
         } else {
             self.owed.ack = true;
         }
+    }
+
+    /// As Linux has it: the delay follows how far apart data come, from the floor up, and falls back
+    /// to it when they come fast; after more than a time-out, the next ones are acknowledged at once.
+    fn adapt_ack_delay(&mut self, now: Instant, config: &TcpConfig) -> u32 {
+        let now_ms = now.as_millis() as u32;
+        let gap_ms = now_ms.wrapping_sub(std::mem::replace(&mut self.ack.data_at_ms, now_ms));
+        let floor = config.delayed_ack.as_millis() as u32;
+        let delay = u32::from(self.ack.delay_ms);
+        let rto = self.rtt.rto().as_millis() as u32;
+        let delay = match gap_ms {
+            _ if delay == 0 => floor,
+            gap if gap <= floor / 2 => delay / 2 + floor / 2,
+            gap if gap < delay => (delay / 2 + gap).min(rto),
+            gap => {
+                if gap > rto {
+                    self.ack.quick = QUICK_ACKS;
+                }
+                delay
+            }
+        };
+        self.ack.delay_ms = delay.clamp(1, u32::from(u16::MAX)) as u16;
+        gap_ms
+    }
+
+    /// RFC 9293 §3.8.6.3 (MUST-40): below half a second; no longer than a round trip either, where
+    /// that is more than the floor, as on Linux.
+    fn ack_delay(&self, config: &TcpConfig) -> Duration {
+        let round_trip = self.rtt.srtt().unwrap_or(config.delayed_ack_max);
+        let most = config.delayed_ack_max.min(round_trip).max(config.delayed_ack);
+        Duration::from_millis(self.ack.delay_ms.into()).clamp(config.delayed_ack, most)
     }
 
     /// Is this a super-segment, with much of the window still open, so that the peer does not

@@ -170,6 +170,9 @@ impl Connection {
         if again {
             self.note_resent(now, ctx, plan);
         } else {
+            let since_data = (now.as_millis() as u32).wrapping_sub(self.ack.data_at_ms);
+            // As on Linux: an answer within the delay of an acknowledgement makes it interactive.
+            self.ack.interactive |= since_data < u32::from(self.ack.delay_ms);
             if self.snd_una == self.snd_max {
                 self.cold.stalled_since = now;
                 if plan.kind == DataKind::Next {

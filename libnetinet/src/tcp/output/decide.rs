@@ -211,6 +211,14 @@ impl Connection {
     /// not acknowledged (Minshall's form, as Linux has it), else the end of every large write
     /// waits for a delayed ACK.
     fn may_send_small(&self) -> bool {
+        if self.mode.corked {
+            // As on Linux: the cork holds longer than TCP_NODELAY, but neither the end of the stream
+            // nor urgent data nor what was sent before.
+            return self.mode.fin_queued
+                || self.snd_nxt.lt(self.snd_max)
+                || self.cold.pushed.is_some_and(|end| self.snd_nxt.lt(end))
+                || self.sends_urgent();
+        }
         self.mode.nodelay
             || self.mode.fin_queued
             || self.snd_nxt.lt(self.snd_max)

@@ -204,15 +204,23 @@ impl Table {
     /// any, its own family's wildcard before the other's.
     fn listener_for(&self, seg: &Segment, iface: IfIndex) -> Option<Arc<Listener>> {
         let at_port = self.listeners.get(&seg.tuple.local_port)?;
-        let fitting = at_port.iter().filter_map(|listener| {
-            let sharing = listener.options().sharing;
+        let rank = |listener: &Listener| {
+            let sharing = listener.sharing();
             let (own, addr) = (listener.addr().ip(), seg.tuple.local);
             let fits = sharing.covers(own, addr) && sharing.takes_from(iface);
             let worse = (own != addr, sharing.iface.is_none(), own.is_ipv4() != addr.is_ipv4());
-            fits.then_some((listener, worse))
-        });
-        let best = fitting.min_by_key(|(_, worse)| *worse);
-        best.map(|(listener, _)| Arc::clone(listener))
+            fits.then_some(worse)
+        };
+        let ranked = at_port.iter().filter_map(|listener| Some((rank(listener)?, listener)));
+        let (best, first) = ranked.min_by_key(|(worse, _)| *worse)?;
+        if at_port.len() == 1 || !first.sharing().reuse_port {
+            return Some(Arc::clone(first));
+        }
+        // `socket(7)`, SO_REUSEPORT: connections are spread over those that share the port.
+        let group = at_port.iter().filter(|other| rank(other) == Some(best));
+        let group: Vec<&Arc<Listener>> = group.filter(|other| other.sharing().reuse_port).collect();
+        let pick = (self.hash(&seg.tuple) >> 32) % group.len() as u64;
+        Some(Arc::clone(group[pick as usize]))
     }
 
     pub(super) fn send_reset(&mut self, now: Instant, path: &mut dyn Path, seg: &Segment) {

@@ -131,6 +131,11 @@ impl Table {
         self.with(now, id, |conn, ctx| conn.set_options(now, ctx, options));
     }
 
+    /// Sets `TCP_QUICKACK` of a connection.
+    pub fn set_quick_ack(&mut self, now: Instant, id: ConnId, on: bool) {
+        self.with(now, id, |conn, _| conn.set_quick_ack(on));
+    }
+
     /// Gives a connection what its events carry.
     pub fn set_token(&mut self, id: ConnId, token: u64) {
         if let Some(conn) = self.slots.get_mut(id) {

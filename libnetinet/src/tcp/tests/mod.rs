@@ -10,6 +10,7 @@ mod drops;
 mod ecn;
 mod fast_open;
 mod fuzz;
+mod habits;
 mod handshake;
 mod limits;
 mod loss;

@@ -154,6 +154,124 @@ pub(super) const CASES: &[Case] = &[
         r.set(&a, SocketOption::UserTimeout(Duration::from_millis(1_500)));
         r.get(&a, OptionKey::UserTimeout);
     }),
+    case("a fresh stream is not corked, acknowledges at once, and has its numbers", |r| {
+        let a = r.tcp("a", Side::A);
+        for key in [OptionKey::Cork, OptionKey::QuickAck, OptionKey::SynRetries, OptionKey::Linger2]
+        {
+            r.get(&a, key);
+        }
+    }),
+    case("cork and quick acknowledgements keep what they were given", |r| {
+        let a = r.tcp("a", Side::A);
+        for on in [true, false] {
+            r.set(&a, SocketOption::Cork(on));
+            r.get(&a, OptionKey::Cork);
+        }
+        for on in [false, true] {
+            r.set(&a, SocketOption::QuickAck(on));
+            r.get(&a, OptionKey::QuickAck);
+        }
+    }),
+    case("a count of SYNs has its range", |r| {
+        let a = r.tcp("a", Side::A);
+        for n in [0, 1, 127, 128] {
+            r.set(&a, SocketOption::SynRetries(n));
+            r.get(&a, OptionKey::SynRetries);
+        }
+    }),
+    case("a stay in FIN-WAIT-2 is of whole seconds, two minutes at most", |r| {
+        let a = r.tcp("a", Side::A);
+        for time in [Some(5), Some(120), Some(121), None, Some(0)] {
+            r.set(&a, SocketOption::Linger2(time.map(Duration::from_secs)));
+            r.get(&a, OptionKey::Linger2);
+        }
+    }),
+    case("a datagram socket has nothing of a stream's", |r| {
+        let a = r.udp("a", Side::A);
+        for (option, key) in [
+            (SocketOption::Cork(true), OptionKey::Cork),
+            (SocketOption::QuickAck(true), OptionKey::QuickAck),
+            (SocketOption::SynRetries(3), OptionKey::SynRetries),
+            (SocketOption::Linger2(None), OptionKey::Linger2),
+            (SocketOption::UserTimeout(Duration::from_secs(1)), OptionKey::UserTimeout),
+        ] {
+            r.set(&a, option);
+            r.get(&a, key);
+        }
+    }),
+    case("an accepted connection has the listener's options", |r| {
+        let l = r.listener(8);
+        for option in [
+            SocketOption::Cork(true),
+            SocketOption::NoDelay(true),
+            SocketOption::SynRetries(3),
+            SocketOption::Linger2(Some(Duration::from_secs(7))),
+            SocketOption::UserTimeout(Duration::from_secs(8)),
+            SocketOption::KeepIdle(Duration::from_secs(9)),
+        ] {
+            r.set(&l, option);
+        }
+        let a = r.tcp("a", Side::A);
+        r.connect(&a, l.addr());
+        let (b, _) = l.sock().accept().expect("one waits");
+        for key in [
+            OptionKey::Cork,
+            OptionKey::NoDelay,
+            OptionKey::SynRetries,
+            OptionKey::Linger2,
+            OptionKey::UserTimeout,
+            OptionKey::KeepIdle,
+        ] {
+            r.note(format!("{:?}", b.get(key)));
+        }
+    }),
+    case("a connection that asks and answers acknowledges with its answers", |r| {
+        let (a, b) = r.pair();
+        for _ in 0..3 {
+            r.send(&a, b"ask");
+            r.arrives(&b);
+            r.recv(&b, 8);
+            r.send(&b, b"answer");
+            r.arrives(&a);
+            r.recv(&a, 8);
+        }
+        r.get(&b, OptionKey::QuickAck);
+        r.set(&b, SocketOption::QuickAck(true));
+        r.get(&b, OptionKey::QuickAck);
+    }),
+    case("a corked stream sends when it is uncorked", |r| {
+        let (a, b) = r.pair();
+        r.set(&a, SocketOption::Cork(true));
+        r.send(&a, b"one");
+        r.send(&a, b"two");
+        r.set(&a, SocketOption::Cork(false));
+        r.arrives(&b);
+        r.recv(&b, 8);
+    }),
+    case("a corked stream ends with all that was written", |r| {
+        let (a, b) = r.pair();
+        r.set(&a, SocketOption::Cork(true));
+        r.send(&a, b"last words");
+        r.shutdown(&a, std::net::Shutdown::Write);
+        r.arrives(&b);
+        r.recv(&b, 16);
+        r.recv(&b, 16);
+    }),
+    case("NODELAY pushes what a cork holds back", |r| {
+        let (a, b) = r.pair();
+        r.set(&a, SocketOption::Cork(true));
+        r.send(&a, b"pushed");
+        r.set(&a, SocketOption::NoDelay(true));
+        r.arrives(&b);
+        r.recv(&b, 8);
+    }),
+    case("a cork lets go of what has waited for long", |r| {
+        let (a, b) = r.pair();
+        r.set(&a, SocketOption::Cork(true));
+        r.send(&a, b"in the end");
+        r.arrives(&b);
+        r.recv(&b, 16);
+    }),
     case("a segment size has its range", |r| {
         let a = r.tcp("a", Side::A);
         for bytes in [87, 88, 32_767, 32_768, 0] {
