@@ -104,6 +104,12 @@ impl Connection {
 
     /// RFC 9293 §3.8.6.1: the window is closed; ask whether it has opened.
     fn on_persist(&mut self, now: Instant, ctx: &mut Ctx) {
+        if self.mode.corked && self.snd_nxt.lt(self.snd_una + self.snd_wnd) {
+            // The window is open: it was the cork that held the data back, and for long enough.
+            self.mode.persist = false;
+            self.cold.pushed = Some(self.snd_una + self.buffered_to_send());
+            return;
+        }
         let config = ctx.config.clone();
         // RFC 9293 §3.8.6.1 (MUST-37): without end as long as the peer answers; `retries` counts
         // probes that it did not. An orphan has nobody who would wait.

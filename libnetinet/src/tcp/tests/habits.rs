@@ -52,7 +52,8 @@ fn a_cork_lets_go_after_a_time_out() {
     assert_eq!(net.send(Side::A, a, &[1; 100]), Ok(100));
     net.run_for(ms(199));
     assert_eq!(sizes(&net), []);
-    net.run_for(ms(2));
+    // A round trip, and 200 ms.
+    net.run_for(ms(5));
     assert_eq!(sizes(&net), [100]);
     net.run_for(secs(5));
     assert_eq!((sizes(&net).len(), net.info(Side::A, a).retries), (1, 0));
@@ -91,7 +92,7 @@ fn the_first_sixteen_segments_are_acknowledged_at_once() {
     for n in 1..=20 {
         assert_eq!(net.send(Side::A, a, b"x"), Ok(1));
         net.run_for(ms(10));
-        assert_eq!(acks(&net), n.min(16), "after {n} segments");
+        assert_eq!(acks(&net), if n <= 16 { n } else { n - 1 }, "after {n} segments");
         net.run_for(ms(90));
         assert_eq!(acks(&net), n, "after {n} segments and the delay");
     }
@@ -110,9 +111,12 @@ fn who_asks_and_answers_acknowledges_with_the_answer_from_the_first() {
     let mut net = Net::new();
     let (a, b) = net.established();
     for round in 0..5 {
-        net.transfer(Side::A, a, b, b"question", secs(1));
         net.log.clear();
-        net.transfer(Side::B, b, a, b"answer", secs(1));
+        for (from, tx, rx) in [(Side::A, a, b), (Side::B, b, a)] {
+            assert_eq!(net.send(from, tx, b"some"), Ok(4));
+            net.run_for(ms(5));
+            assert_eq!(net.recv(from.other(), rx), Ok(b"some".to_vec()));
+        }
         net.run_for(ms(20));
         let alone = acks(&net);
         assert_eq!(alone, usize::from(round == 0), "the first acknowledgement left at once");
@@ -153,7 +157,7 @@ fn quick_acknowledgements_can_be_asked_for_and_left() {
 fn the_delay_follows_the_data_on_a_long_path_and_is_200_ms_at_most() {
     let mut net = Net::new();
     net.delay = ms(150);
-    let (a, b) = net.established();
+    let (a, _) = net.established_with(with(|options| options.nodelay = true), ConnOptions::new());
     // Every 35 ms: closer together than the delay, farther apart than half of it.
     let mut at = Vec::new();
     for n in 0..200 {
@@ -166,7 +170,6 @@ fn the_delay_follows_the_data_on_a_long_path_and_is_200_ms_at_most() {
     let gaps: Vec<u64> = at.windows(2).map(|two| (two[1] - two[0]).as_millis() as u64).collect();
     let late = &gaps[gaps.len() - 20..];
     assert!(late.iter().all(|gap| (41..=235).contains(gap)), "{late:?}");
-    let _ = b;
 }
 
 #[test]
@@ -231,7 +234,7 @@ fn the_first_flight_is_ten_segments_and_its_last_is_pushed() {
     net.delay = ms(50);
     let (a, _) = net.established();
     net.log.clear();
-    assert_eq!(net.send(Side::A, a, &vec![1; 100 * 1448]), Ok(100 * 1448));
+    assert_eq!(net.send(Side::A, a, &vec![1; 50 * 1448]), Ok(50 * 1448));
     net.run_for(ms(10));
     let flight = net.sent_by(Side::A);
     assert_eq!(flight.len(), 10);

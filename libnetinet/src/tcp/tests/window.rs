@@ -242,10 +242,11 @@ fn settled() -> (Net, ConnId, ConnId) {
     let mut net = Net::new();
     let (a, b) = net.established_with(nodelay(), nodelay());
     for _ in 0..40 {
+        // Later than an answer would be, and sooner than acknowledgements would be hurried again.
         net.transfer(Side::A, a, b, b"ping", secs(1));
-        net.run_for(ms(60));
+        net.run_for(ms(45));
         net.transfer(Side::B, b, a, b"pong", secs(1));
-        net.run_for(ms(60));
+        net.run_for(ms(45));
     }
     net.log.clear();
     (net, a, b)
