@@ -241,6 +241,13 @@ pub enum SocketOption {
     SendBufferBytes(u32),
     /// `SO_RCVBUF`, bytes.
     ReceiveBufferBytes(u32),
+    /// `SO_RCVLOWAT` of a stream: bytes from which on it is ready to be read; 0 counts as 1.
+    ReceiveLowWater(u32),
+    /// `TCP_NOTSENT_LOWAT`: bytes not sent yet from which on no more are taken; 0: the stack's own.
+    NotSentLowWater(u32),
+    /// `TCP_WINDOW_CLAMP`: the largest window that the peer is told, bytes; 0: no such bound, which
+    /// can be set before it is connected.
+    WindowClamp(u32),
     /// `SO_LINGER`; `Some(0)` resets on close.
     Linger(Option<Duration>),
     /// `TCP_NODELAY`.
@@ -360,6 +367,9 @@ pub enum OptionKey {
     KeepAlive,
     SendBufferBytes,
     ReceiveBufferBytes,
+    ReceiveLowWater,
+    NotSentLowWater,
+    WindowClamp,
     Linger,
     NoDelay,
     Cork,

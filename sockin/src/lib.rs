@@ -10,6 +10,7 @@ mod msg;
 mod multicast;
 mod options;
 mod poller;
+mod stream;
 mod synth;
 mod sys;
 mod table;

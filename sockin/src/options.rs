@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use libnet::errno;
 use libnet::socket::{Family, MtuDiscovery, OptionKey, SocketOption as Opt};
-use nix::libc;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt as nixopt};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 
 use crate::table::{AskedFor, Entry};
-use crate::{multicast, sys};
+use crate::{multicast, stream, sys};
 
 /// Sets an option; the host's own error if it refuses, `ENOPROTOOPT` for what it does not have.
 pub(crate) fn set(entry: &Entry, option: Opt) -> io::Result<()> {
@@ -33,6 +32,9 @@ pub(crate) fn set(entry: &Entry, option: Opt) -> io::Result<()> {
 
 fn set_on_host(entry: &Entry, option: Opt) -> io::Result<()> {
     let fd = &entry.fd;
+    if let Some(done) = stream::set(fd, is_v6(entry), &option) {
+        return done;
+    }
     match option {
         Opt::UrgentInline(on) => sockopt::set_socket_oobinline(fd, on)?,
         Opt::ReceiveTime(on) => setsockopt(fd, nixopt::ReceiveTimestampns, &on)?,
@@ -46,15 +48,6 @@ fn set_on_host(entry: &Entry, option: Opt) -> io::Result<()> {
         Opt::NoDelay(on) => sockopt::set_tcp_nodelay(fd, on)?,
         Opt::Cork(on) => sockopt::set_tcp_cork(fd, on)?,
         Opt::QuickAck(on) => sockopt::set_tcp_quickack(fd, on)?,
-        Opt::SynRetries(n) => {
-            let n = i32::try_from(n).map_err(|_| errno::invalid())?;
-            sys::set_int(fd, libc::IPPROTO_TCP, libc::TCP_SYNCNT, n)?;
-        }
-        Opt::Linger2(time) => {
-            let seconds = time.map(|time| i32::try_from(time.as_secs()).unwrap_or(i32::MAX));
-            let seconds = seconds.unwrap_or(-1);
-            sys::set_int(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2, seconds)?;
-        }
         Opt::KeepIdle(time) => sockopt::set_tcp_keepidle(fd, time)?,
         Opt::KeepInterval(time) => sockopt::set_tcp_keepintvl(fd, time)?,
         Opt::KeepCount(probes) => sockopt::set_tcp_keepcnt(fd, probes)?,
@@ -120,6 +113,9 @@ fn set_v6(entry: &Entry, option: &Opt) -> io::Result<()> {
 /// Reads an option, as [`set`] writes it.
 pub(crate) fn get(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
     let fd = &entry.fd;
+    if let Some(option) = stream::get(fd, key) {
+        return option;
+    }
     Ok(match key {
         OptionKey::UrgentInline => Opt::UrgentInline(sockopt::socket_oobinline(fd)?),
         OptionKey::ReceiveTime => Opt::ReceiveTime(getsockopt(fd, nixopt::ReceiveTimestampns)?),
@@ -137,14 +133,6 @@ pub(crate) fn get(entry: &Entry, key: OptionKey) -> io::Result<Opt> {
         OptionKey::NoDelay => Opt::NoDelay(sockopt::tcp_nodelay(fd)?),
         OptionKey::Cork => Opt::Cork(sockopt::tcp_cork(fd)?),
         OptionKey::QuickAck => Opt::QuickAck(sockopt::tcp_quickack(fd)?),
-        OptionKey::SynRetries => {
-            let n = sys::int(fd, libc::IPPROTO_TCP, libc::TCP_SYNCNT)?;
-            Opt::SynRetries(n.unsigned_abs())
-        }
-        OptionKey::Linger2 => {
-            let seconds = sys::int(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2)?;
-            Opt::Linger2(u64::try_from(seconds).ok().map(Duration::from_secs))
-        }
         OptionKey::KeepIdle => Opt::KeepIdle(sockopt::tcp_keepidle(fd)?),
         OptionKey::KeepInterval => Opt::KeepInterval(sockopt::tcp_keepintvl(fd)?),
         OptionKey::KeepCount => Opt::KeepCount(sockopt::tcp_keepcnt(fd)?),

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::SocketLayer;
@@ -26,6 +26,8 @@ pub struct Socket {
     nonblocking: AtomicBool,
     read_timeout: Timeout,
     write_timeout: Timeout,
+    /// `SO_RCVLOWAT`: a receive that waits does so for as many bytes.
+    low_water: AtomicU32,
 }
 
 impl Socket {
@@ -37,6 +39,7 @@ impl Socket {
             nonblocking: AtomicBool::new(false),
             read_timeout: Timeout::default(),
             write_timeout: Timeout::default(),
+            low_water: AtomicU32::new(0),
         }
     }
 
@@ -75,9 +78,10 @@ impl Socket {
         let (id, peer) =
             self.block_on(Ready::READABLE, deadline, || self.domain.accept(self.id))?;
         let socket = Socket::new(self.layer.clone(), Arc::clone(&self.domain), id);
-        // As on Linux, which hands both down.
+        // As on Linux, which hands all of them down.
         socket.read_timeout.copy(&self.read_timeout);
         socket.write_timeout.copy(&self.write_timeout);
+        socket.low_water.store(self.low_water.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok((socket, peer))
     }
 
@@ -245,6 +249,7 @@ impl Socket {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn recv_msg(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
+        self.wait_for_low_water(|| bufs.iter().map(|buf| buf.len()).sum())?;
         if self.waits_for_ever(&self.read_timeout)
             && let Some(received) = self.domain.recv_blocking(self.id, RecvMsg::Copy(bufs))
         {
@@ -258,6 +263,7 @@ impl Socket {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn peek_msg(&self, buf: &mut [u8]) -> io::Result<Received> {
+        self.wait_for_low_water(|| buf.len())?;
         let mut bufs = [IoSliceMut::new(buf)];
         self.block_on_read(|| self.domain.recv(self.id, RecvMsg::Peek(&mut bufs)))
     }
@@ -282,6 +288,7 @@ impl Socket {
         max_bytes: usize,
         out: &mut std::collections::VecDeque<bytes::Bytes>,
     ) -> io::Result<usize> {
+        self.wait_for_low_water(|| max_bytes)?;
         if self.waits_for_ever(&self.read_timeout)
             && let Some(received) =
                 self.domain.recv_blocking(self.id, RecvMsg::Zero { max_bytes, out })
@@ -355,7 +362,15 @@ impl Socket {
     /// # Errors
     /// As [`Domain::set_option`].
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.domain.set_option(self.id, option)
+        let low_water = match option {
+            SocketOption::ReceiveLowWater(bytes) => Some(bytes),
+            _ => None,
+        };
+        self.domain.set_option(self.id, option)?;
+        if let Some(bytes) = low_water {
+            self.low_water.store(bytes, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Reads an option.
@@ -404,6 +419,17 @@ impl Socket {
 
     fn deadline(&self, timeout: &Timeout) -> Option<Instant> {
         timeout.get().map(|timeout| self.layer.driver().now() + timeout)
+    }
+
+    /// `socket(7)`, SO_RCVLOWAT: a receive waits for as many bytes, if it has room for them; when its
+    /// time is over it takes what there is.
+    fn wait_for_low_water(&self, room: impl FnOnce() -> usize) -> io::Result<()> {
+        let low = self.low_water.load(Ordering::Relaxed) as usize;
+        if low <= 1 || self.is_nonblocking() || room() < low {
+            return Ok(());
+        }
+        let interest = Ready::READABLE | Ready::READ_CLOSED;
+        self.wait_ready(interest, self.read_timeout.get()).map(drop)
     }
 
     fn block_on_read(&self, op: impl FnMut() -> io::Result<Received>) -> io::Result<Received> {

@@ -207,6 +207,14 @@ impl TcpStream {
         cork set_cork Cork: bool = ok, same;
         /// Are acknowledgements sent without waiting for data to go with (`TCP_QUICKACK`)?
         quickack set_quickack QuickAck: bool = ok, same;
+        /// Bytes from which on the stream is ready to be read (`SO_RCVLOWAT`); a call that receives
+        /// takes what there is.
+        receive_low_water set_receive_low_water ReceiveLowWater: u32 = ok, same;
+        /// Bytes not sent yet from which on no more are taken (`TCP_NOTSENT_LOWAT`); 0: the
+        /// domain's own.
+        notsent_low_water set_notsent_low_water NotSentLowWater: u32 = ok, same;
+        /// The largest window that the peer is told, bytes (`TCP_WINDOW_CLAMP`).
+        window_clamp set_window_clamp WindowClamp: u32 = ok, same;
         /// The largest segment, bytes (`TCP_MAXSEG`).
         max_segment_bytes set_max_segment_bytes MaxSegmentBytes: u32 = ok, same;
         /// How long sent data may stay without an acknowledgement (`TCP_USER_TIMEOUT`); zero: until the

@@ -152,6 +152,13 @@ impl DatagramSocket {
             | OptionKey::KeepCount
             | OptionKey::UserTimeout
             | OptionKey::MaxSegmentBytes
+            | OptionKey::NotSentLowWater
+            | OptionKey::WindowClamp
+            | OptionKey::DeferAccept
+            | OptionKey::FastOpenQueue
+            | OptionKey::FastOpenConnect
+            | OptionKey::FastOpenNoCookie
+            | OptionKey::Congestion
                 if self.family == Family::Inet =>
             {
                 return Err(errno::not_supported());

@@ -345,7 +345,7 @@ impl Inet {
     pub(crate) fn stream_abort(&self, socket: &Shared) -> bool {
         let Role::Connection(place, _) = socket.role() else { return false };
         self.engine().with_shard(place.shard, |core, now| {
-            let is_there = core.tcp().info(place.conn).is_some();
+            let is_there = core.tcp().get(place.conn).is_some();
             core.tcp_mut().abort(now, place.conn);
             is_there
         })

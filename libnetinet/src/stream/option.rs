@@ -23,6 +23,8 @@ const KEEP_PROBES: std::ops::RangeInclusive<u32> = 1..=127;
 const SEGMENT_BYTES: std::ops::RangeInclusive<u32> = 88..=32_767;
 /// The bits of the traffic class that ECN uses.
 const ECN_BITS: u8 = 0b11;
+/// Bytes of the smallest `TCP_WINDOW_CLAMP`: half of the smallest buffer, as on Linux.
+const WINDOW_CLAMP_MIN: u32 = BUFFER_BYTES_MIN / 2;
 /// Bytes of the smallest buffer.
 const BUFFER_BYTES_MIN: u32 = 2_304;
 
@@ -39,6 +41,10 @@ impl Inet {
             // As on Linux: for IPv6 it is none of a stream's, for IPv4 it is a wrong one.
             SocketOption::MulticastTtl(_) if socket.family == Family::Inet6 => {
                 return Err(errno::no_such_option());
+            }
+            // As on Linux: it can be taken away from a socket that is not connected.
+            SocketOption::WindowClamp(0) if !matches!(state.role, Role::Fresh) => {
+                return Err(errno::invalid());
             }
             _ => {}
         }
@@ -114,6 +120,11 @@ impl Inet {
                 let grown = self.info_of(&state.role).map(|info| info.receive_limit_bytes);
                 SocketOption::ReceiveBufferBytes(grown.unwrap_or(bytes))
             }
+            OptionKey::ReceiveLowWater => {
+                SocketOption::ReceiveLowWater(c.receive_low_water_bytes.max(1))
+            }
+            OptionKey::NotSentLowWater => SocketOption::NotSentLowWater(c.not_sent_low_water_bytes),
+            OptionKey::WindowClamp => SocketOption::WindowClamp(c.window_clamp_bytes),
             OptionKey::Linger => SocketOption::Linger(o.linger),
             OptionKey::NoDelay => SocketOption::NoDelay(c.nodelay),
             OptionKey::Cork => SocketOption::Cork(c.cork),
@@ -202,7 +213,7 @@ impl Inet {
 
     fn info_of(&self, role: &Role) -> Option<TcpInfo> {
         let Role::Connection(place, _) = role else { return None };
-        self.engine().with_shard(place.shard, |core, _| core.tcp().info(place.conn))
+        self.engine().with_shard(place.shard, |core, now| core.tcp().info(now, place.conn))
     }
 }
 
@@ -266,6 +277,11 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
         SocketOption::ReceiveBufferBytes(bytes) => {
             let most = wide.config().tcp.receive_buffer_option_max_bytes;
             conn.receive_buffer_bytes = bytes.min(most).max(BUFFER_BYTES_MIN);
+        }
+        SocketOption::ReceiveLowWater(bytes) => conn.receive_low_water_bytes = bytes,
+        SocketOption::NotSentLowWater(bytes) => conn.not_sent_low_water_bytes = bytes,
+        SocketOption::WindowClamp(bytes) => {
+            conn.window_clamp_bytes = if bytes == 0 { 0 } else { bytes.max(WINDOW_CLAMP_MIN) };
         }
         SocketOption::KeepIdle(time) => {
             check(KEEP_SECONDS.contains(&time.as_secs()))?;

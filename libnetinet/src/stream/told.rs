@@ -94,8 +94,9 @@ impl Inet {
                 entry.backlog = listener.backlog();
             }
             Role::Connection(place, ends) => {
-                let info =
-                    self.engine().with_shard(place.shard, |core, _| core.tcp().info(place.conn));
+                let info = self
+                    .engine()
+                    .with_shard(place.shard, |core, now| core.tcp().info(now, place.conn));
                 entry.remote = Some(socket.families().shown(ends.remote, ends.zone));
                 entry.state = info.as_ref().map_or(TcpState::Closed, |info| info.state).name();
                 if let Some(info) = info {
@@ -111,7 +112,7 @@ impl Inet {
     /// What is known of its connection, if it has one.
     pub(crate) fn stream_info(&self, socket: &Shared) -> Option<TcpInfo> {
         let Role::Connection(place, _) = socket.role() else { return None };
-        self.engine().with_shard(place.shard, |core, _| core.tcp().info(place.conn))
+        self.engine().with_shard(place.shard, |core, now| core.tcp().info(now, place.conn))
     }
 
     /// What would be lost if the stack went away now: connections that were closed and have not

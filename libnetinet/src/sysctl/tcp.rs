@@ -235,6 +235,15 @@ pub(super) const TABLE: &[Sysctl] = &[
         |config| Value::number(config.tcp.mtu_probing.number()),
         |config, value| config.tcp.mtu_probing = MtuProbing::ALL[value.to::<usize>()]
     ),
+    number!(
+        "net.ipv4.tcp_notsent_lowat",
+        tcp.not_sent_low_water_bytes,
+        1,
+        u32::MAX as u64,
+        "bytes",
+        "what is not sent yet of a connection from which on it takes no more, unless \
+         TCP_NOTSENT_LOWAT says otherwise"
+    ),
     config!(
         "net.ipv4.tcp_orphan_retries",
         Kind::Number { least: 0, most: 255 },

@@ -41,6 +41,9 @@ pub struct TcpConfig {
     pub send_buffer_min_bytes: u32,
     /// The same for what it receives (the first of `net.ipv4.tcp_rmem`).
     pub receive_buffer_min_bytes: u32,
+    /// Bytes not sent yet from which on a send buffer takes no more; [`u32::MAX`]: none
+    /// (`net.ipv4.tcp_notsent_lowat`).
+    pub not_sent_low_water_bytes: u32,
     /// Memory for the buffers of all connections of a stack.
     pub memory: MemoryLimits,
     /// Connections of a stack that their applications have closed, at most; beyond it, one that is
@@ -208,6 +211,7 @@ impl Default for TcpConfig {
             receive_buffer_option_max_bytes: 64 << 20,
             send_buffer_min_bytes: 4096,
             receive_buffer_min_bytes: 4096,
+            not_sent_low_water_bytes: u32::MAX,
             memory: MemoryLimits::default(),
             orphans_max: 1 << 16,
             reassembly_runs: 4096,
@@ -332,6 +336,14 @@ pub struct ConnOptions {
     pub send_buffer_bytes: u32,
     /// Bytes of the receive buffer (`SO_RCVBUF`); 0: it begins with the stack's default and grows.
     pub receive_buffer_bytes: u32,
+    /// Bytes from which on it is ready to be read (`SO_RCVLOWAT`); 0: any.
+    pub receive_low_water_bytes: u32,
+    /// Bytes not sent yet from which on it takes no more to send (`TCP_NOTSENT_LOWAT`); 0: the
+    /// stack's default.
+    pub not_sent_low_water_bytes: u32,
+    /// The largest window that the peer is told, bytes; 0: what the buffer has room for
+    /// (`TCP_WINDOW_CLAMP`).
+    pub window_clamp_bytes: u32,
     /// Send small segments at once (`TCP_NODELAY`). Source: RFC 9293 §3.7.4 (MUST-17).
     pub nodelay: bool,
     /// Let segments that are not full wait for more (`TCP_CORK`).
@@ -392,6 +404,9 @@ impl ConnOptions {
         ConnOptions {
             send_buffer_bytes: 0,
             receive_buffer_bytes: 0,
+            receive_low_water_bytes: 0,
+            not_sent_low_water_bytes: 0,
+            window_clamp_bytes: 0,
             nodelay: false,
             cork: false,
             quick_ack: true,

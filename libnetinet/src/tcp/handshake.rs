@@ -210,8 +210,7 @@ impl Connection {
         self.rcv_nxt = syn.seq + 1;
         self.last_ack_sent = self.rcv_nxt;
         // RFC 7323 §2.2: the window of a SYN is never scaled, in either direction.
-        let window = self.receive_limit().min(u32::from(u16::MAX));
-        self.rcv_adv = self.rcv_nxt + window;
+        self.rcv_adv = self.rcv_nxt + u32::from(self.first_window());
         (self.snd_wnd, self.max_snd_wnd) = (u32::from(syn.wnd), u32::from(syn.wnd));
         (self.snd_wl1, self.snd_wl2) = (syn.seq, syn.ack);
         match syn.options.window_shift {

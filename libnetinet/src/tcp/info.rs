@@ -73,6 +73,15 @@ pub struct TcpInfo {
     pub rcv_rtt: Duration,
     /// The most that the application has read in such a round trip, bytes (`tcpi_rcv_space`).
     pub rcv_space_bytes: u32,
+    /// How long there was something to send or not acknowledged (`tcpi_busy_time`).
+    pub busy_time: Duration,
+    /// How long of it the peer's window held back what there was to send (`tcpi_rwnd_limited`).
+    pub rwnd_limited: Duration,
+    /// How long of it all that the send buffer held had left, and its writer waited for room
+    /// (`tcpi_sndbuf_limited`).
+    pub sndbuf_limited: Duration,
+    /// Bytes in the send buffer that were never sent (`tcpi_notsent_bytes`).
+    pub notsent_bytes: u32,
     /// Timestamps are in use.
     pub timestamps: bool,
     /// Both sides take selective acknowledgements.
@@ -127,7 +136,8 @@ pub struct TcpInfo {
 
 impl Connection {
     /// A snapshot.
-    pub fn info(&self) -> TcpInfo {
+    pub fn info(&self, now: Instant) -> TcpInfo {
+        let times = self.cold.chrono.times(now);
         TcpInfo {
             tuple: self.tuple,
             state: self.state,
@@ -151,6 +161,10 @@ impl Connection {
             send_limit_bytes: self.send_limit(),
             rcv_rtt: Duration::from_micros(self.cold.tuning.rtt_micros.into()),
             rcv_space_bytes: self.cold.tuning.best_bytes,
+            busy_time: Duration::from_nanos(times.busy_nanos),
+            rwnd_limited: Duration::from_nanos(times.receive_window_nanos),
+            sndbuf_limited: Duration::from_nanos(times.send_buffer_nanos),
+            notsent_bytes: self.notsent_bytes(),
             timestamps: self.mode.timestamps,
             sack: self.mode.sack,
             ecn: self.ecn_in_use(),

@@ -1,7 +1,10 @@
 //! What a connection holds, and what it gives up when memory is short: first what came out of order,
 //! then room to send, and in the end what comes next.
 
+use libnet::Ready;
+
 use super::budget::Quota;
+use super::config::TcpConfig;
 use super::ctx::Ctx;
 use super::held::memory_of;
 use super::records::Record;
@@ -71,7 +74,7 @@ impl Connection {
 
     /// What may be sent now, of `wanted` bytes.
     pub(super) fn room_to_send(&mut self, ctx: &mut Ctx, wanted: usize) -> Room {
-        let room = Room { limit: self.send_limit() as usize, chunk: self.chunk_bytes() };
+        let room = Room { limit: self.limit_of_send(&ctx.config), chunk: self.chunk_bytes() };
         let needs = u64::from(memory_of(wanted.min(room.limit)));
         match ctx.quota.is_easy(needs) {
             true => room,
@@ -99,6 +102,58 @@ impl Connection {
             ctx.counters.send_refusals += 1;
         }
         room
+    }
+
+    /// What the send buffer may hold as things are, bytes.
+    fn limit_of_send(&self, config: &TcpConfig) -> usize {
+        let (limit, low) = (self.send_limit() as usize, self.low_water(config));
+        if low == u32::MAX {
+            return limit;
+        }
+        limit.min(self.send_buffer_used() + low.saturating_sub(self.notsent_bytes()) as usize)
+    }
+
+    fn send_buffer_used(&self) -> usize {
+        self.send_buffer.as_ref().map_or(0, |buffer| buffer.used())
+    }
+
+    /// Bytes in the send buffer that were never sent.
+    pub(super) fn notsent_bytes(&self) -> u32 {
+        let buffered = self.buffered_to_send();
+        (self.snd_una + buffered).saturating_since(self.snd_max).min(buffered)
+    }
+
+    /// `TCP_NOTSENT_LOWAT`, bytes.
+    fn low_water(&self, config: &TcpConfig) -> u32 {
+        match self.cold.options.not_sent_low_water_bytes {
+            0 => config.not_sent_low_water_bytes,
+            own => own,
+        }
+    }
+
+    /// Does what is not sent let its writer go on? As on Linux, from half of the low water on.
+    pub(super) fn is_below_low_water(&self, config: &TcpConfig) -> bool {
+        self.notsent_bytes() <= self.low_water(config) / 2
+    }
+
+    /// What waited to be sent has left: a writer that waits because of that goes on.
+    pub(super) fn wake_below_low_water(&mut self, config: &TcpConfig) {
+        let has_low_water = self.low_water(config) < u32::MAX && !self.mode.awaits_memory;
+        if has_low_water && self.state.can_send() && self.is_below_low_water(config) {
+            let limit = self.send_limit() as usize;
+            if limit.saturating_sub(self.send_buffer_used()) >= limit / 3 {
+                self.mode.writer_waits = false;
+                self.wake |= Ready::WRITABLE;
+            }
+        }
+    }
+
+    /// Are there enough bytes for a reader that waits for many (`SO_RCVLOWAT`)? As on Linux, also
+    /// where no more can come for want of room.
+    pub(super) fn is_worth_reading(&self) -> bool {
+        let unread = self.buffered_to_read().saturating_sub(self.mark().skip as u32);
+        let full = || self.mode.pressed || self.rcv_wnd() < u32::from(self.mss);
+        unread > 0 && (unread >= self.cold.options.receive_low_water_bytes || full())
     }
 
     /// What one super-segment carries, so that it is one piece of the send buffer.

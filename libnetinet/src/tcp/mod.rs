@@ -4,6 +4,7 @@
 mod auth;
 mod budget;
 mod cc;
+mod chrono;
 mod config;
 mod congestion;
 mod ctx;

@@ -15,7 +15,7 @@ use super::path::PathInfo;
 use super::segment::{Flags, FourTuple, Header, Segment};
 use super::seq::SeqNumber;
 use super::syncookie::{Kept, clock_with};
-use super::tcb::{offered_mss, timestamp, window_shift};
+use super::tcb::{first_window, offered_mss, timestamp, window_shift};
 use super::tuning::Tuning;
 
 /// A SYN that was answered, until its answer is acknowledged: about 150 bytes instead of a connection.
@@ -131,9 +131,7 @@ impl Request {
         way: &PathInfo,
     ) -> Header {
         let config = &ctx.config;
-        // RFC 7323 §2.2: the window of a SYN is never scaled.
-        let limit = Tuning::new(config, options).receive_limit;
-        self.rcv_wnd = limit.min(u32::from(u16::MAX)) as u16;
+        self.rcv_wnd = first_window(Tuning::new(config, options).receive_limit, options);
         self.timestamps &=
             config.timestamps && self.auth.as_ref().is_none_or(|auth| auth.leaves_timestamps());
         self.sack &= config.sack;

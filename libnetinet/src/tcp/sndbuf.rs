@@ -45,10 +45,15 @@ impl SendBuffer {
         self.memory + self.tail.capacity()
     }
 
-    /// Bytes that still fit within `limit`. Each piece costs something too, so that many small
+    /// What counts against its limit, bytes. Each piece costs something too, so that many small
     /// ones cannot take memory out of proportion.
+    pub(crate) fn used(&self) -> usize {
+        self.len() + self.pieces.len() * PIECE_COST_BYTES
+    }
+
+    /// Bytes that still fit within `limit`.
     pub(crate) fn room(&self, limit: usize) -> usize {
-        limit.saturating_sub(self.len() + self.pieces.len() * PIECE_COST_BYTES)
+        limit.saturating_sub(self.used())
     }
 
     /// Copies as much of the caller's buffers as fits within `limit`; how much that was.

@@ -7,6 +7,7 @@ use libnet::{IfIndex, Instant, Ready, TimerHandle};
 
 use super::auth::ConnAuth;
 use super::cc::{Begin, Controller, initial_window};
+use super::chrono::Chrono;
 use super::config::{ConnOptions, TcpConfig};
 use super::congestion;
 use super::ctx::Ctx;
@@ -254,6 +255,7 @@ pub(super) struct Cold {
     /// One past our last urgent byte (SND.UP), until it is acknowledged.
     pub(super) snd_up: Option<SeqNumber>,
     pub(super) tuning: Tuning,
+    pub(super) chrono: Chrono,
     pub(super) token: u64,
     pub(super) created_at: Instant,
     pub(super) bytes_in: u64,
@@ -344,6 +346,7 @@ impl Connection {
             reassembly: None,
             cold: Box::new(Cold {
                 tuning: Tuning::new(config, &options),
+                chrono: Chrono::new(now),
                 options,
                 listener: None,
                 fast_open: None,
@@ -413,6 +416,11 @@ impl Connection {
     /// Bytes that the receive buffer may hold.
     pub(super) fn receive_limit(&self) -> u32 {
         self.cold.tuning.receive_limit
+    }
+
+    /// The window of a SYN.
+    pub(super) fn first_window(&self) -> u16 {
+        first_window(self.receive_limit(), &self.cold.options)
     }
 
     /// Bytes that the send buffer may hold.
@@ -500,6 +508,15 @@ pub(super) fn offered_mss(tuple: &FourTuple, options: &ConnOptions, mtu: u32) ->
     let wanted = options.max_segment_bytes;
     let mss = u16::try_from(room).unwrap_or(u16::MAX).max(MIN_MSS);
     if wanted > 0 { mss.min(wanted.max(MIN_MSS)) } else { mss }
+}
+
+/// The window of a SYN, which is never scaled, by what the buffer holds. Source: RFC 7323 §2.2.
+pub(super) fn first_window(receive_limit: u32, options: &ConnOptions) -> u16 {
+    let clamp = match options.window_clamp_bytes {
+        0 => u32::MAX,
+        clamp => clamp,
+    };
+    receive_limit.min(clamp).min(u32::from(u16::MAX)) as u16
 }
 
 /// The timestamp clock: 1 ms, within RFC 7323 §5.4's 1 ms to 1 s.

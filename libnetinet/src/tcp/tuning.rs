@@ -49,8 +49,12 @@ impl Tuning {
         }
     }
 
-    /// Takes over what the application has set; what it has not set stays as it has grown.
-    pub(super) fn set(&mut self, options: &ConnOptions) {
+    /// Takes over what the application has set; what it has not set stays as it has grown, but has
+    /// room for what a reader waits for.
+    pub(super) fn set(&mut self, options: &ConnOptions, config: &TcpConfig) {
+        let low = options.receive_low_water_bytes.saturating_mul(2);
+        let low = low.min(config.receive_buffer_max_bytes);
+        self.receive_limit = self.receive_limit.max(low);
         if options.receive_buffer_bytes > 0 {
             self.receive_limit = clamp(options.receive_buffer_bytes);
         }

@@ -220,8 +220,7 @@ impl Connection {
         let mut ready = Ready::NONE;
         let closed = self.state == State::Closed;
         let read_end = self.is_read_end();
-        let readable = self.buffered_to_read() as usize > self.mark().skip;
-        if readable || read_end || self.error.is_some() {
+        if self.is_worth_reading() || read_end || self.error.is_some() {
             ready |= Ready::READABLE;
         }
         if self.has_urgent_byte() {
@@ -267,7 +266,10 @@ impl Connection {
         let repaced = self.cold.options.max_pacing_rate != options.max_pacing_rate;
         let recontrolled = self.cold.options.congestion_control != options.congestion_control;
         let resized = self.cold.options.receive_buffer_bytes != options.receive_buffer_bytes;
-        self.cold.tuning.set(&options);
+        let low_waters =
+            |own: &ConnOptions| (own.receive_low_water_bytes, own.not_sent_low_water_bytes);
+        let moved = low_waters(&self.cold.options) != low_waters(&options);
+        self.cold.tuning.set(&options, &ctx.config);
         self.cold.options = options;
         if other_keys {
             self.change_keys();
@@ -283,6 +285,20 @@ impl Connection {
         }
         if resized {
             self.offer_window();
+        }
+        if moved {
+            self.move_low_waters();
+        }
+    }
+
+    /// Who waits looks again: what it waits for is another number now.
+    fn move_low_waters(&mut self) {
+        if self.is_worth_reading() {
+            self.wake |= Ready::READABLE;
+        }
+        if self.mode.writer_waits && self.state.can_send() {
+            self.mode.writer_waits = false;
+            self.wake |= Ready::WRITABLE;
         }
     }
 

@@ -5,14 +5,14 @@ use std::io;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
 
-use libnet::errno;
 use libnet::socket::{
     FilterMode, GroupInterface, MulticastGroup, OptionKey, SocketOption, SourceFilter,
 };
 use nix::libc;
 use rustix::net::sockopt;
+
+use super::host_stream;
 
 /// `struct sockaddr_storage`: the family, the port, and the address.
 #[repr(C, align(8))]
@@ -68,12 +68,7 @@ pub(super) fn set(fd: &OwnedFd, six: bool, option: &SocketOption) -> io::Result<
             let value = libc::c_int::from(on);
             write(fd, six, all_of(six), &value, size_of_val(&value))
         }
-        SocketOption::SynRetries(n) => set_tcp(fd, libc::TCP_SYNCNT, n as libc::c_int),
-        SocketOption::Linger2(time) => {
-            let seconds = time.map_or(-1, |time| time.as_secs() as libc::c_int);
-            set_tcp(fd, libc::TCP_LINGER2, seconds)
-        }
-        _ => Err(errno::no_such_option()),
+        ref other => host_stream::set(fd, other),
     }
 }
 
@@ -87,13 +82,6 @@ pub(super) fn get(fd: &OwnedFd, six: bool, key: OptionKey) -> io::Result<SocketO
         OptionKey::MulticastInterface => {
             let addr = sockopt::ip_multicast_if(fd)?;
             SocketOption::MulticastInterface(GroupInterface::from_address(addr))
-        }
-        OptionKey::SynRetries => {
-            SocketOption::SynRetries(tcp(fd, libc::TCP_SYNCNT)?.unsigned_abs())
-        }
-        OptionKey::Linger2 => {
-            let seconds = u64::try_from(tcp(fd, libc::TCP_LINGER2)?).ok();
-            SocketOption::Linger2(seconds.map(Duration::from_secs))
         }
         OptionKey::MulticastAll => {
             let mut value: libc::c_int = 0;
@@ -112,7 +100,7 @@ pub(super) fn get(fd: &OwnedFd, six: bool, key: OptionKey) -> io::Result<SocketO
             let sources = filter.sources.iter().take(filter.count as usize).map(ip_of).collect();
             SocketOption::SourceFilter(SourceFilter { group, mode, sources })
         }
-        _ => return Err(errno::no_such_option()),
+        other => host_stream::get(fd, other)?,
     })
 }
 
@@ -226,13 +214,24 @@ fn level_of(six: bool) -> libc::c_int {
     if six { libc::IPPROTO_IPV6 } else { libc::IPPROTO_IP }
 }
 
-fn set_tcp(fd: &OwnedFd, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    write_at(fd, libc::IPPROTO_TCP, name, &value, size_of_val(&value))
+/// `setsockopt(2)` with these bytes.
+pub(super) fn set_raw<const N: usize>(
+    fd: &OwnedFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: [u8; N],
+) -> io::Result<()> {
+    write_at(fd, level, name, &value, N)
 }
 
-fn tcp(fd: &OwnedFd, name: libc::c_int) -> io::Result<libc::c_int> {
-    let mut value: libc::c_int = 0;
-    read_at(fd, libc::IPPROTO_TCP, name, &mut value)?;
+/// `getsockopt(2)` of up to so many bytes; zeros behind what the host writes.
+pub(super) fn raw<const N: usize>(
+    fd: &OwnedFd,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> io::Result<[u8; N]> {
+    let mut value = [0; N];
+    read_at(fd, level, name, &mut value)?;
     Ok(value)
 }
 

@@ -9,6 +9,7 @@ pub mod cases;
 pub mod difference;
 pub mod host;
 mod host_groups;
+mod host_stream;
 pub mod known;
 pub mod net;
 pub mod node;

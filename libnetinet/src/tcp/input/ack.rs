@@ -234,7 +234,8 @@ impl Connection {
             self.grow_send_buffer(&ctx.config);
             let limit = self.send_limit();
             let free = limit.saturating_sub(self.buffered_to_send());
-            if free >= (limit / 3).min(WORTH_A_WAKE_BYTES) {
+            let worth_it = free >= (limit / 3).min(WORTH_A_WAKE_BYTES);
+            if worth_it && self.is_below_low_water(&ctx.config) {
                 self.mode.writer_waits = false;
                 self.wake |= Ready::WRITABLE;
             }

@@ -68,7 +68,9 @@ impl Connection {
         let received = self.rcv_nxt - before;
         ctx.counters.bytes_in += u64::from(received);
         self.cold.bytes_in += u64::from(received);
-        self.wake |= Ready::READABLE;
+        if self.cold.options.receive_low_water_bytes == 0 || self.is_worth_reading() {
+            self.wake |= Ready::READABLE;
+        }
         if filled_hole {
             // RFC 5681 §4.2: a segment that fills a hole is acknowledged at once.
             self.owed.ack = true;

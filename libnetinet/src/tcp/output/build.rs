@@ -69,7 +69,7 @@ impl Connection {
             marked_bytes: self.marked_bytes_of_syn(&ctx.config, again),
             ..Options::default()
         };
-        let mut window = self.receive_limit().min(u32::from(u16::MAX));
+        let mut window = u32::from(self.first_window());
         let mut packet = Packet::new();
         if self.mode.fast_open {
             window = self.rcv_wnd();
@@ -329,6 +329,10 @@ impl Connection {
         let most = u32::from(u16::MAX) << self.rcv_shift;
         let held = self.buffered_to_read();
         let mut room = limit.saturating_sub(held).min(most);
+        let clamp = self.cold.options.window_clamp_bytes;
+        if clamp > 0 {
+            room = room.min(clamp);
+        }
         if self.mode.pressed && held > limit / 2 {
             // Memory is short, and the application does not keep up.
             room = room.min(PRESSED_SEGMENTS * u32::from(self.mss));

@@ -333,6 +333,9 @@ impl Table {
         }
         let Some(conn) = self.slots.at_mut(index) else { return };
         conn.count_orphan(&self.ctx.quota);
+        if conn.mode.writer_waits {
+            conn.wake_below_low_water(&self.ctx.config);
+        }
         let wake = conn.take_wake();
         let waits = conn.cold.listener.is_some() && !conn.mode.fast_open;
         let owned = !conn.mode.orphan && !waits;
@@ -341,6 +344,7 @@ impl Table {
         }
         let wants = conn.wants_transmit();
         if !wants {
+            conn.note_limit(now);
             conn.arm_persist_if_stuck(now);
             if !owned && matches!(conn.state, State::Closed | State::TimeWait) {
                 return self.free(index);

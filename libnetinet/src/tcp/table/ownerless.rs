@@ -30,7 +30,7 @@ impl Table {
         let is_alone = |conn: &Connection| conn.mode.orphan || conn.token() == NOBODY;
         let alone = self.slots.iter().filter(|(_, conn)| is_alone(conn));
         let alone = alone.map(|(_, conn)| {
-            let info = conn.info();
+            let info = conn.info(now);
             Ownerless {
                 tuple: info.tuple,
                 state: info.state,

@@ -149,9 +149,7 @@ impl Table {
     pub fn undelivered(&self) -> usize {
         let owes = |conn: &Connection| match conn.state {
             State::FinWait2 | State::TimeWait | State::Closed => false,
-            State::LastAck | State::Closing => {
-                conn.wants_transmit() || conn.info().send_queue_bytes > 0
-            }
+            State::LastAck | State::Closing => conn.wants_transmit() || conn.buffered_to_send() > 0,
             _ => true,
         };
         self.slots.iter().filter(|(_, conn)| conn.mode.orphan && owes(conn)).count()
@@ -190,8 +188,8 @@ impl Table {
     }
 
     /// A snapshot of a connection.
-    pub fn info(&self, id: ConnId) -> Option<TcpInfo> {
-        self.slots.get(id).map(Connection::info)
+    pub fn info(&self, now: Instant, id: ConnId) -> Option<TcpInfo> {
+        self.slots.get(id).map(|conn| conn.info(now))
     }
 
     fn with<T>(

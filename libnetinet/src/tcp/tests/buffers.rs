@@ -148,3 +148,103 @@ fn the_right_edge_never_goes_back_while_a_buffer_grows() {
     }
     assert!(net.info(Side::B, b).receive_limit_bytes > 256 << 10);
 }
+
+#[test]
+fn a_send_buffer_takes_no_more_than_its_low_water_beyond_what_is_sent() {
+    // Its own, or the stack's.
+    for (own, of_stack) in [(8_000, u32::MAX), (0, 8_000), (8_000, 100)] {
+        let config = TcpConfig { not_sent_low_water_bytes: of_stack, ..TcpConfig::default() };
+        let mut options = ConnOptions::new();
+        options.not_sent_low_water_bytes = own;
+        let mut net = Net::with(config, TcpConfig::default());
+        let (a, b) = net.established_with(options, ConnOptions::new());
+        check_low_water(&mut net, a, b);
+    }
+}
+
+fn check_low_water(net: &mut Net, a: ConnId, b: ConnId) {
+    net.a.told();
+    assert_eq!(net.send(Side::A, a, &[1; 50_000]), Ok(8_000));
+    assert_eq!(net.send(Side::A, a, b"more"), Err(SendError::WouldBlock));
+    assert_eq!(net.info(Side::A, a).notsent_bytes, 8_000);
+    // They leave, and the writer goes on before any of it is acknowledged.
+    net.pump(Side::A);
+    assert_eq!(net.info(Side::A, a).notsent_bytes, 0);
+    net.a.table.take_events(&mut net.a.events);
+    assert!(net.a.told().contains(libnet::Ready::WRITABLE));
+    assert_eq!(net.send(Side::A, a, &[1; 50_000]), Ok(8_000));
+    let (tx, rx) = (a, b);
+    net.run_for(secs(1));
+    assert_eq!(net.recv(Side::B, rx).map(|got| got.len()), Ok(16_000));
+    net.transfer(Side::A, tx, rx, &vec![1; 1 << 20], secs(60));
+}
+
+#[test]
+fn a_window_is_no_larger_than_its_clamp() {
+    let mut net = Net::new();
+    let mut options = ConnOptions::new();
+    options.window_clamp_bytes = 20_480;
+    let (a, b) = net.established_with(ConnOptions::new(), options);
+    net.transfer(Side::A, a, b, &vec![1; 1 << 20], secs(60));
+    let shift = |sent: &Sent| if sent.has(Flags::SYN) { 0 } else { 10 };
+    let told = net.log.iter().filter(|sent| sent.by == Side::B);
+    let told: Vec<u32> = told.map(|sent| u32::from(sent.seg.wnd) << shift(sent)).collect();
+    assert_eq!((told[0], told.iter().max()), (20_480, Some(&20_480)), "that of the SYN-ACK, too");
+}
+
+#[test]
+fn a_reader_that_waits_for_many_bytes_is_not_woken_by_few() {
+    let mut net = Net::new();
+    let mut options = ConnOptions::new();
+    options.receive_low_water_bytes = 5_000;
+    let (a, b) = net.established_with(ConnOptions::new(), options);
+    net.b.told();
+    let readable = libnet::Ready::READABLE;
+    for (len, ready) in [(4_000, false), (900, false), (100, true)] {
+        assert_eq!(net.send(Side::A, a, &vec![1; len]), Ok(len));
+        net.run_for(secs(1));
+        assert_eq!(net.b.told().contains(readable), ready);
+        assert_eq!(net.b.table.ready(b).contains(readable), ready);
+    }
+    // What is there can be had, and the end of the stream is told of all the same.
+    assert_eq!(net.recv(Side::B, b).map(|got| got.len()), Ok(5_000));
+    assert_eq!(net.send(Side::A, a, b"the end"), Ok(7));
+    net.close(Side::A, a);
+    net.run_for(secs(1));
+    assert!(net.b.table.ready(b).contains(readable));
+}
+
+#[test]
+fn what_holds_a_sender_back_is_told_with_its_time() {
+    let mut net = Net::new();
+    net.delay = ms(50);
+    let mut options = ConnOptions::new();
+    (options.send_buffer_bytes, options.receive_buffer_bytes) = (10_000, 20_000);
+    let (a, b) = net.established_with(options.clone(), options);
+    let idle = net.info(Side::A, a);
+    assert!(idle.busy_time.is_zero() && idle.rwnd_limited.is_zero());
+    // All of a small buffer is under way, and more would be sent.
+    stream(&mut net, a, b, secs(2), 1 << 20);
+    let info = net.info(Side::A, a);
+    assert!(info.sndbuf_limited > ms(1_500), "{info:?}");
+    assert!(info.rwnd_limited < ms(100), "{info:?}");
+    // Nobody reads any more: the window shuts.
+    for _ in 0..4 {
+        let _ = net.send(Side::A, a, &[1; 10_000]);
+        net.run_for(secs(1));
+    }
+    assert!(net.info(Side::A, a).notsent_bytes > 9_900, "a full buffer");
+    net.run_for(secs(10));
+    let (before, info) = (info, net.info(Side::A, a));
+    assert!(info.rwnd_limited > secs(10), "{info:?}");
+    assert_eq!(info.sndbuf_limited, before.sndbuf_limited, "the window is to blame");
+    assert!(info.busy_time >= info.rwnd_limited + info.sndbuf_limited, "{info:?}");
+    // All is read and acknowledged: nothing to do any more.
+    while net.info(Side::A, a).in_flight_bytes > 0 || net.info(Side::A, a).notsent_bytes > 0 {
+        let _ = net.recv(Side::B, b);
+        net.run_for(ms(100));
+    }
+    let busy = net.info(Side::A, a).busy_time;
+    net.run_for(secs(5));
+    assert_eq!(net.info(Side::A, a).busy_time, busy);
+}

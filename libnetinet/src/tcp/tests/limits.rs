@@ -143,7 +143,7 @@ fn no_port_is_chosen_that_listens_or_would_connect_an_end_to_itself() {
     let mut connect = |port: u16| -> Result<u16, ConnectError> {
         let (now, from) = (net.now, ConnectFrom::default());
         let id = net.a.table.connect(now, &mut net.a.path, from, (own, port).into(), &|_| true)?;
-        Ok(net.a.table.info(id).expect("it lives").tuple.local_port)
+        Ok(net.a.table.info(net.now, id).expect("it lives").tuple.local_port)
     };
     let ports: BTreeSet<u16> = (0..2).map(|_| connect(40_001).expect("a port")).collect();
     assert_eq!(ports, BTreeSet::from([40_000, 40_003]));

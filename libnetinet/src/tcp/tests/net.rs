@@ -238,7 +238,7 @@ impl Net {
 
     pub(super) fn info(&self, side: Side, id: ConnId) -> TcpInfo {
         let node = if side == Side::A { &self.a } else { &self.b };
-        node.table.info(id).expect("the connection lives")
+        node.table.info(self.now, id).expect("the connection lives")
     }
 
     pub(super) fn send(&mut self, side: Side, id: ConnId, data: &[u8]) -> Result<usize, SendError> {

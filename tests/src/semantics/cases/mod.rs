@@ -15,6 +15,7 @@ mod stream;
 mod timeouts;
 mod udp;
 mod urgent;
+mod waters;
 
 /// The tables by theme.
 pub const TABLES: &[(&str, &[Case])] = &[
@@ -31,6 +32,7 @@ pub const TABLES: &[(&str, &[Case])] = &[
     ("timeouts", timeouts::CASES),
     ("udp", udp::CASES),
     ("urgent", urgent::CASES),
+    ("waters", waters::CASES),
 ];
 
 #[cfg(test)]
