@@ -41,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "mld", run: groups::mld, seeds: groups::mld_seeds },
     Target { name: "udp", run: stack::udp, seeds: stack::udp_seeds },
     Target { name: "tcp", run: stack::tcp, seeds: stack::tcp_seeds },
+    Target { name: "connections", run: connections::run, seeds: connections::seeds },
     Target { name: "forward", run: forward::run, seeds: forward::seeds },
     Target { name: "routes", run: forward::route_text, seeds: forward::route_texts },
     Target { name: "addresses", run: addresses, seeds: address_texts },
@@ -49,6 +50,7 @@ pub const TARGETS: &[Target] = &[
 mod bus;
 mod capture;
 mod claims;
+pub mod connections;
 mod forward;
 mod groups;
 mod nd;

@@ -45,7 +45,9 @@ const MAX_STREAMS: u16 = 128;
 #[command(override_usage = "rumpnet perf [OPTIONS] -s\n       rumpnet perf [OPTIONS] -c HOST")]
 #[command(after_help = "\
 Sizes take K, M and G for 1,024s; rates take them for 1,000s. Protocol, output and JSON keys are
-iperf3's, so that iperf3 may be the other side; only --rr and --crr need rumpnet perf there.")]
+iperf3's, so that iperf3 may be the other side; only --rr and --crr need rumpnet perf there.
+Retr and Cwnd, the segments sent again and the congestion window, are those of a sender of our own
+stack; with --json they stand beside the round trip, as iperf3's retransmits, snd_cwnd, rtt …")]
 pub struct PerfArgs {
     #[command(flatten)]
     sockets: Sockets,

@@ -71,7 +71,7 @@ impl Connection {
         conn.retries = request.retries;
         conn.mode.syn_lost = request.retries > 0;
         conn.mode.passive = true;
-        conn.deadlines.resend = now + conn.rtt.rto();
+        conn.restart_timeout(now);
         conn.cold.listener = Some(request.listener);
         ctx.counters.passive_opens += 1;
         conn

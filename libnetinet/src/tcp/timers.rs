@@ -61,7 +61,7 @@ impl Connection {
         self.retries += 1;
         self.rtt.back_off(&config);
         self.owed.syn = true;
-        self.deadlines.resend = now + self.rtt.rto();
+        self.restart_timeout(now);
     }
 
     /// RFC 6298 §5.4 to §5.6, RFC 5681 §3.1, RFC 6582 §3.2 step 4.

@@ -10,11 +10,11 @@ use libnet::net::{TcpStream, UdpSocket};
 use rumpnet::Stack;
 
 use super::control::{self, Control, Cookie, State};
-use super::counters::{Baseline, Counters, Figures, Pace};
+use super::counters::{self, Baseline, Counters, Figures, Pace};
 use super::cpu::Meter;
 use super::plan::{Mode, Plan};
 use super::report::{Ended, Report};
-use super::results::Results;
+use super::results::{Results, Role};
 use super::{datagrams, rounds, streams};
 use crate::cli::Global;
 use crate::fail::{Failure, Outcome, Status};
@@ -184,6 +184,13 @@ impl Test<'_> {
         report: &mut Report,
     ) -> Result<Measured, Failure> {
         let counters: Vec<Arc<Counters>> = paths.iter().map(|_| Arc::default()).collect();
+        if self.plan.client_role() == Role::Sender {
+            let streams = paths.iter().map(|path| match path {
+                Path::Tcp(stream) => Some(stream),
+                Path::Udp(_) | Path::Fresh => None,
+            });
+            counters::watch(self.stack, self.plan, streams, &counters);
+        }
         let (pace, meter) = (Pace::start(), Meter::start());
         std::thread::scope(|scope| {
             let threads: Vec<_> = paths

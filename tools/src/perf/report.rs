@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::counters::{Counters, Figures};
+use super::counters::{Counters, Figures, Standing};
 use super::histogram::Histogram;
 use super::plan::{Mode, Plan};
 use super::results::{Results, Role};
@@ -30,6 +30,47 @@ pub(super) struct Report {
     /// When counting began.
     zero: Duration,
     began: Duration,
+    /// Of each sender of ours, how its connection stood at each report.
+    stood: Vec<Stood>,
+    /// Is there a heading over the reports?
+    headed: bool,
+}
+
+/// How a connection stood, all reports together, as iperf3 sums them up.
+#[derive(Clone, Copy, Default)]
+struct Stood {
+    max_cwnd_bytes: u32,
+    max_snd_wnd_bytes: u32,
+    min_rtt: Option<Duration>,
+    max_rtt: Duration,
+    rtts: Duration,
+    reports: u32,
+}
+
+impl Stood {
+    fn add(&mut self, now: &Standing) {
+        self.max_cwnd_bytes = self.max_cwnd_bytes.max(now.cwnd_bytes);
+        self.max_snd_wnd_bytes = self.max_snd_wnd_bytes.max(now.snd_wnd_bytes);
+        self.min_rtt = Some(self.min_rtt.map_or(now.rtt, |rtt| rtt.min(now.rtt)));
+        self.max_rtt = self.max_rtt.max(now.rtt);
+        self.rtts += now.rtt;
+        self.reports += 1;
+    }
+
+    /// Adds iperf3's keys.
+    fn write(&self, value: &mut Value) {
+        let mean = self.rtts.checked_div(self.reports).unwrap_or_default();
+        value["max_snd_cwnd"] = self.max_cwnd_bytes.into();
+        value["max_snd_wnd"] = self.max_snd_wnd_bytes.into();
+        value["max_rtt"] = micros(self.max_rtt).into();
+        value["min_rtt"] = micros(self.min_rtt.unwrap_or_default()).into();
+        value["mean_rtt"] = micros(mean).into();
+    }
+}
+
+/// Whole microseconds, as iperf3 has them.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What there is to say at the end.
@@ -51,8 +92,22 @@ impl Report {
         let last = (Duration::ZERO, vec![Figures::default(); ends.len()]);
         let (plan, output, intervals) = (plan.clone(), Output::new(), Vec::new());
         let omitting = !plan.omit.is_zero();
-        let zero = Duration::ZERO;
-        Report { plan, role, peer, ends, json, output, intervals, last, omitting, zero, began }
+        let (zero, stood) = (Duration::ZERO, vec![Stood::default(); ends.len()]);
+        Report {
+            plan,
+            role,
+            peer,
+            ends,
+            json,
+            output,
+            intervals,
+            last,
+            omitting,
+            zero,
+            began,
+            stood,
+            headed: false,
+        }
     }
 
     /// Prints there, instead of to standard output.
@@ -84,7 +139,6 @@ impl Report {
                 ))?;
             }
         }
-        self.output.line(heading(self.plan.mode, self.role))?;
         self.output.flush()
     }
 
@@ -109,6 +163,8 @@ impl Report {
             figures.iter().zip(earlier).map(|(now, earlier)| now.since(earlier)).collect();
         let sum = Figures::sum(&steps);
         let role = self.role;
+        let reported = steps.iter().zip(&mut self.stood).filter(|_| !self.omitting);
+        reported.for_each(|(step, stood)| step.standing.iter().for_each(|now| stood.add(now)));
         if self.json {
             let mut streams: Vec<Value> = steps
                 .iter()
@@ -121,6 +177,10 @@ impl Report {
             }
             self.intervals.push(json!({"streams": streams, "sum": sum}));
             return Ok(());
+        }
+        if !std::mem::replace(&mut self.headed, true) {
+            let first = steps.first().copied().unwrap_or_default();
+            self.output.line(heading(self.plan.mode, role, &first))?;
         }
         for (at, step) in steps.iter().enumerate() {
             self.output.line(line(self.plan.mode, Some(at), span, *step, role, tail))?;
@@ -144,8 +204,9 @@ impl Report {
             return self.output.flush();
         }
         self.output.line(RULE)?;
-        self.output.line(heading(mode, Role::Receiver))?;
         let (sent, received) = self.sides(ended);
+        let first = sent.0.first().copied().unwrap_or_default();
+        self.output.line(heading(mode, Role::Receiver, &first))?;
         for at in 0..sent.0.len() {
             self.output.line(line(mode, Some(at), sent.1, sent.0[at], Role::Sender, "  sender"))?;
             if let Some(figures) = received.0.get(at) {
@@ -215,9 +276,15 @@ impl Report {
                 };
                 match self.plan.mode {
                     Mode::Udp => json!({"udp": of(&received, Role::Receiver)}),
-                    _ => json!({
-                        "sender": of(&sent, Role::Sender), "receiver": of(&received, Role::Receiver),
-                    }),
+                    _ => {
+                        let mut sender = of(&sent, Role::Sender);
+                        let stood = self.stood.get(at).filter(|stood| stood.reports > 0);
+                        sender
+                            .iter_mut()
+                            .zip(stood)
+                            .for_each(|(sender, stood)| stood.write(sender));
+                        json!({"sender": sender, "receiver": of(&received, Role::Receiver)})
+                    }
                 }
             })
             .collect();
@@ -282,7 +349,18 @@ impl Report {
             value["socket"] = id(at).into();
         }
         match (self.plan.mode, role) {
-            (Mode::Tcp, _) => {}
+            (Mode::Tcp, _) => {
+                if let Some(again) = figures.retransmits {
+                    value["retransmits"] = again.into();
+                }
+                if let Some(now) = figures.standing {
+                    value["snd_cwnd"] = now.cwnd_bytes.into();
+                    value["snd_wnd"] = now.snd_wnd_bytes.into();
+                    value["rtt"] = micros(now.rtt).into();
+                    value["rttvar"] = micros(now.rttvar).into();
+                    value["pmtu"] = now.path_mtu_bytes.into();
+                }
+            }
             (Mode::Udp, Role::Sender) => value["packets"] = figures.packets.into(),
             (Mode::Udp, Role::Receiver) => {
                 let total = figures.packets.saturating_add(figures.lost);
@@ -329,7 +407,8 @@ pub(super) fn server_lines(plan: &Plan, ours: &Results) -> Vec<String> {
     let role = plan.server_role();
     let span = Span { from: 0.0, to: ours.seconds };
     let tail = if role == Role::Sender { "  sender" } else { "  receiver" };
-    let mut lines = vec![heading(plan.mode, role).to_owned()];
+    let first = ours.streams.first().copied().unwrap_or_default();
+    let mut lines = vec![heading(plan.mode, role, &first).to_owned()];
     for (at, one) in ours.streams.iter().enumerate() {
         lines.push(line(plan.mode, Some(at), span, *one, role, tail));
     }
@@ -363,8 +442,15 @@ const fn id(at: usize) -> usize {
     5 + 2 * at
 }
 
-fn heading(mode: Mode, role: Role) -> &'static str {
+/// `figures` are one stream's: what nobody knows has no column.
+fn heading(mode: Mode, role: Role, figures: &Figures) -> &'static str {
     match (mode, role) {
+        (Mode::Tcp, _) if figures.standing.is_some() => {
+            "[ ID] Interval           Transfer     Bitrate         Retr  Cwnd"
+        }
+        (Mode::Tcp, _) if figures.retransmits.is_some() => {
+            "[ ID] Interval           Transfer     Bitrate         Retr"
+        }
         (Mode::Tcp, _) => "[ ID] Interval           Transfer     Bitrate",
         (Mode::Udp, Role::Sender) => {
             "[ ID] Interval           Transfer     Bitrate         Total Datagrams"
@@ -390,7 +476,15 @@ fn line(
     let rate = span.bits_per_second(figures.bytes);
     let transfer = format!("{}  {}", amount(figures.bytes as f64), speed(rate));
     match (mode, role) {
-        (Mode::Tcp, _) => format!("{interval}  {transfer}{tail}"),
+        (Mode::Tcp, _) => {
+            let again = figures.retransmits.map_or_else(String::new, |n| format!("  {n:3}"));
+            let window = match (figures.standing, figures.retransmits) {
+                (Some(now), _) => format!("   {}     ", amount(now.cwnd_bytes.into())),
+                (None, Some(_)) => " ".repeat(11),
+                (None, None) => String::new(),
+            };
+            format!("{interval}  {transfer}{again}{window}{tail}").trim_end().to_owned()
+        }
         (Mode::Udp, Role::Sender) => format!("{interval}  {transfer}  {}{tail}", figures.packets),
         (Mode::Udp, Role::Receiver) => {
             let total = figures.packets.saturating_add(figures.lost);
@@ -442,6 +536,43 @@ fn figures(mut value: f64, thousand: f64, units: [&str; 5]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_known_of_a_sender_has_iperf3s_columns_and_keys() {
+        let standing = Standing {
+            cwnd_bytes: 1_290_000,
+            snd_wnd_bytes: 3_000_000,
+            rtt: Duration::from_micros(1_500),
+            rttvar: Duration::from_micros(20),
+            path_mtu_bytes: 1_500,
+        };
+        let (bytes, retransmits) = (1_181_116_006, Some(7));
+        let ended = Figures { bytes, retransmits, ..Figures::default() };
+        let figures = Figures { standing: Some(standing), ..ended };
+        let span = Span { from: 0.0, to: 1.0 };
+        assert_eq!(
+            heading(Mode::Tcp, Role::Sender, &figures),
+            "[ ID] Interval           Transfer     Bitrate         Retr  Cwnd"
+        );
+        assert_eq!(
+            line(Mode::Tcp, Some(0), span, figures, Role::Sender, ""),
+            "[  5]   0.00-1.00   sec  1.10 GBytes  9.45 Gbits/sec    7   1.23 MBytes"
+        );
+        assert_eq!(
+            line(Mode::Tcp, Some(0), span, ended, Role::Sender, "  sender"),
+            "[  5]   0.00-1.00   sec  1.10 GBytes  9.45 Gbits/sec    7             sender"
+        );
+        let mut stood = Stood::default();
+        stood.add(&Standing { rtt: Duration::from_micros(500), cwnd_bytes: 9, ..standing });
+        stood.add(&standing);
+        let mut value = json!({});
+        stood.write(&mut value);
+        assert_eq!(
+            value,
+            json!({"max_snd_cwnd": 1_290_000, "max_snd_wnd": 3_000_000, "max_rtt": 1_500,
+                "min_rtt": 500, "mean_rtt": 1_000})
+        );
+    }
 
     #[test]
     fn lines_are_iperf3s() {

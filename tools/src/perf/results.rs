@@ -35,7 +35,8 @@ impl Results {
                 Role::Receiver => figures.packets.saturating_add(figures.lost),
             };
             json!({
-                "id": id(at), "bytes": figures.bytes, "retransmits": -1,
+                "id": id(at), "bytes": figures.bytes,
+                "retransmits": figures.retransmits.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX)),
                 "jitter": figures.jitter_ns as f64 / 1e9, "errors": figures.lost,
                 "omitted_errors": 0, "packets": packets, "omitted_packets": 0,
                 "start_time": 0, "end_time": self.seconds,
@@ -44,13 +45,19 @@ impl Results {
         let streams: Vec<Value> = self.streams.iter().enumerate().map(stream).collect();
         let mut value = json!({
             "cpu_util_total": self.load.total(), "cpu_util_user": self.load.user,
-            "cpu_util_system": self.load.system, "sender_has_retransmits": 0,
+            "cpu_util_system": self.load.system,
+            "sender_has_retransmits": u8::from(self.have_retransmits(role)),
             "streams": streams,
         });
         if plan.mode.is_rounds() {
             value["rumpnet"] = json!({"mode": plan.mode.name()});
         }
         value
+    }
+
+    /// Does a sender know how often it sent again?
+    fn have_retransmits(&self, role: Role) -> bool {
+        role == Role::Sender && self.streams.iter().all(|one| one.retransmits.is_some())
     }
 
     /// Of the other side, which had `role`. Nothing in it is trusted; what is missing is 0.
@@ -65,7 +72,9 @@ impl Results {
             let Some(stream) = find(at) else { return Figures::default() };
             let float = |key: &str| stream[key].as_f64().unwrap_or(0.0).max(0.0);
             seconds = seconds.max(float("end_time") - float("start_time"));
-            figures(stream, plan.mode, role)
+            let known = role == Role::Sender && value["sender_has_retransmits"] == 1;
+            let retransmits = stream["retransmits"].as_u64().filter(|_| known);
+            Figures { retransmits, ..figures(stream, plan.mode, role) }
         });
         let streams = streams.collect();
         Results { seconds, streams, load }
@@ -86,6 +95,7 @@ fn figures(stream: &Value, mode: Mode, role: Role) -> Figures {
         lost,
         out_of_order: 0,
         jitter_ns: (stream["jitter"].as_f64().unwrap_or(0.0).max(0.0) * 1e9) as u64,
+        ..Figures::default()
     }
 }
 
@@ -101,8 +111,12 @@ mod tests {
 
     #[test]
     fn results_cross_the_control_connection() {
-        let one = Figures { bytes: 7 << 40, packets: 9, lost: 2, jitter_ns: 5000, out_of_order: 0 };
-        for (mode, role) in [(Mode::Udp, Role::Receiver), (Mode::Tcp, Role::Sender)] {
+        let one =
+            Figures { bytes: 7 << 40, packets: 9, lost: 2, jitter_ns: 5000, ..Figures::default() };
+        let receiver = (Mode::Udp, Role::Receiver, None);
+        let senders = [None, Some(0), Some(17)].map(|again| (Mode::Tcp, Role::Sender, again));
+        for (mode, role, retransmits) in senders.into_iter().chain([receiver]) {
+            let one = Figures { retransmits, ..one };
             let results = Results {
                 seconds: 1.5,
                 streams: vec![one; 3],

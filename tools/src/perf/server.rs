@@ -12,11 +12,11 @@ use rumpnet::Stack;
 use serde_json::json;
 
 use super::control::{COOKIE_BYTES, Control, Cookie, Refusal, State, is_timeout};
-use super::counters::{Baseline, Counters, Pace};
+use super::counters::{self, Baseline, Counters, Pace};
 use super::cpu::Meter;
 use super::plan::{Mode, Plan};
 use super::report::{Ended, Report};
-use super::results::Results;
+use super::results::{Results, Role};
 use super::streams::PATIENCE;
 use super::{datagrams, report, rounds, streams};
 use crate::cli::Global;
@@ -237,6 +237,9 @@ impl Test<'_> {
         open: &Open,
     ) -> Result<(Results, Vec<Arc<Counters>>), Failure> {
         let counters: Vec<Arc<Counters>> = (0..plan.streams).map(|_| Arc::default()).collect();
+        if let (Open::Streams(streams), Role::Sender) = (open, plan.server_role()) {
+            counters::watch(self.stack, plan, streams.iter().map(Some), &counters);
+        }
         let (pace, meter) = (Pace::start(), Meter::start());
         control.say(State::TestRunning)?;
         std::thread::scope(|scope| {

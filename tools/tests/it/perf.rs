@@ -32,15 +32,27 @@ fn a_transfer_has_iperf3s_keys_and_both_sides_agree() {
     let interval = &report["intervals"][0];
     assert_eq!(interval["streams"].as_array().unwrap().len(), 2);
     assert!(interval["sum"]["bits_per_second"].is_f64());
+    assert!(interval["sum"]["retransmits"].is_u64(), "{interval}");
+    for key in ["retransmits", "snd_cwnd", "snd_wnd", "rtt", "rttvar", "pmtu"] {
+        assert!(interval["streams"][1][key].is_u64(), "{key}: {interval}");
+    }
+    assert!(interval["streams"][1]["snd_cwnd"].as_u64() > Some(1_460), "{interval}");
     let end = &report["end"];
     assert_eq!(end["sum_sent"]["bytes"], 20 << 20);
     assert_eq!(end["sum_received"]["bytes"], 20 << 20);
     assert!(end["sum_received"]["bits_per_second"].as_f64().unwrap() > 0.0);
     assert!(end["cpu_utilization_percent"]["host_total"].is_f64());
     assert_eq!(end["streams"][1]["sender"]["sender"], true);
+    for key in ["retransmits", "max_snd_cwnd", "max_snd_wnd", "max_rtt", "min_rtt", "mean_rtt"] {
+        assert!(end["streams"][1]["sender"][key].is_u64(), "{key}: {end}");
+    }
+    assert!(end["sum_sent"]["retransmits"].is_u64(), "{end}");
 
     let report = measure(&place, &["-n", "10M", "-R"]);
     assert_eq!(report["end"]["sum_sent"]["bytes"], 10 << 20);
+    // The server, which sends, has told of them.
+    assert!(report["end"]["sum_sent"]["retransmits"].is_u64(), "{report}");
+    assert!(report["intervals"][0]["sum"].get("retransmits").is_none(), "{report}");
     assert_eq!(report["end"]["sum_received"]["bytes"], 10 << 20);
     assert_eq!(server.stop(Signal::SIGINT).status, Some(0));
 }
@@ -120,9 +132,11 @@ fn text_is_iperf3s() {
     let lines: Vec<&str> = ended.out.lines().collect();
     assert_eq!(lines[0], "Connecting to host 10.0.0.1, port 5201");
     assert!(lines[1].starts_with("[  5] local 10.0.0.2 port "), "{}", lines[1]);
-    assert_eq!(lines[2], "[ ID] Interval           Transfer     Bitrate");
+    assert_eq!(lines[2], "[ ID] Interval           Transfer     Bitrate         Retr  Cwnd");
     assert!(lines[3].starts_with("[  5]   0.00-0.5"), "{}", lines[3]);
-    assert!(ended.out.contains("bits/sec  sender\n"), "{}", ended.out);
+    let sender = ended.out.lines().find(|line| line.ends_with("  sender")).expect("its line");
+    let words: Vec<&str> = sender.split_whitespace().collect();
+    assert!(words[words.len() - 2].parse::<u64>().is_ok(), "segments sent again: {sender}");
     assert!(ended.out.contains("bits/sec  receiver\n"), "{}", ended.out);
     server.wait_for("Accepted connection from 10.0.0.2, port ");
 }

@@ -89,7 +89,7 @@ impl Connection {
             self.rtt.start(self.iss + 1, now);
         }
         if self.deadlines.resend == Instant::MAX {
-            self.deadlines.resend = now + self.rtt.rto();
+            self.restart_timeout(now);
         }
         let mut flags = if reply { Flags::SYN | Flags::ACK } else { Flags::SYN };
         flags |= self.ecn_flags_of_syn(&ctx.config, again);

@@ -503,11 +503,13 @@ impl Table {
         let timestamps = request
             .timestamps
             .then(|| Timestamps { value: timestamp(now, offset), echo: request.ts_recent });
+        // RFC 7323 §2.3: unlike that of the SYN-ACK, its window is scaled.
+        let shift = request.peer_shift.map_or(0, |_| request.rcv_shift);
         let header = Header {
             seq: request.iss + 1,
             ack: request.rcv_nxt(),
             flags: Flags::ACK | flags_of_request(&self.ctx.config, &request),
-            wnd: request.rcv_wnd,
+            wnd: request.rcv_wnd >> shift,
             urgent: 0,
             options: Options { timestamps, ..Options::default() },
         };

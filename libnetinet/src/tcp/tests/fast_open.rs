@@ -70,6 +70,27 @@ fn the_first_connect_asks_for_a_cookie_and_the_second_has_its_answer_after_one_r
 }
 
 #[test]
+fn a_lost_answer_to_a_syn_with_data_comes_again_with_and_without_sack() {
+    for sack in [true, false] {
+        let (mut net, listener) = introduced(TcpConfig { sack, ..config() });
+        let a = net.connect_fast(b"question");
+        net.judge(|sent, _| if sent.by == Side::B { Fate::Drop } else { Fate::Pass });
+        net.run_for(ms(3));
+        let b = listener.accept().expect("accepted").id;
+        net.judge(|_, _| Fate::Drop);
+        for _ in 0..4 {
+            // Each write would put a timer of its own off.
+            assert_eq!(net.send(Side::B, b, b"answer"), Ok(6));
+            net.run_for(ms(300));
+        }
+        assert!(net.count(Side::B, Flags::SYN) > 1, "the SYN-ACK came again, with SACK: {sack}");
+        net.clean();
+        net.run_for(secs(10));
+        assert_eq!(net.recv(Side::A, a), Ok(b"answer".repeat(4)));
+    }
+}
+
+#[test]
 fn more_data_than_a_syn_carries_follow_after_the_handshake() {
     let (mut net, listener) = introduced(config());
     let data: Vec<u8> = (0..10_000u32).map(|n| n as u8).collect();

@@ -48,6 +48,23 @@ fn mute_strangers(net: &mut Net) {
 }
 
 #[test]
+fn what_answers_for_a_half_open_connection_scales_its_window() {
+    let mut net = Net::new();
+    net.listen(4);
+    net.connect();
+    net.judge(|sent, _| if sent.by == Side::B { Fate::Drop } else { Fate::Pass });
+    net.run_for(ms(5));
+    let syn_ack = net.sent_by(Side::B)[0].seg;
+    let shift = syn_ack.options.window_shift.expect("both sides offer it");
+    net.forge_third(|third| third.header.seq += 1_000_000);
+    net.run_for(ms(5));
+    let answer = net.sent_by(Side::B)[1].seg;
+    assert_eq!(answer.flags, Flags::ACK);
+    // RFC 7323 §2.3: only the SYN's is as it is.
+    assert_eq!(answer.wnd, syn_ack.wnd >> shift);
+}
+
+#[test]
 fn a_half_open_connection_is_no_connection_yet() {
     let mut net = Net::new();
     let listener = net.listen(4);

@@ -1,0 +1,305 @@
+//! Inputs to start from: a connection is brought to each state, and something arrives there.
+
+use super::setup::Setup;
+use super::step::{Forged, Step};
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const PSH: u8 = 8;
+const ACK: u8 = 16;
+const URG: u8 = 32;
+
+/// Flows, in the order in which they are seen: the strangers', then those of the first connection.
+const TO_LISTENER: u8 = 0;
+const TO_NOBODY: u8 = 1;
+const TO_A: u8 = 2;
+
+/// What programs have, in the order in which they got it.
+const OF_A: u8 = 0;
+const OF_B: u8 = 1;
+
+/// `Step::End`'s numbers.
+const SHUT_WRITE: u8 = 0;
+const DRAIN: u8 = 2;
+const ABORT: u8 = 3;
+
+/// One for each state, with each congestion control, and for what few connections use.
+pub(in crate::parsers) fn seeds() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for (control, steps) in (0u8..).zip(states().into_iter().chain(life())) {
+        let basics = (control % 3) << Setup::CONTROL_SHIFT;
+        seeds.push(input(Setup { basics, ..Setup::default() }, &steps));
+    }
+    let bulk = bulk();
+    for basics in [
+        Setup::IPV6,
+        Setup::NO_SACK,
+        Setup::NO_TIMESTAMPS | 1 << Setup::CONTROL_SHIFT,
+        Setup::NO_SCALING | 2 << Setup::CONTROL_SHIFT,
+        Setup::POOR,
+        Setup::PLAIN | 2 << Setup::CONTROL_SHIFT,
+    ] {
+        seeds.push(input(Setup { basics, ..Setup::default() }, &bulk));
+    }
+    for marks in [1, 3 | 2 << 3, 1 << 5, 2 << 5] {
+        seeds.push(input(Setup { marks, ..Setup::default() }, &bulk));
+    }
+    for listener in [Setup::COOKIES, Setup::DEFER, Setup::MD5, Setup::AO, Setup::KEEPALIVE] {
+        seeds.push(input(Setup { listener, ..Setup::default() }, &bulk));
+    }
+    let listener = Setup::FAST_OPEN;
+    seeds.push(input(Setup { listener, ..Setup::default() }, &early_data()));
+    let listener = Setup::SHORT_QUEUE | Setup::ABORT_ON_OVERFLOW;
+    seeds.push(input(Setup { listener, ..Setup::default() }, &flood()));
+    seeds
+}
+
+fn input(setup: Setup, steps: &[Step]) -> Vec<u8> {
+    let mut bytes = setup.bytes();
+    steps.iter().for_each(|step| step.write(&mut bytes));
+    bytes
+}
+
+fn forge(flow: u8, flags: u8) -> Step {
+    Step::Forge(Forged::next(flow, flags))
+}
+
+fn forge_data(flow: u8, flags: u8, seq: i16, bytes: u16) -> Step {
+    Step::Forge(Forged { seq, bytes, ..Forged::next(flow, flags) })
+}
+
+fn forge_sack(flow: u8, back: u8, blocks: [(u8, u8); 3]) -> Step {
+    let more = Forged::ACK_OLDEST;
+    Step::Forge(Forged { more, ack: i16::from(back), blocks, ..Forged::next(flow, ACK) })
+}
+
+fn lost() -> Step {
+    Step::Deliver { count: 63, fate: 1 }
+}
+
+fn run(millis: u8) -> Step {
+    Step::Run { millis }
+}
+
+fn write(conn: u8, bytes: u16) -> Step {
+    Step::Write { conn, how: 0, bytes }
+}
+
+fn read(conn: u8) -> Step {
+    Step::Read { conn, how: 0, bytes: u16::MAX }
+}
+
+fn end(conn: u8, how: u8) -> Step {
+    Step::End { conn, how }
+}
+
+/// To ESTABLISHED, and more after that.
+fn then(more: impl IntoIterator<Item = Step>) -> Vec<Step> {
+    let begin = [Step::Connect { how: 0, early_bytes: 0 }, run(5), Step::Accept];
+    begin.into_iter().chain(more).collect()
+}
+
+/// Each state, and what may come there: data, FIN, SYN, RST, an ICMP error, time.
+fn states() -> Vec<Vec<Step>> {
+    let connect = || Step::Connect { how: 0, early_bytes: 0 };
+    let here = |flow: u8| {
+        [
+            forge_data(flow, ACK | PSH, 0, 1_448),
+            forge_data(flow, ACK | PSH, 3_000, 1_000),
+            forge_data(flow, ACK | URG, -20, 60),
+            Step::Icmp { flow, kind: 0, seq: 0, mtu: 1_300 },
+            forge(flow, SYN),
+            forge(flow, ACK | FIN),
+            Step::Wait { unit: 1, count: 50 },
+            Step::Forge(Forged { seq: 1, ..Forged::next(flow, RST) }),
+            forge(flow, RST),
+        ]
+    };
+    let listen = vec![
+        Step::Forge(Forged { options: 0x0f, value: 7, ..Forged::next(TO_LISTENER, SYN) }),
+        forge(TO_LISTENER, ACK),
+        Step::Accept,
+    ];
+    let syn_received = vec![forge(TO_LISTENER, SYN), Step::Wait { unit: 2, count: 1 }];
+    let syn_sent = vec![connect(), lost(), Step::Wait { unit: 2, count: 1 }];
+    let opened = Forged { options: 0x0f, value: 200, ..Forged::next(TO_A, SYN | ACK) };
+    let simultaneous = vec![connect(), lost(), forge(TO_A, SYN), forge(TO_A, ACK)];
+    let crossing = vec![connect(), lost(), forge(TO_A, SYN), end(OF_A, DRAIN), forge(TO_A, ACK)];
+    let fin_wait_1 = then([end(OF_A, SHUT_WRITE), lost()]);
+    let fin_wait_2 = then([end(OF_A, SHUT_WRITE), run(5)]);
+    let close_wait = then([end(OF_B, SHUT_WRITE), run(60)]);
+    // Its FIN does not acknowledge ours.
+    let crossed = Step::Forge(Forged { ack: -1, ..Forged::next(TO_A, FIN | ACK) });
+    let closing = then([end(OF_A, SHUT_WRITE), lost(), crossed]);
+    let last_ack = then([end(OF_B, SHUT_WRITE), run(60), end(OF_A, DRAIN), lost()]);
+    let time_wait = then([end(OF_A, DRAIN), run(5), end(OF_B, DRAIN), run(5)]);
+    let mut states: Vec<Vec<Step>> = vec![
+        [listen, here(TO_LISTENER).to_vec()].concat(),
+        [syn_received, here(TO_LISTENER).to_vec()].concat(),
+        [syn_sent.clone(), here(TO_A).to_vec()].concat(),
+        [syn_sent, vec![Step::Forge(opened)], here(TO_A).to_vec()].concat(),
+        here(TO_NOBODY).to_vec(),
+        crossing,
+        [fin_wait_1.clone(), vec![forge(TO_A, RST)]].concat(),
+        [closing.clone(), vec![forge(TO_A, RST)]].concat(),
+    ];
+    for there in
+        [simultaneous, then([]), fin_wait_1, fin_wait_2, close_wait, closing, last_ack, time_wait]
+    {
+        states.push([there, here(TO_A).to_vec()].concat());
+    }
+    states
+}
+
+/// The ways that a connection ends by itself.
+fn life() -> Vec<Vec<Step>> {
+    let both_shut = then([
+        end(OF_A, SHUT_WRITE),
+        end(OF_B, SHUT_WRITE),
+        run(10),
+        Step::Wait { unit: 2, count: 70 },
+    ]);
+    let closed = then([
+        write(OF_A, 9_000),
+        end(OF_A, DRAIN),
+        run(50),
+        read(OF_B),
+        end(OF_B, DRAIN),
+        run(50),
+        forge(TO_A, ACK | FIN),
+        forge(TO_A, SYN),
+        Step::Wait { unit: 2, count: 70 },
+    ]);
+    let aborted = then([write(OF_A, 9_000), end(OF_A, ABORT), run(5), end(OF_B, 4)]);
+    let refused = vec![
+        Step::Listener { what: 0, value: 0 },
+        Step::Connect { how: 0, early_bytes: 9 },
+        run(5),
+    ];
+    let orphaned = then([end(OF_A, DRAIN), run(5), Step::Wait { unit: 2, count: 70 }]);
+    let gone = then([Step::Stack { what: 2, value: 0 }, run(5), Step::Stack { what: 1, value: 0 }]);
+    let timed_out = then([
+        write(OF_A, 9_000),
+        lost(),
+        Step::Wait { unit: 3, count: 15 },
+        lost(),
+        Step::Wait { unit: 2, count: 255 },
+        lost(),
+        Step::Wait { unit: 2, count: 255 },
+        Step::Wait { unit: 2, count: 255 },
+        Step::Wait { unit: 2, count: 255 },
+    ]);
+    vec![both_shut, closed, aborted, refused, orphaned, gone, timed_out]
+}
+
+/// Data both ways, with losses, lies about what came, a window that closes, and marks.
+fn bulk() -> Vec<Step> {
+    then([
+        write(OF_A, 29_000),
+        Step::Write { conn: OF_B, how: 1, bytes: 20_000 },
+        run(20),
+        read(OF_B),
+        write(OF_A, 29_000),
+        Step::Deliver { count: 0, fate: 1 },
+        run(30),
+        read(OF_B),
+        write(OF_A, 29_000),
+        Step::Deliver { count: 2, fate: 4 },
+        Step::Deliver { count: 1, fate: 3 },
+        Step::Deliver { count: 0, fate: 2 },
+        Step::Deliver { count: 0, fate: 5 },
+        run(50),
+        write(OF_A, 20_000),
+        forge_sack(TO_A, 0, [(4, 2), (9, 1), (0, 0)]),
+        forge_sack(TO_A, 0, [(4, 4), (200, 3), (8, 200)]),
+        forge_sack(TO_A, 100, [(2, 2), (0, 0), (0, 0)]),
+        Step::Wait { unit: 1, count: 100 },
+        lost(),
+        Step::Icmp { flow: TO_A, kind: 0, seq: 0, mtu: 1_290 },
+        run(250),
+        Step::Set { conn: OF_A, option: 1, value: 2 },
+        Step::Set { conn: OF_A, option: 4, value: 5_000 },
+        Step::Write { conn: OF_A, how: 2, bytes: 100 },
+        Step::Forge(Forged { wnd: 0, ..Forged::next(TO_A, ACK) }),
+        Step::Wait { unit: 2, count: 20 },
+        Step::Path { what: 0, value: 1_400 },
+        run(250),
+        Step::Read { conn: OF_B, how: 3, bytes: 1 },
+        Step::Read { conn: OF_B, how: 2, bytes: u16::MAX },
+        Step::Set { conn: OF_B, option: 11, value: 0 },
+        Step::Set { conn: OF_A, option: 19, value: 2 },
+        write(OF_B, 500),
+        run(100),
+        end(OF_A, DRAIN),
+        run(100),
+        end(OF_B, DRAIN),
+        run(100),
+    ])
+}
+
+/// A cookie is asked for, used, and forged.
+fn early_data() -> Vec<Step> {
+    let connect = |early_bytes| Step::Connect { how: 8, early_bytes };
+    vec![
+        connect(0),
+        run(5),
+        Step::Accept,
+        end(OF_A, DRAIN),
+        run(5),
+        end(OF_B, DRAIN),
+        run(5),
+        connect(500),
+        Step::Deliver { count: 0, fate: 0 },
+        Step::Accept,
+        write(3, 3_000),
+        lost(),
+        Step::Forge(Forged {
+            options: 0x1f,
+            value: 1,
+            bytes: 100,
+            ..Forged::next(TO_LISTENER, SYN)
+        }),
+        Step::Wait { unit: 2, count: 1 },
+        run(50),
+        end(3, DRAIN),
+        connect(700),
+        Step::Deliver { count: 0, fate: 0 },
+        Step::Accept,
+        end(5, SHUT_WRITE),
+        run(50),
+    ]
+}
+
+/// More connects than may wait.
+fn flood() -> Vec<Step> {
+    let mut steps = Vec::new();
+    for _ in 0..6 {
+        steps.extend([
+            Step::Connect { how: 0, early_bytes: 0 },
+            Step::Forge(Forged { flags: SYN, seq: 9, ..Forged::next(TO_LISTENER, SYN) }),
+        ]);
+    }
+    steps.extend([run(20), Step::Accept, run(200), Step::Listener { what: 3, value: 2 }]);
+    steps.extend([Step::Wait { unit: 2, count: 3 }, Step::Listener { what: 0, value: 0 }, run(9)]);
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use libnetinet::tcp::{State, TransitionCounts};
+
+    use super::*;
+    use crate::parsers::connections::moves_of;
+
+    #[test]
+    fn every_state_is_reached_and_left_on_every_way_that_there_is() {
+        let mut moves = TransitionCounts::default();
+        seeds().iter().for_each(|seed| moves.merge(&moves_of(seed)));
+        for to in State::ALL {
+            let entered: u64 = State::ALL.iter().map(|&from| moves.get(from, to)).sum();
+            assert!(entered > 0, "{to} is never reached");
+        }
+        assert_eq!(moves.never_made(), []);
+    }
+}

@@ -1,0 +1,135 @@
+//! What one sees who looks at the wire: which numbers each flow is at, and that none goes back.
+
+use libnetinet::tcp::{Flags, FourTuple, Segment, SeqNumber, Table};
+
+use super::ends::Side;
+
+/// One direction of what was seen: from an end, to whomever.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flow {
+    /// Who sent what was seen, and would receive what is forged.
+    pub(super) side: Side,
+    /// Both ends as that one sees them.
+    pub(super) tuple: FourTuple,
+    /// What the other end would say next.
+    pub(super) expects: SeqNumber,
+    /// One past what was sent.
+    pub(super) reached: SeqNumber,
+    /// Its clock, and what it echoed.
+    pub(super) clock: u32,
+    pub(super) echo: u32,
+    /// Its first number, and its window shift if that is in effect.
+    born: Option<(SeqNumber, Option<u8>)>,
+    /// The highest acknowledgement and right edge.
+    acked: Option<(SeqNumber, SeqNumber)>,
+}
+
+/// All that were seen, the oldest of which are forgotten.
+#[derive(Debug)]
+pub(super) struct Flows {
+    flows: Vec<Flow>,
+    next: usize,
+}
+
+impl Flow {
+    /// Nothing was seen yet.
+    pub(super) fn new(side: Side, tuple: FourTuple) -> Self {
+        let none = SeqNumber::new(1);
+        Flow {
+            side,
+            tuple,
+            expects: none,
+            reached: none,
+            clock: 0,
+            echo: 0,
+            born: None,
+            acked: None,
+        }
+    }
+
+    fn saw(&mut self, seg: &Segment) {
+        if seg.flags.has(Flags::RST) {
+            // It may answer anything.
+            return;
+        }
+        if seg.flags.has(Flags::SYN) {
+            self.begin(seg);
+        }
+        self.reached = self.reached.max(seg.seq + seg.len());
+        if let Some(timestamps) = seg.options.timestamps {
+            (self.clock, self.echo) = (timestamps.value, timestamps.echo);
+        }
+        if seg.flags.has(Flags::ACK) {
+            self.acknowledges(seg);
+        }
+    }
+
+    fn begin(&mut self, seg: &Segment) {
+        // RFC 7323 §2.2: a SYN-ACK has the option only if the SYN had it.
+        let shift = seg.options.window_shift.filter(|_| seg.flags.has(Flags::ACK));
+        if self.born.is_some_and(|(first, _)| first == seg.seq) {
+            self.born = self.born.map(|(first, old)| (first, shift.or(old)));
+            return;
+        }
+        let end = seg.seq + seg.len();
+        *self =
+            Flow { born: Some((seg.seq, shift)), reached: end, ..Flow::new(self.side, self.tuple) };
+    }
+
+    /// RFC 9293 §3.8.6 (SHOULD-14): the right edge of a window does not move back.
+    fn acknowledges(&mut self, seg: &Segment) {
+        self.expects = seg.ack;
+        let Some((_, Some(shift))) = self.born.filter(|_| !seg.flags.has(Flags::SYN)) else {
+            return;
+        };
+        // What does not fill a unit of the window field was not promised.
+        let edge = seg.ack + (u32::from(seg.wnd) << shift);
+        let Some((ack, right)) = self.acked.replace((seg.ack, edge)) else { return };
+        assert!(seg.ack.ge(ack), "an acknowledgement goes back from {ack:?}: {seg:?}");
+        let unit = 1u32 << shift;
+        assert!((edge + unit).gt(right), "a window shrinks from {right:?} to {edge:?}: {seg:?}");
+        self.acked = Some((seg.ack, right.max(edge)));
+    }
+}
+
+impl Flows {
+    /// Those that are known without being seen.
+    pub(super) fn new(known: [Flow; 2]) -> Self {
+        Flows { flows: known.to_vec(), next: known.len() }
+    }
+
+    /// One of them.
+    pub(super) fn get(&self, choice: u8) -> Flow {
+        self.flows[usize::from(choice) % self.flows.len()]
+    }
+
+    /// An end has sent a segment, here as its receiver reads it.
+    pub(super) fn saw(&mut self, side: Side, table: &Table, seg: &Segment) {
+        let is_short = table.counters().receive_drops > 0;
+        if seg.wnd == 0 && (table.time_waits() > 0 || is_short) {
+            // It may be a TIME-WAIT's, which takes no data, or that of one who has no memory for them.
+            return;
+        }
+        let tuple = FourTuple {
+            local: seg.tuple.remote,
+            remote: seg.tuple.local,
+            local_port: seg.tuple.remote_port,
+            remote_port: seg.tuple.local_port,
+            zone: seg.tuple.zone,
+        };
+        let known = self.flows.iter_mut().find(|flow| flow.side == side && flow.tuple == tuple);
+        if let Some(flow) = known {
+            return flow.saw(seg);
+        }
+        let mut flow = Flow::new(side, tuple);
+        flow.saw(seg);
+        if self.flows.len() < FLOWS_MAX {
+            self.flows.push(flow);
+        } else {
+            self.flows[self.next % FLOWS_MAX] = flow;
+            self.next += 1;
+        }
+    }
+}
+
+const FLOWS_MAX: usize = 16;
