@@ -2,6 +2,7 @@
 //! them to a stack, the parsers under fuzz, and the cases of the semantics suite.
 
 pub mod bounds;
+pub mod flows;
 pub mod frames;
 pub mod goodput;
 pub mod lab;
