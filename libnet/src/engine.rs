@@ -47,6 +47,12 @@ pub trait StackCore: Send {
     /// When `handle_timeout` wants to be called next.
     fn poll_timeout(&self) -> Option<Instant>;
 
+    /// When it must be called no later, as what paces must: other timers may come a few milliseconds
+    /// late.
+    fn poll_exact_timeout(&self) -> Option<Instant> {
+        None
+    }
+
     /// Does what is due.
     fn handle_timeout(&mut self, now: Instant);
 
@@ -129,6 +135,8 @@ struct Shard<C> {
     held: Mutex<Held<C>>,
     /// Nanoseconds of the core's next deadline; `u64::MAX`: none.
     deadline: AtomicU64,
+    /// The same of the deadline that must not be late.
+    exact: AtomicU64,
 }
 
 /// What a shard's lock guards.
@@ -199,6 +207,8 @@ struct After {
     handoff: Vec<(IfIndex, Packet)>,
     filters: Vec<FilterChange>,
     deadline: Option<Instant>,
+    /// A deadline that must not be late, if one was added.
+    exact: Option<Instant>,
     /// There is nothing but the deadline.
     is_quiet: bool,
 }
@@ -220,6 +230,7 @@ impl<C: StackCore> Engine<C> {
         let shard = |core| Shard {
             held: Mutex::new(Held { core, now: Instant::ZERO, pending: Vec::new() }),
             deadline: AtomicU64::new(u64::MAX),
+            exact: AtomicU64::new(u64::MAX),
         };
         Engine {
             shards: cores.into_iter().map(shard).collect(),
@@ -441,9 +452,10 @@ impl<C: StackCore> Engine<C> {
         instant_of(next)
     }
 
-    /// When a link wants to be sent to, which must not be late.
-    pub fn next_send(&self) -> Option<Instant> {
-        instant_of(self.sends_due.load(Ordering::SeqCst))
+    /// When a link wants to be sent to, or a core must be called, which must not be late.
+    pub fn next_exact_deadline(&self) -> Option<Instant> {
+        let shards = self.shards.iter().map(|shard| shard.exact.load(Ordering::SeqCst));
+        instant_of(shards.min().unwrap_or(NEVER).min(self.sends_due.load(Ordering::SeqCst)))
     }
 
     /// Serves every deadline that has come.
@@ -552,6 +564,13 @@ impl<C: StackCore> Engine<C> {
         // looks here: one of the two sees the other.
         self.shards[shard].deadline.store(nanos, Ordering::SeqCst);
         after.deadline = deadline;
+        let exact = core.poll_exact_timeout();
+        let nanos = exact.map_or(NEVER, Instant::as_nanos);
+        // Nearly all stacks never have one.
+        if self.shards[shard].exact.load(Ordering::Relaxed) != nanos {
+            self.shards[shard].exact.store(nanos, Ordering::SeqCst);
+            after.exact = exact;
+        }
     }
 }
 

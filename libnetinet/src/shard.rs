@@ -256,6 +256,10 @@ impl StackCore for Shard {
         (first != Instant::MAX).then_some(first)
     }
 
+    fn poll_exact_timeout(&self) -> Option<Instant> {
+        self.tcp().next_exact_deadline()
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
         self.tcp_mut().on_timer(now);
         let due = self.wide.due(now);

@@ -290,7 +290,7 @@ impl<C: StackCore> Worker<C> {
         self.serve_unattended();
         let is_ticking = lead.is_ticking();
         let timeout = if is_ticking {
-            self.publish(lead.tick(), || self.engine.next_send())
+            self.publish(lead.tick(), || self.engine.next_exact_deadline())
         } else {
             self.publish(LONGEST_SLEEP, || self.engine.next_deadline())
         };

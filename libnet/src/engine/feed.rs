@@ -47,7 +47,9 @@ impl<C: StackCore> Engine<C> {
     /// With no lock held: feeds the links, wakes sockets, and delivers what was looped back.
     pub(super) fn finish(&self, shard: usize, after: After) {
         if after.is_quiet {
-            if let Some(at) = after.deadline {
+            if let Some(at) = after.exact {
+                self.driver.kick(at);
+            } else if let Some(at) = after.deadline {
                 self.driver.kick_timer(at);
             }
             return;
@@ -67,6 +69,9 @@ impl<C: StackCore> Engine<C> {
         for (index, packet) in after.handoff {
             let Some(port) = self.port(index) else { continue };
             self.deliver(after.now, &port.iface, &mut vec![packet]);
+        }
+        if let Some(at) = after.exact {
+            self.driver.kick(at);
         }
         if let Some(at) = after.deadline {
             self.driver.kick_timer(at);

@@ -71,6 +71,9 @@ pub struct Table {
     starved_until: Instant,
     /// Where the search for out-of-order data goes on.
     prune_at: u32,
+    /// When the last gate opens of those that pacing has closed; what is due by then must not be
+    /// late.
+    paced_until: Instant,
 }
 
 /// Something that a socket may wait for has happened.
@@ -117,6 +120,7 @@ impl Table {
             starved: VecDeque::new(),
             starved_until: Instant::MAX,
             prune_at: 0,
+            paced_until: Instant::ZERO,
             ctx: Ctx::new(config, secrets, drops),
         }
     }
@@ -182,6 +186,14 @@ impl Table {
         let starved = (self.starved_until != Instant::MAX).then_some(self.starved_until);
         let queues = [self.waits.next_deadline(), self.requests.next_deadline(), starved];
         self.wheel.next_deadline().into_iter().chain(queues.into_iter().flatten()).min()
+    }
+
+    /// The same where it must not come late: what paces has a gate that opens by then.
+    pub fn next_exact_deadline(&self) -> Option<Instant> {
+        if self.paced_until == Instant::ZERO {
+            return None;
+        }
+        self.wheel.next_deadline().filter(|&at| at <= self.paced_until)
     }
 
     /// Appends the interfaces that [`poll_transmit`](Self::poll_transmit) has something for.
@@ -352,6 +364,10 @@ impl Table {
         } else if !conn.mode.queued {
             conn.mode.queued = true;
             self.ready.push(conn.iface, id);
+        }
+        let pace = conn.deadlines.pace;
+        if pace != Instant::MAX {
+            self.paced_until = self.paced_until.max(pace);
         }
         let Some(due) = conn.next_deadline().filter(|&due| due < conn.wheel_at) else { return };
         conn.wheel_at = due;
