@@ -15,9 +15,11 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 mod auth;
+mod info;
 mod multicast;
 
 pub use auth::{AoAlgorithm, AoKey, Md5Key};
+pub use info::{CaState, TcpAgreed, TcpInfo, TcpState};
 pub use multicast::{FilterMode, GroupInterface, MulticastGroup, SourceFilter};
 
 /// An address family.
@@ -294,6 +296,8 @@ pub enum SocketOption {
     AoNext(u8),
     /// A listener takes no connection that is not signed by TCP-AO (`TCP_AO_INFO`, `ao_required`).
     AoRequired(bool),
+    /// `TCP_INFO`. To be read alone.
+    Info(Box<TcpInfo>),
     /// `TCP_CONGESTION`, by name; it can be changed while data flow.
     Congestion(String),
     /// `SO_MAX_PACING_RATE`, bytes of data per second that leave at most; [`u64::MAX`]: no bound.
@@ -388,6 +392,7 @@ pub enum OptionKey {
     AoCurrent,
     AoNext,
     AoRequired,
+    Info,
     Congestion,
     MaxPacingRate,
     Ttl,

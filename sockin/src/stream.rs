@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use libnet::errno;
-use libnet::socket::{Md5Key, OptionKey, SocketOption as Opt};
+use libnet::socket::{Md5Key, OptionKey, SocketOption as Opt, TcpInfo};
 use nix::libc;
 
 use crate::sys;
@@ -66,6 +66,7 @@ pub(crate) fn get(fd: &OwnedFd, key: OptionKey) -> Option<io::Result<Opt>> {
         OptionKey::ReceiveLowWater => sys::int(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT)
             .map(|bytes| Opt::ReceiveLowWater(bytes.cast_unsigned())),
         OptionKey::MaxPacingRate => max_pacing_rate(fd),
+        OptionKey::Info => info(fd),
         _ => return None,
     })
 }
@@ -76,6 +77,12 @@ fn max_pacing_rate(fd: &OwnedFd) -> io::Result<Opt> {
     let rate = usize::from_ne_bytes(rate);
     // All ones are no bound, however wide.
     Ok(Opt::MaxPacingRate(if rate == usize::MAX { u64::MAX } else { rate as u64 }))
+}
+
+fn info(fd: &OwnedFd) -> io::Result<Opt> {
+    let mut bytes = [0; INFO_BYTES];
+    sys::get_bytes(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut bytes)?;
+    Ok(Opt::Info(Box::new(TcpInfo::from_linux(&bytes))))
 }
 
 /// `struct tcp_md5sig`: the peer's `sockaddr_storage`, flags, prefix, length of the key, interface,
@@ -117,6 +124,8 @@ fn seconds(time: Duration) -> io::Result<i32> {
     i32::try_from(whole).map_err(|_| errno::invalid())
 }
 
+/// More than `struct tcp_info` has.
+const INFO_BYTES: usize = 512;
 const STORAGE_BYTES: usize = size_of::<libc::sockaddr_storage>();
 /// `TCP_MD5SIG_FLAG_PREFIX`. Source: `linux/tcp.h`.
 const MD5_PREFIX: u8 = 1;

@@ -33,7 +33,7 @@ macro_rules! themes {
 }
 
 themes! {
-    bind close connect errors groups listen options reach readiness stream timeouts udp urgent waters
+    bind close connect errors groups info listen options reach readiness stream timeouts udp urgent waters
 }
 
 #[test]

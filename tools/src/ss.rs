@@ -1,6 +1,7 @@
 //! `rumpnet ss`: a node's sockets, in the columns and words of iproute2's `ss`.
 
 mod filter;
+mod info;
 mod row;
 mod summary;
 

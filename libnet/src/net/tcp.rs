@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Socket, SocketLayer};
-use crate::socket::{OptionKey, SockType, SocketOption};
+use crate::socket::{OptionKey, SockType, SocketOption, TcpInfo};
 
 /// A TCP connection. Reads and writes take `&self`; clones share the connection, its mode and its
 /// time-outs. It is closed when the last clone is dropped; what was written is still sent.
@@ -238,6 +238,17 @@ impl TcpStream {
         linger set_linger Linger: Option<Duration> = ok, same;
         /// Are probes sent on an idle connection (`SO_KEEPALIVE`)?
         keepalive set_keepalive KeepAlive: bool = ok, same;
+    }
+
+    /// What is known of the connection (`TCP_INFO`).
+    ///
+    /// # Errors
+    /// As the domain gives them.
+    pub fn info(&self) -> io::Result<TcpInfo> {
+        match self.0.option(OptionKey::Info)? {
+            SocketOption::Info(info) => Ok(*info),
+            _ => Err(crate::errno::no_such_option()),
+        }
     }
 
     /// Sends a shared buffer without copying it; how many of its bytes were taken.

@@ -159,6 +159,7 @@ impl DatagramSocket {
             | OptionKey::FastOpenConnect
             | OptionKey::FastOpenNoCookie
             | OptionKey::Congestion
+            | OptionKey::Info
                 if self.family == Family::Inet =>
             {
                 return Err(errno::not_supported());

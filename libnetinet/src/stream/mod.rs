@@ -16,6 +16,7 @@ use crate::wide::lock;
 pub(crate) mod below;
 mod call;
 mod connect;
+mod info;
 mod option;
 pub(crate) mod ports;
 mod told;

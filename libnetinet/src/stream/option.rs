@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libnet::errno;
-use libnet::socket::{Family, OptionKey, SocketOption};
+use libnet::socket::{Family, OptionKey, SocketOption, TcpInfo};
 
-use super::{Role, State, StreamSocket};
+use super::{Role, State, StreamSocket, info};
 use crate::inet::Inet;
 use crate::shard::Shard;
-use crate::tcp::{AuthKeys, ConnOptions, FastOpen, KeyError, TcpInfo, defer_accept_time};
+use crate::tcp::{
+    AuthKeys, ConnOptions, FastOpen, KeyError, State as TcpState, TcpInfo as Snapshot,
+    defer_accept_time,
+};
 use crate::wide::Wide;
 
 /// Ranges of options, `tcp(7)`: seconds of `TCP_KEEPIDLE` and `TCP_KEEPINTVL`, probes.
@@ -57,6 +60,7 @@ impl Inet {
             SocketOption::QuickAck(on) => Some(on),
             _ => None,
         };
+        let moves_low_water = matches!(option, SocketOption::ReceiveLowWater(_));
         apply(self.wide(), &mut state.options, option)?;
         let (role, options) = (state.role.clone(), state.options.conn.clone());
         if let Role::Listening(listener) = &role {
@@ -72,6 +76,9 @@ impl Inet {
                     Some(on) => tcp.set_quick_ack(now, place.conn, on),
                     None => tcp.set_options(now, place.conn, options),
                 }
+                if moves_low_water {
+                    socket.look_again();
+                }
             });
         }
         Ok(())
@@ -86,6 +93,9 @@ impl Inet {
         if key == OptionKey::PathMtu {
             let info = self.stream_info(socket).ok_or_else(errno::not_connected)?;
             return Ok(SocketOption::PathMtu(info.path_mtu_bytes));
+        }
+        if key == OptionKey::Info {
+            return Ok(SocketOption::Info(Box::new(self.linux_info(&socket.role()))));
         }
         if matches!(key, OptionKey::AoCurrent | OptionKey::AoNext) {
             let (current, next) = self.keys_in_use(&socket.role())?;
@@ -211,7 +221,18 @@ impl Inet {
         }
     }
 
-    fn info_of(&self, role: &Role) -> Option<TcpInfo> {
+    /// `TCP_INFO`, of any stream socket.
+    fn linux_info(&self, role: &Role) -> TcpInfo {
+        match role {
+            Role::Listening(listener) => info::of_listener(listener),
+            _ => self.info_of(role).map_or_else(
+                || info::of_state(TcpState::Closed),
+                |conn| info::of_connection(&conn),
+            ),
+        }
+    }
+
+    fn info_of(&self, role: &Role) -> Option<Snapshot> {
         let Role::Connection(place, _) = role else { return None };
         self.engine().with_shard(place.shard, |core, now| core.tcp().info(now, place.conn))
     }

@@ -171,6 +171,8 @@ impl Connection {
         }
         if acked > 0 {
             ctx.counters.fast_open_active += 1;
+            self.cold.counts.syn_data = true;
+            self.cold.bytes_out += u64::from(acked);
             ctx.cookies.works();
             if let Some(buffer) = &mut self.send_buffer {
                 buffer.acknowledge(acked as usize);

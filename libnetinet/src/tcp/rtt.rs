@@ -112,6 +112,11 @@ impl RttEstimator {
         Duration::from_micros(u64::from(self.rto_us))
     }
 
+    /// How often the time-out is doubled.
+    pub(crate) fn backoff(&self) -> u8 {
+        self.backoff
+    }
+
     /// The smoothed round-trip time; `None` before the first sample.
     pub(crate) fn srtt(&self) -> Option<Duration> {
         (self.srtt_us > 0).then(|| Duration::from_micros(u64::from(self.srtt_us)))

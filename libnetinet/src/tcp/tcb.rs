@@ -14,6 +14,7 @@ use super::ctx::Ctx;
 use super::ecn::{Accurate, Ecn};
 use super::error::ConnError;
 use super::fast_open::Attempt;
+use super::info::Counts;
 use super::listen::Listener;
 use super::mtu::MtuSearch;
 use super::path::PathInfo;
@@ -258,6 +259,8 @@ pub(super) struct Cold {
     pub(super) chrono: Chrono,
     pub(super) token: u64,
     pub(super) created_at: Instant,
+    /// What is counted for [`TcpInfo`](super::info::TcpInfo) alone.
+    pub(super) counts: Counts,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) segments_in: u64,
@@ -365,6 +368,7 @@ impl Connection {
                 snd_up: None,
                 token: NOBODY,
                 created_at: now,
+                counts: Counts::default(),
                 bytes_in: 0,
                 bytes_out: 0,
                 segments_in: 0,

@@ -95,6 +95,7 @@ impl Connection {
         self.retries += 1;
         self.mode.advise |= self.retries == config.advice_retries;
         ctx.counters.timeouts += 1;
+        self.cold.counts.timeouts = self.cold.counts.timeouts.saturating_add(1);
         tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, retries = self.retries, "rto");
         self.rtt.back_off(&config);
         self.rtt.cancel();

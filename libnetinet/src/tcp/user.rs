@@ -328,7 +328,12 @@ impl Connection {
 
     /// Would [`recv`](Self::recv) say `WouldBlock`, until something wakes who waits to read?
     pub fn has_nothing_to_read(&self) -> bool {
-        self.buffered_to_read() == 0 && self.error.is_none() && !self.is_read_end()
+        // Nothing wakes below a low water.
+        let is_told_of_any = self.cold.options.receive_low_water_bytes <= 1;
+        is_told_of_any
+            && self.buffered_to_read() == 0
+            && self.error.is_none()
+            && !self.is_read_end()
     }
 
     /// Takes data that go with the SYN, or after the handshake if they cannot; how much.

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use libnet::errno;
-use libnet::socket::{OptionKey, SocketOption};
+use libnet::socket::{OptionKey, SocketOption, TcpInfo};
 use nix::libc;
 
 use super::host_groups::{raw, set_raw};
@@ -43,6 +43,10 @@ pub(super) fn get(fd: &OwnedFd, key: OptionKey) -> io::Result<SocketOption> {
         OptionKey::ReceiveLowWater => {
             let bytes = raw(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT).map(u32::from_ne_bytes);
             SocketOption::ReceiveLowWater(bytes?)
+        }
+        OptionKey::Info => {
+            let bytes: [u8; 512] = raw(fd, libc::IPPROTO_TCP, libc::TCP_INFO)?;
+            SocketOption::Info(Box::new(TcpInfo::from_linux(&bytes)))
         }
         _ => return Err(errno::no_such_option()),
     })

@@ -403,6 +403,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Waits, without a word, until something is so.
+    pub fn until(&mut self, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline && !is_so() {
+            thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
     /// Waits, without a word, until the connection is over.
     pub fn gone(&mut self, s: &S) {
         let deadline = Instant::now() + PATIENCE;

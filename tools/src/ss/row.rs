@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use libnet::Instant;
-use libnet::socket::{Domain as _, OptionKey, SocketOption};
+use libnet::socket::{Domain as _, OptionKey, SocketOption, TcpInfo};
 use rumpnet::Inet;
 use rumpnet::libnetinet::snapshot::SocketEntry;
-use rumpnet::libnetinet::tcp::{EcnUse, TcpInfo, TimerKind};
+use rumpnet::libnetinet::tcp::{EcnUse, TcpInfo as Snapshot, TimerKind};
 use serde_json::{Value, json};
 
 use super::filter::{Filter, State};
@@ -137,7 +137,7 @@ fn process(
     args: &SsArgs,
     name: &str,
     socket: &SocketEntry,
-    info: Option<&TcpInfo>,
+    info: Option<&Snapshot>,
     now: Instant,
 ) -> String {
     let mut parts = Vec::new();
@@ -154,7 +154,9 @@ fn process(
     }
     if args.extended {
         let (index, generation) = socket.id.map_or((0, 0), |id| (id.index, id.generation));
-        parts.push(format!("ino:{index} sk:{generation:x}"));
+        let uid = rustix::process::getuid().as_raw();
+        let uid = if uid == 0 { String::new() } else { format!("uid:{uid} ") };
+        parts.push(format!("{uid}ino:{index} sk:{generation:x}"));
     }
     parts.join(" ")
 }
@@ -194,19 +196,28 @@ fn timer_text(left: Duration) -> String {
 }
 
 /// What `-m` and `-i` show, on a line of its own.
-fn more(args: &SsArgs, inet: &Inet, socket: &SocketEntry, info: Option<&TcpInfo>) -> String {
+fn more(args: &SsArgs, inet: &Inet, socket: &SocketEntry, info: Option<&Snapshot>) -> String {
     let mut parts = Vec::new();
     if args.memory {
         parts.push(memory(inet, socket));
     }
-    if let Some(info) = info.filter(|_| args.info) {
-        parts.push(info_text(info));
+    if let Some(told) = linux_info(inet, socket).filter(|_| args.info) {
+        parts.push(super::info::text(&told, info));
     }
+    parts.retain(|part| !part.is_empty());
     if parts.is_empty() {
         return String::new();
     }
     let start = if args.oneline { " " } else { "\n\t " };
     format!("{start}{}", parts.join(" "))
+}
+
+/// `TCP_INFO` of a stream that a socket holds.
+fn linux_info(inet: &Inet, socket: &SocketEntry) -> Option<TcpInfo> {
+    match inet.get_option(socket.id?, OptionKey::Info) {
+        Ok(SocketOption::Info(info)) => Some(*info),
+        _ => None,
+    }
 }
 
 fn memory(inet: &Inet, socket: &SocketEntry) -> String {
@@ -218,99 +229,6 @@ fn memory(inet: &Inet, socket: &SocketEntry) -> String {
         "skmem:(r{waiting},rb{receive_limit},t0,tb{send_limit},f0,w{},o0,bl0,d{})",
         socket.send_bytes, socket.overflows
     )
-}
-
-/// `TCP_INFO` in `ss`'s words, as far as both know it.
-fn info_text(info: &TcpInfo) -> String {
-    let ms = |duration: Duration| duration.as_nanos() as f64 / 1e6;
-    let mss = u32::from(info.snd_mss_bytes.max(1));
-    let cwnd = info.cwnd_bytes / mss;
-    let mut parts = Vec::new();
-    if info.timestamps {
-        parts.push("ts".to_owned());
-    }
-    if info.sack {
-        parts.push("sack".to_owned());
-    }
-    match info.ecn {
-        EcnUse::Off => {}
-        EcnUse::Accurate => parts.push("accecn".to_owned()),
-        _ => parts.push("ecn".to_owned()),
-    }
-    if info.ecn_seen {
-        parts.push("ecnseen".to_owned());
-    }
-    parts.push(info.congestion_control.to_string());
-    parts.push(format!("rto:{}", short(ms(info.rto))));
-    if info.retries > 0 {
-        parts.push(format!("backoff:{}", info.retries));
-    }
-    if let Some(srtt) = info.srtt {
-        parts.push(format!("rtt:{}/{}", short(ms(srtt)), short(ms(info.rttvar))));
-    }
-    parts.push(format!("mss:{} pmtu:{} cwnd:{cwnd}", info.snd_mss_bytes, info.path_mtu_bytes));
-    if info.ssthresh_bytes < 1 << 30 {
-        parts.push(format!("ssthresh:{}", info.ssthresh_bytes / mss));
-    }
-    for (word, n) in [
-        ("bytes_sent", info.bytes_out),
-        ("bytes_received", info.bytes_in),
-        ("segs_out", info.segments_out),
-        ("segs_in", info.segments_in),
-    ] {
-        if n > 0 {
-            parts.push(format!("{word}:{n}"));
-        }
-    }
-    if info.delivery_rate > 0 {
-        parts.push(format!("delivery_rate {}bps", info.delivery_rate.saturating_mul(8)));
-        if info.delivery_rate_app_limited {
-            parts.push("app_limited".to_owned());
-        }
-    }
-    if let Some(srtt) = info.srtt.filter(|srtt| !srtt.is_zero()) {
-        let bits = f64::from(info.cwnd_bytes) * 8.0 / srtt.as_secs_f64();
-        parts.push(format!("send {bits:.0}bps"));
-    }
-    if info.in_flight_bytes > 0 {
-        parts.push(format!("unacked:{}", info.in_flight_bytes.div_ceil(mss)));
-    }
-    if info.retransmits > 0 {
-        parts.push(format!("retrans:{}/{}", info.resent_bytes.div_ceil(mss), info.retransmits));
-    }
-    for (word, bytes) in [("lost", info.lost_bytes), ("sacked", info.sacked_bytes)] {
-        if bytes > 0 {
-            parts.push(format!("{word}:{}", bytes.div_ceil(mss)));
-        }
-    }
-    if let Some(accurate) = &info.accurate {
-        for (word, n) in [
-            ("delivered_ce", accurate.delivered_ce),
-            ("received_ce", accurate.received_ce),
-            ("delivered_e0_bytes", accurate.delivered_ect0_bytes),
-            ("delivered_ce_bytes", accurate.delivered_ce_bytes),
-            ("received_e0_bytes", accurate.received_ect0_bytes),
-            ("received_ce_bytes", accurate.received_ce_bytes),
-        ] {
-            if n > 0 {
-                parts.push(format!("{word}:{n}"));
-            }
-        }
-    }
-    if info.reassembly_bytes > 0 {
-        parts.push(format!("rcv_ooo:{}", info.reassembly_bytes));
-    }
-    if !info.min_rtt.is_zero() {
-        parts.push(format!("minrtt:{}", short(ms(info.min_rtt))));
-    }
-    parts.push(format!("rcv_space:{} snd_wnd:{}", info.rcv_wnd_bytes, info.snd_wnd_bytes));
-    parts.join(" ")
-}
-
-/// As C's `%g`: up to three figures behind the point, no trailing zeros.
-fn short(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 pub(super) fn to_json(inet: &Inet, socket: &SocketEntry, name: &str, pid: u32) -> Value {
@@ -333,8 +251,34 @@ pub(super) fn to_json(inet: &Inet, socket: &SocketEntry, name: &str, pid: u32) -
         "send_buffer_bytes": buffer_bytes(inet, socket, OptionKey::SendBufferBytes),
     });
     let Some(info) = socket.id.and_then(|id| inet.tcp_info(id)) else { return json };
-    let us = |duration: Duration| duration.as_micros() as u64;
-    json["tcp"] = json!({
+    json["tcp"] = connection(&info, state, now);
+    json["tcp"]["counts"] = counts(&info);
+    json
+}
+
+/// What a connection has counted, and where its time went.
+fn counts(info: &Snapshot) -> Value {
+    json!({
+        "bytes_acked": info.bytes_acked,
+        "bytes_resent": info.bytes_resent,
+        "data_segments_in": info.data_segments_in,
+        "data_segments_out": info.data_segments_out,
+        "out_of_order_in": info.out_of_order_in,
+        "dsacks_in": info.dsacks_in,
+        "reorderings": info.reorderings,
+        "timeouts": info.timeouts,
+        "busy_us": us(info.busy_time),
+        "rwnd_limited_us": us(info.rwnd_limited),
+        "sndbuf_limited_us": us(info.sndbuf_limited),
+    })
+}
+
+fn us(duration: Duration) -> u64 {
+    duration.as_micros() as u64
+}
+
+fn connection(info: &Snapshot, state: State, now: Instant) -> Value {
+    json!({
         "srtt_us": info.srtt.map(us),
         "rttvar_us": us(info.rttvar),
         "rto_us": us(info.rto),
@@ -370,8 +314,12 @@ pub(super) fn to_json(inet: &Inet, socket: &SocketEntry, name: &str, pid: u32) -
         "timer": info.timer.map(|(kind, at)| json!({
             "kind": timer_name(kind, state), "left_us": us(at.since(now)),
         })),
-    });
-    json
+        "ca_state": format!("{:?}", info.ca_state).to_lowercase(),
+        "backoff": info.backoff,
+        "ack_delay_us": us(info.ack_delay),
+        "notsent_bytes": info.notsent_bytes,
+        "pacing_rate": info.pacing_rate,
+    })
 }
 
 #[cfg(test)]
@@ -391,9 +339,5 @@ mod tests {
         ] {
             assert_eq!(timer_text(Duration::from_millis(millis)), text);
         }
-        assert_eq!(
-            (short(204.0), short(0.05), short(1.2345)),
-            ("204".into(), "0.05".into(), "1.234".into())
-        );
     }
 }

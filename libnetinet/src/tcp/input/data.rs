@@ -110,6 +110,7 @@ impl Connection {
 
     fn take_out_of_order(&mut self, ctx: &mut Ctx, seg: &Segment, packet: &Packet) {
         ctx.counters.out_of_order_in += 1;
+        self.cold.counts.out_of_order_in += 1;
         let max_runs = usize::from(ctx.config.reassembly_runs);
         let reassembly = self.reassembly.get_or_insert_default();
         let (mut full, mut again) = (false, None);

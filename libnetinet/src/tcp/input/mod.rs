@@ -41,6 +41,9 @@ impl Connection {
         packet: &Packet,
     ) -> Disposition {
         self.cold.segments_in += 1;
+        if seg.data_len > 0 {
+            self.count_data_in(seg.data_len);
+        }
         let flow = match self.state {
             // The table keeps these apart: to it nobody is here.
             State::Closed | State::Listen | State::TimeWait => {

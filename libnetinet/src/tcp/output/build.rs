@@ -190,6 +190,9 @@ impl Connection {
         }
         let sent = Sent { seq: plan.seq, end, segment_bytes: segment_bytes as u16 };
         self.record_sent(now, &ctx.config, &sent);
+        if plan.len > 0 {
+            self.count_data_out(plan.len);
+        }
         ctx.counters.bytes_out += u64::from(plan.len);
         self.cold.bytes_out += u64::from(plan.len);
         if plan.kind == DataKind::WindowProbe {
@@ -237,6 +240,7 @@ impl Connection {
         let segments = u64::from(plan.len.div_ceil(u32::from(self.mss)).max(1));
         ctx.counters.retransmitted_segments += segments;
         self.cold.retransmits += segments;
+        self.cold.counts.bytes_resent += u64::from((self.snd_max - plan.seq).min(plan.len));
         self.rtt.cancel();
         if self.mode.searches_mtu {
             self.drop_mtu_probe();

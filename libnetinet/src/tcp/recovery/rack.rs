@@ -25,7 +25,9 @@ pub(crate) struct Rack {
     dsack_round: Option<SeqNumber>,
     reo_wnd_mult: u8,
     reo_wnd_persist: u8,
-    reordering_seen: bool,
+    /// How often the path was seen to put segments out of order; RACK.reordering_seen is that it
+    /// ever was.
+    reorderings: u16,
 }
 
 /// The time of an acknowledgement, and what it echoes of our timestamps.
@@ -57,7 +59,7 @@ impl Rack {
             dsack_round: None,
             reo_wnd_mult: 1,
             reo_wnd_persist: REO_WND_PERSIST,
-            reordering_seen: false,
+            reorderings: 0,
         }
     }
 
@@ -79,7 +81,7 @@ impl Rack {
         if record.end.gt(self.fack) {
             self.fack = record.end;
         } else if !again && record.end.lt(self.fack) {
-            self.reordering_seen = true;
+            self.reorderings = self.reorderings.saturating_add(1);
         }
     }
 
@@ -105,7 +107,7 @@ impl Rack {
 
     /// What was sent again had only been late: the path reorders, and by more than was allowed for.
     pub(crate) fn on_spurious(&mut self) {
-        self.reordering_seen = true;
+        self.reorderings = self.reorderings.saturating_add(1);
     }
 
     /// Step 4: a recovery is over.
@@ -118,7 +120,7 @@ impl Rack {
 
     /// Step 4: how long what was overtaken may still be under way.
     pub(crate) fn reordering_window(&self, input: &ReorderInput) -> Duration {
-        if !self.reordering_seen && (input.in_recovery || input.enough_sacked) {
+        if !self.reordering_seen() && (input.in_recovery || input.enough_sacked) {
             return Duration::ZERO;
         }
         let window = self.min_rtt.get() * u32::from(self.reo_wnd_mult) / 4;
@@ -149,7 +151,12 @@ impl Rack {
 
     /// Has the path put segments out of order?
     pub(crate) fn reordering_seen(&self) -> bool {
-        self.reordering_seen
+        self.reorderings > 0
+    }
+
+    /// How often it was seen to.
+    pub(crate) fn reorderings(&self) -> u16 {
+        self.reorderings
     }
 }
 

@@ -131,6 +131,7 @@ impl Connection {
             return;
         }
         ctx.counters.dsacks_in += 1;
+        self.cold.counts.dsacks_in += 1;
         news.duplicate = Some(*block);
         if !self.tx.probe.is_duplicate(block) {
             self.tx.undo.on_duplicate(block);

@@ -12,6 +12,7 @@ mod fast_open;
 mod fuzz;
 mod habits;
 mod handshake;
+mod info;
 mod limits;
 mod loss;
 mod memory;

@@ -7,6 +7,7 @@ mod close;
 mod connect;
 mod errors;
 mod groups;
+mod info;
 mod listen;
 mod options;
 mod reach;
@@ -24,6 +25,7 @@ pub const TABLES: &[(&str, &[Case])] = &[
     ("connect", connect::CASES),
     ("errors", errors::CASES),
     ("groups", groups::CASES),
+    ("info", info::CASES),
     ("listen", listen::CASES),
     ("options", options::CASES),
     ("reach", reach::CASES),

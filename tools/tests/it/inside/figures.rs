@@ -30,9 +30,15 @@ fn sockets_are_listed_filtered_summed_up_and_killed() {
         "users:((\"alice\",pid=",
         "ino:",
         "bytes_received:6",
+        "data_segs_in:1",
+        "ts sack cubic wscale:",
+        "cwnd:10",
+        "minrtt:",
     ] {
         assert!(info.contains(word), "{word}: {info}");
     }
+    let told = place.see_json("alice", &["ss", "-tj", "state", "established"]);
+    assert_eq!(told[0]["tcp"]["counts"]["bytes_resent"], 0, "{told}");
     assert!(!info.contains("ESTAB"), "the only state is left out: {info}");
     for (filter, hits) in [
         ("sport = :7", 1),
