@@ -59,7 +59,7 @@ fn segments(info: &Snapshot, told: &mut TcpInfo) {
     let endless = info.ssthresh_bytes >= ENDLESS_BYTES;
     told.snd_ssthresh_segments = if endless { i32::MAX as u32 } else { info.ssthresh_bytes / mss };
     told.snd_cwnd_segments = info.cwnd_bytes / mss;
-    told.reordering_segments = DUP_THRESHOLD;
+    told.reordering_segments = info.reordering_segments.into();
     told.total_retrans_segments = narrow(info.retransmits);
     (told.segs_in, told.segs_out) = (narrow(info.segments_in), narrow(info.segments_out));
     told.data_segs_in = narrow(info.data_segments_in);
@@ -134,7 +134,5 @@ fn narrow(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// RFC 5681 §3.2.
-const DUP_THRESHOLD: u32 = 3;
 /// A threshold from here on was never set.
 const ENDLESS_BYTES: u32 = 1 << 30;

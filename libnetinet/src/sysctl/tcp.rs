@@ -3,8 +3,8 @@
 use super::entry::{Place, Sysctl, config, number, switch, time};
 use super::value::{Kind, Value};
 use crate::tcp::{
-    CongestionAlgorithm, EcnOption, EcnPolicy, FastOpen, MemoryLimits, MtuProbing, SynCookies,
-    TimeWaitReuse,
+    CongestionAlgorithm, EcnOption, EcnPolicy, FastOpen, MemoryLimits, MtuProbing, RackWait,
+    SynCookies, TimeWaitReuse,
 };
 
 const MOST_SECONDS: u64 = i32::MAX as u64 / 1000;
@@ -274,6 +274,32 @@ pub(super) const TABLE: &[Sysctl] = &[
         "bytes",
         "a search for a path's MTU ends where its bounds are closer than this"
     ),
+    config!(
+        "net.ipv4.tcp_recovery",
+        Kind::OneOf(&[1, 3, 5, 7]),
+        "",
+        "RACK finds losses (RFC 8985); the sum of 1: always so; 2: it waits for a quarter of the \
+         shortest round trip, however often that is too short; 4: it waits however many segments \
+         have overtaken",
+        |config| {
+            let RackWait { adapts, counts } = config.tcp.rack;
+            Value::number(1 + 2 * u8::from(!adapts) + 4 * u8::from(!counts))
+        },
+        |config, value| {
+            let bits = value.at(0);
+            config.tcp.rack = RackWait { adapts: bits & 2 == 0, counts: bits & 4 == 0 };
+        }
+    ),
+    number!(
+        "net.ipv4.tcp_reordering",
+        tcp.reordering,
+        1,
+        127,
+        "segments",
+        "by how many segments one may be overtaken before it counts as lost, until the path is known \
+         to reorder"
+    )
+    .for_new(),
     number!(
         "net.ipv4.tcp_retries1",
         tcp.advice_retries,

@@ -126,6 +126,11 @@ pub struct TcpConfig {
     /// Ask for the last of a flight before the time-out (`net.ipv4.tcp_early_retrans`).
     /// Source: RFC 8985 §7.
     pub tail_loss_probe: bool,
+    /// By how many segments one may be overtaken before it counts as lost, until the path is known
+    /// to reorder (`net.ipv4.tcp_reordering`). DupThresh of RFC 6675 §2 and RFC 8985 §6.2, step 4.
+    pub reordering: u8,
+    /// How RACK waits for what was overtaken (`net.ipv4.tcp_recovery`).
+    pub rack: RackWait,
     /// Find out whether a time-out was spurious (`net.ipv4.tcp_frto`). Source: RFC 5682.
     pub frto: bool,
     /// Records of what is under way that a connection keeps, one for a super-segment and one more
@@ -197,6 +202,23 @@ impl MtuProbing {
     }
 }
 
+/// How long RACK waits for what was overtaken. Source: RFC 8985 §6.2, step 4.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RackWait {
+    /// The time grows with each round that told of duplicates; else it is a quarter of the shortest
+    /// round trip, however often that was too short.
+    pub adapts: bool,
+    /// It does not wait once as many segments have overtaken as [`TcpConfig::reordering`] allows, on a
+    /// path that was never seen to reorder.
+    pub counts: bool,
+}
+
+impl Default for RackWait {
+    fn default() -> Self {
+        RackWait { adapts: true, counts: true }
+    }
+}
+
 impl Default for TcpConfig {
     fn default() -> Self {
         TcpConfig {
@@ -251,6 +273,8 @@ impl Default for TcpConfig {
             sack: true,
             dsack: true,
             tail_loss_probe: true,
+            reordering: 3,
+            rack: RackWait::default(),
             frto: true,
             send_records: 16_384,
             path_mtu_min: 552,

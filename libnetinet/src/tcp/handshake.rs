@@ -248,7 +248,7 @@ impl Connection {
         ctx.counters.ecn_connections += u64::from(self.ecn.in_use != EcnUse::Off);
         self.acknowledge_syn(now, ctx, seg);
         if !self.mode.fast_open {
-            self.recovery = recovery::NewReno::new(self.iss + 1);
+            self.recovery = recovery::NewReno::new(self.iss + 1, ctx.config.reordering);
             let cc = self.first_controller(now, &ctx.config);
             *self.tx = Sender::new(now, self.iss + 1, cc);
             self.update_pace();

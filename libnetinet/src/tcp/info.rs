@@ -140,6 +140,9 @@ pub struct TcpInfo {
     pub reordering_seen: bool,
     /// How often it was seen to.
     pub reorderings: u16,
+    /// By how many segments one may be overtaken before it counts as lost, until the path is known to
+    /// reorder.
+    pub reordering_segments: u8,
     /// The shortest round trip of the last minutes; zero before the first.
     pub min_rtt: Duration,
     /// Bytes delivered to the peer, as it says (`tcpi_delivered`, in segments there).
@@ -245,6 +248,7 @@ impl Connection {
             send_records: self.tx.board.len(),
             reordering_seen: self.tx.rack.reordering_seen(),
             reorderings: self.tx.rack.reorderings(),
+            reordering_segments: self.recovery.threshold(),
             min_rtt: self.tx.rack.min_rtt(),
             delivered_bytes: self.tx.rate.delivered(),
             delivery_rate: self.tx.rate.last().bytes_per_second(),

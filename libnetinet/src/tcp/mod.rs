@@ -55,7 +55,9 @@ pub use cc::{
     Ack, Begin, CongestionAlgorithm, CongestionControl, ControllerFactory, Controllers, Lost,
     NoSuchAlgorithm, Sample,
 };
-pub use config::{ConnOptions, MemoryLimits, MtuProbing, SynCookies, TcpConfig, TimeWaitReuse};
+pub use config::{
+    ConnOptions, MemoryLimits, MtuProbing, RackWait, SynCookies, TcpConfig, TimeWaitReuse,
+};
 pub use ctx::{Ctx, TcpCounters};
 pub use ecn::{
     AccurateInfo, ByteOrder, EcnField, EcnOption, EcnPolicy, EcnUse, MarkedBytes, NoSuchPolicy,

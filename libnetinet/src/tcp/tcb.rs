@@ -311,7 +311,7 @@ impl Connection {
             ts_recent_at: now,
             last_echo: 0,
             rtt: RttEstimator::new(config),
-            recovery: recovery::NewReno::new(iss + 1),
+            recovery: recovery::NewReno::new(iss + 1, config.reordering),
             tx: Box::new(Sender::new(now, iss + 1, no_controller(config, &options, &tuple))),
             deadlines: Deadlines::NONE,
             wheel: None,

@@ -12,6 +12,8 @@ pub(crate) struct NewReno {
     /// Segments that have left the network since, in bytes.
     inflation: u32,
     dup_acks: u8,
+    /// So many of them tell of a loss.
+    threshold: u8,
     phase: Phase,
 }
 
@@ -55,8 +57,14 @@ pub(crate) enum NewAck {
 
 impl NewReno {
     /// Nothing lost yet; `first` is the first sequence number of data.
-    pub(crate) fn new(first: SeqNumber) -> Self {
-        NewReno { guard: first, recover: first, inflation: 0, dup_acks: 0, phase: Phase::Open }
+    pub(crate) fn new(first: SeqNumber, threshold: u8) -> Self {
+        let phase = Phase::Open;
+        NewReno { guard: first, recover: first, inflation: 0, dup_acks: 0, threshold, phase }
+    }
+
+    /// How many duplicates tell of a loss: DupThresh.
+    pub(crate) fn threshold(&self) -> u8 {
+        self.threshold
     }
 
     /// A duplicate acknowledgement of `ack` came while everything before `snd_max` was sent.
@@ -73,16 +81,16 @@ impl NewReno {
             return DupAck::Continue;
         }
         self.dup_acks = self.dup_acks.saturating_add(1);
-        // RFC 6582 §3.2 step 2: three duplicates, unless they answer what a time-out resent; the
+        // RFC 6582 §3.2 step 2: three duplicates, if nothing else was set, unless they answer what a time-out resent; the
         // timestamps can tell (§4.2).
         let resent = ack.lt(self.guard) && echo == Echo::Unknown;
-        if self.dup_acks < DUP_ACK_THRESHOLD || resent {
+        if self.dup_acks < self.threshold || resent {
             return DupAck::Continue;
         }
         self.phase = Phase::Recovery { partial_seen: false };
         self.recover = snd_max;
-        // RFC 5681 §3.2 step 3: the three segments that made the duplicates.
-        self.inflation = u32::from(DUP_ACK_THRESHOLD) * mss;
+        // RFC 5681 §3.2 step 3: the segments that made the duplicates.
+        self.inflation = u32::from(self.threshold) * mss;
         DupAck::EnterRecovery
     }
 
@@ -129,9 +137,6 @@ impl NewReno {
     }
 }
 
-/// RFC 5681 §3.2.
-const DUP_ACK_THRESHOLD: u8 = 3;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +149,7 @@ mod tests {
 
     #[test]
     fn third_duplicate_enters_and_the_full_ack_leaves() {
-        let mut recovery = NewReno::new(seq(1));
+        let mut recovery = NewReno::new(seq(1), 3);
         assert_eq!(recovery.on_dup_ack(seq(1), seq(9001), MSS, Echo::Unknown), DupAck::Continue);
         assert_eq!(recovery.extra_bytes(MSS), 1000);
         assert_eq!(recovery.on_dup_ack(seq(1), seq(9001), MSS, Echo::Unknown), DupAck::Continue);
@@ -164,7 +169,7 @@ mod tests {
 
     #[test]
     fn duplicates_that_echo_a_timeout_do_not_enter() {
-        let mut recovery = NewReno::new(seq(1));
+        let mut recovery = NewReno::new(seq(1), 3);
         recovery.on_timeout(seq(5001));
         for _ in 0..5 {
             let same = recovery.on_dup_ack(seq(5001), seq(6001), MSS, Echo::Unknown);

@@ -44,6 +44,8 @@ pub(crate) struct ReorderInput {
     pub(crate) in_recovery: bool,
     /// As much was told of beyond a hole as three duplicates would tell.
     pub(crate) enough_sacked: bool,
+    /// The window grows with rounds that told of duplicates.
+    pub(crate) adapts: bool,
     pub(crate) srtt: Option<Duration>,
 }
 
@@ -123,7 +125,8 @@ impl Rack {
         if !self.reordering_seen() && (input.in_recovery || input.enough_sacked) {
             return Duration::ZERO;
         }
-        let window = self.min_rtt.get() * u32::from(self.reo_wnd_mult) / 4;
+        let mult = if input.adapts { self.reo_wnd_mult } else { 1 };
+        let window = self.min_rtt.get() * u32::from(mult) / 4;
         input.srtt.map_or(window, |srtt| window.min(srtt))
     }
 
@@ -232,6 +235,7 @@ mod tests {
     const IN_ORDER: ReorderInput = ReorderInput {
         in_recovery: false,
         enough_sacked: false,
+        adapts: true,
         srtt: Some(Duration::from_secs(1)),
     };
 
@@ -272,6 +276,8 @@ mod tests {
         assert_eq!(rack.reordering_window(&IN_ORDER), ms(30));
         let short = ReorderInput { srtt: Some(ms(12)), ..IN_ORDER };
         assert_eq!(rack.reordering_window(&short), ms(12), "no more than SRTT");
+        let fixed = ReorderInput { adapts: false, ..IN_ORDER };
+        assert_eq!(rack.reordering_window(&fixed), ms(10), "unless it does not grow");
         for _ in 0..16 {
             assert_eq!(rack.reordering_window(&IN_ORDER), ms(30));
             rack.on_recovered();

@@ -169,7 +169,7 @@ impl Connection {
 
     /// RFC 8985 §6.2, step 5.
     pub(super) fn detect_losses(&mut self, now: Instant, ctx: &mut Ctx) -> Losses {
-        let window = self.reordering_window();
+        let window = self.reordering_window(&ctx.config);
         let Some(rule) = self.tx.rack.rule(now, window) else { return Losses::default() };
         let Sender { board, cc, rate, .. } = &mut *self.tx;
         let losses = board.detect(&rule, &mut |record| tell_lost(now, cc, rate, record));
@@ -364,7 +364,7 @@ impl Connection {
 
     /// A time-out: what is lost, and how it is repaired. `again`: it is not the first.
     pub(in crate::tcp) fn lose_on_timeout(&mut self, now: Instant, ctx: &mut Ctx, again: bool) {
-        let window = self.reordering_window();
+        let window = self.reordering_window(&ctx.config);
         if self.tx.board.is_head_sacked() {
             ctx.counters.sack_renegings += 1;
             self.tx.board.forget_sacks();

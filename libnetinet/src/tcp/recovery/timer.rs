@@ -34,7 +34,7 @@ impl Connection {
         }
         let tx = &self.tx;
         let (timer, at) = if tx.settling {
-            let at = tx.rack.settled_at(self.reordering_window()).max(now);
+            let at = tx.rack.settled_at(self.reordering_window(config)).max(now);
             // One that would come after the time-out settles nothing by then.
             if at < tx.rto_at {
                 (ResendTimer::Reorder, at)
@@ -92,14 +92,12 @@ impl Connection {
     }
 
     /// RFC 8985 §6.2, step 4.
-    pub(super) fn reordering_window(&self) -> std::time::Duration {
+    pub(super) fn reordering_window(&self, config: &TcpConfig) -> std::time::Duration {
         self.tx.rack.reordering_window(&ReorderInput {
             in_recovery: self.tx.phase != Phase::Open,
-            enough_sacked: self.tx.hints >= DUP_THRESHOLD,
+            enough_sacked: config.rack.counts && self.tx.hints >= self.recovery.threshold(),
+            adapts: config.rack.adapts,
             srtt: self.rtt.srtt(),
         })
     }
 }
-
-/// DupThresh. Source: RFC 6675 §2.
-const DUP_THRESHOLD: u8 = 3;

@@ -3,7 +3,6 @@
 use libnet::socket::CaState;
 
 use super::net::*;
-use crate::tcp::*;
 
 /// Data segments that a side sent, as the wire has them.
 fn on_the_wire(net: &Net, side: Side) -> u64 {
@@ -23,7 +22,7 @@ fn segments_are_counted_as_the_wire_has_them_and_bytes_once() {
         let wire = on_the_wire(&net, Side::A);
         assert!(wire >= 208, "{wire}");
         assert_eq!((sender.data_segments_out, receiver.data_segments_in), (wire, wire), "{cut}");
-        assert!(sender.segments_out > wire && receiver.segments_in > wire);
+        assert!(sender.segments_out > wire && receiver.segments_in >= wire);
         assert_eq!(
             (sender.bytes_out, sender.bytes_acked, sender.bytes_resent),
             (300_000, 300_000, 0)
@@ -61,8 +60,12 @@ fn a_loss_is_told_while_it_is_repaired_and_counted_after() {
     assert_eq!(net.send(Side::A, a, &[1; 14_480]), Ok(14_480));
     net.run_for(ms(45));
     let info = net.info(Side::A, a);
-    assert_eq!((info.ca_state, info.lost_bytes), (CaState::Recovery, 1448), "{info:?}");
-    assert!(info.sacked_bytes >= 3 * 1448);
+    assert_eq!((info.ca_state, info.sacked_bytes), (CaState::Disorder, 9 * 1448), "{info:?}");
+    // A quarter of a round trip later it is taken as lost.
+    net.run_for(ms(10));
+    let info = net.info(Side::A, a);
+    assert_eq!(info.ca_state, CaState::Recovery, "{info:?}");
+    assert!(info.lost_bytes + info.resent_bytes >= 1448, "{info:?}");
     net.run_for(secs(1));
     let info = net.info(Side::A, a);
     assert_eq!((info.ca_state, info.bytes_resent, info.retransmits), (CaState::Open, 1448, 1));
@@ -93,13 +96,18 @@ fn duplicates_and_reordering_are_counted() {
     let mut net = Net::new();
     net.delay = ms(20);
     let (a, b) = net.established();
-    net.judge(|sent, n| match sent.seg.data_len > 0 && n % 5 == 0 {
-        true => Fate::Late(ms(4)),
-        false => Fate::Twice,
+    net.judge(|sent, _| if sent.seg.data_len > 0 { Fate::Twice } else { Fate::Pass });
+    net.transfer(Side::A, a, b, &vec![1; 100_000], secs(10));
+    net.run_for(ms(100));
+    let mut n = 0;
+    net.judge(move |sent, _| {
+        n += u32::from(sent.seg.data_len > 0);
+        let late = sent.seg.data_len > 0 && n % 10 == 0;
+        if late { Fate::Late(ms(5)) } else { Fate::Pass }
     });
-    net.transfer(Side::A, a, b, &vec![1; 200_000], secs(10));
+    net.transfer(Side::A, a, b, &vec![1; 400_000], secs(10));
     net.run_for(secs(1));
     let info = net.info(Side::A, a);
-    assert!(info.dsacks_in > 10 && info.reorderings > 0, "{info:?}");
+    assert!(info.dsacks_in > 0 && info.reorderings > 0, "{info:?}");
     assert!(net.info(Side::B, b).out_of_order_in > 0);
 }

@@ -150,6 +150,37 @@ fn a_retransmission_that_is_lost_is_found_without_a_time_out() {
 }
 
 #[test]
+fn how_many_segments_may_overtake_one_is_a_setting() {
+    let with = |reordering, counts, sack| {
+        let rack = RackWait { counts, ..RackWait::default() };
+        TcpConfig { reordering, rack, sack, ..TcpConfig::default() }
+    };
+    for (config, resent) in [
+        (with(3, true, true), 1),
+        (with(20, true, true), 0),
+        (with(3, false, true), 0),
+        (with(3, true, false), 1),
+        (with(20, true, false), 0),
+    ] {
+        let shown = format!("{} {:?} {}", config.reordering, config.rack, config.sack);
+        let (mut net, a, b) = grown(ms(20), config);
+        let mut n = 0;
+        net.judge(move |sent, _| {
+            n += u64::from(is_data(sent));
+            match is_data(sent) {
+                true if n == 5 => Fate::Late(ms(5)),
+                // One by one, so that each is told of alone.
+                true => Fate::Late(Duration::from_micros(100 * n)),
+                false => Fate::Pass,
+            }
+        });
+        time_to_deliver(&mut net, a, b, 15 * MSS);
+        net.run_for(secs(1));
+        assert_eq!(counters(&net).fast_retransmits, resent, "{shown}");
+    }
+}
+
+#[test]
 fn reordering_within_a_quarter_round_trip_brings_no_retransmission_once_it_is_known() {
     let (mut net, a, b) = grown(ms(20), TcpConfig::default());
     // Every tenth segment 5 ms late: less than min_RTT / 4 = 10 ms.
