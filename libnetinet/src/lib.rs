@@ -39,6 +39,7 @@ mod sockets;
 mod steer;
 mod stream;
 pub mod sysctl;
+mod trace;
 mod wide;
 
 #[cfg(test)]

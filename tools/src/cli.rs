@@ -9,7 +9,7 @@ use crate::fail::Failure;
 use crate::ifspec::IfSpec;
 use crate::{
     arping, attach, bsd, demo, dump, fetch, forward, generate, httpd, impairing, ip, ls, metrics,
-    nc, ndisc, netstat, node, perf, ping, ss, sysctl, tracepath, traceroute, wire,
+    nc, ndisc, netstat, node, perf, ping, plot, ss, sysctl, tracepath, traceroute, wire,
 };
 
 /// TCP/IP stacks in ordinary processes, joined by a bus that is a file.
@@ -113,6 +113,8 @@ pub enum Command {
     Ndp(bsd::BsdArgs),
     /// Show the frames on a bus, or those that a capture holds
     Dump(dump::DumpArgs),
+    /// Draw a connection of a capture over time, as SVG or PNG
+    Plot(plot::PlotArgs),
     /// Show everything once: three processes on a bus, every result checked
     Demo(demo::DemoArgs),
     /// One of the demonstration's hosts

@@ -38,6 +38,7 @@ pub mod output;
 pub mod parsers;
 pub mod perf;
 pub mod ping;
+pub mod plot;
 pub mod recording;
 pub mod serve;
 pub mod settle;
@@ -118,6 +119,7 @@ fn dispatch(cli: &Cli, argv: Vec<String>) -> Outcome {
         | Command::Arp(args)
         | Command::Ndp(args) => client::run(args.node.node.as_deref(), argv),
         Command::Dump(args) => dump::run(args, global),
+        Command::Plot(args) => plot::run(args, global),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
     }

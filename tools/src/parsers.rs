@@ -18,6 +18,7 @@ pub struct Target {
 /// Every parser.
 pub const TARGETS: &[Target] = &[
     Target { name: "perf", run: crate::perf::probe::run, seeds: crate::perf::probe::seeds },
+    Target { name: "plot", run: crate::plot::probe::run, seeds: crate::plot::probe::seeds },
     Target { name: "httpd", run: crate::httpd::probe::run, seeds: crate::httpd::probe::seeds },
     Target { name: "fetch", run: crate::fetch::probe::run, seeds: crate::fetch::probe::seeds },
     Target {

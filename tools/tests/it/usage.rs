@@ -14,6 +14,7 @@ fn help_and_version_go_to_stdout_with_status_0() {
         "ping",
         "ls",
         "dump",
+        "plot",
         "nc",
         "perf",
         "forward",
