@@ -67,6 +67,8 @@ impl Flow {
     fn begin(&mut self, seg: &Segment) {
         // RFC 7323 §2.2: a SYN-ACK has the option only if the SYN had it.
         let shift = seg.options.window_shift.filter(|_| seg.flags.has(Flags::ACK));
+        // At one instant, another connection of the same ends has the same first number.
+        self.acked = None;
         if self.born.is_some_and(|(first, _)| first == seg.seq) {
             self.born = self.born.map(|(first, old)| (first, shift.or(old)));
             return;
