@@ -157,7 +157,7 @@ impl Bbr {
         let lossy = self.model.loss_round_start
             && sample.in_recovery
             && (self.cycle.lost_ranges >= STARTUP_LOST_RANGES || !sample.sack)
-            && (is_too_high(sample.lost, sample.in_flight_then) || !sample.sack);
+            && (is_too_high(sample.lost, sample.in_flight_then, self.mss) || !sample.sack);
         if lossy || too_marked {
             self.cycle.full_bw_reached = true;
             let bdp = u32::try_from(self.bdp_times(100)).unwrap_or(u32::MAX);
@@ -297,7 +297,9 @@ impl Bbr {
                 self.model.advance_max_bw();
             }
         }
-        if is_too_high(sample.lost, sample.in_flight_then) || self.model.inflight_long == u32::MAX {
+        if is_too_high(sample.lost, sample.in_flight_then, self.mss)
+            || self.model.inflight_long == u32::MAX
+        {
             return;
         }
         self.model.inflight_long = self.model.inflight_long.max(sample.in_flight_then);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use libnet::Instant;
 
 use super::super::{Begin, Sample};
-use super::{BETA, LOSS_THRESHOLD};
+use super::{BETA, is_beyond_threshold};
 
 /// "Updating Network Path Model Parameters".
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +161,7 @@ impl Model {
 
     /// BBRUpdateCongestionSignals: once a round, losses and marks lower the short-term bounds,
     /// unless it is being probed for more. `cwnd`: the window.
-    pub(super) fn take_congestion(&mut self, is_probing: bool, cwnd: u32) {
+    pub(super) fn take_congestion(&mut self, is_probing: bool, cwnd: u32, mss: u32) {
         if !self.loss_round_start {
             return;
         }
@@ -169,7 +169,7 @@ impl Model {
         // not be too many in a probe are none here. Else a path that loses one segment in a hundred
         // by itself is used at 85 % in the long run, since each round is measured at less than the last.
         let sent = self.round_lost + self.round_delivered;
-        let lossy = self.loss_in_round && self.round_lost * 100 > sent * LOSS_THRESHOLD;
+        let lossy = self.loss_in_round && is_beyond_threshold(self.round_lost, sent, mss);
         let lost = std::mem::take(&mut self.marks.echoed) || lossy;
         let marked = self.marks.in_round;
         (self.loss_in_round, self.marks.in_round) = (false, false);

@@ -379,7 +379,9 @@ fn the_threshold_is_crossed_in_the_middle_of_a_burst() {
     // 1,600, and 1,000 had been lost: 600 of 98 % more.
     let lost = Lost { bytes: 20_000, lost: 21_000, in_flight_then: 100_000, ..Lost::default() };
     assert_eq!(inflight_at_loss(&lost), 80_000 + 612);
-    assert!(is_too_high(2_001, 100_000) && !is_too_high(2_000, 100_000));
+    assert!(is_too_high(2_090, 100_000, 1) && !is_too_high(2_089, 100_000, 1));
+    // Few segments tell little: of 86 five are too many.
+    assert!(is_too_high(5, 86, 1) && !is_too_high(4, 86, 1));
 }
 
 #[test]
