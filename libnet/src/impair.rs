@@ -168,7 +168,7 @@ impl Impair {
     /// wire. [`next_at`](Self::next_at) holds only after [`advance`](Self::advance).
     pub fn configure(&mut self, config: Impairments) {
         let asked = [
-            config.loss != Loss::None,
+            config.loss.is_asked_for(),
             config.duplicate > 0.0,
             config.reorder > 0.0,
             config.corrupt > 0.0,

@@ -112,6 +112,23 @@ fn a_read_timeout_passes_in_virtual_time() {
 }
 
 #[test]
+fn a_read_that_waits_for_its_low_water_waits_for_one_time_out_and_takes_what_there_is() {
+    let pair = pair(1);
+    let listener = pair.b.tcp_listen("10.0.0.2:7").unwrap();
+    let mut client = pair.a.tcp_connect("10.0.0.2:7").unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    client.set_read_timeout(Some(SECOND * 30)).unwrap();
+    client.set_receive_low_water(10).unwrap();
+    for sent in [&b""[..], b"four"] {
+        server.write_all(sent).unwrap();
+        let before = pair.world.now();
+        let read = client.read(&mut [0; 10]);
+        assert_eq!(pair.world.now().since(before), SECOND * 30);
+        assert_eq!(read.unwrap_or(0), sent.len());
+    }
+}
+
+#[test]
 fn a_refused_connection_says_so_after_one_round_trip() {
     let pair = pair(1);
     // The neighbours know each other, so that no resolution is in the way.

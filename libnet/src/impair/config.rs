@@ -24,6 +24,17 @@ pub enum Loss {
     },
 }
 
+impl Loss {
+    /// Can it lose anything?
+    pub(super) fn is_asked_for(&self) -> bool {
+        match *self {
+            Loss::None => false,
+            Loss::Random(share) => share > 0.0,
+            Loss::GilbertElliott { loss_good, loss_bad, .. } => loss_good > 0.0 || loss_bad > 0.0,
+        }
+    }
+}
+
 /// What becomes of a frame with a flipped bit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Fcs {

@@ -216,6 +216,12 @@ fn a_flipped_bit_arrives_unverified_or_is_caught_by_the_check_sequence() {
 }
 
 #[test]
+fn a_fault_with_no_chance_is_none_that_was_asked_for() {
+    let config = Impairments::none().loss(0.0).duplicate(0.0).corrupt(0.0);
+    assert!(wire(config, 0).unfired().is_empty());
+}
+
+#[test]
 fn the_third_of_the_frames_asked_for_is_dropped() {
     let mut impair = wire(Impairments::none(), 10);
     let odd = |bytes: &[u8]| bytes[23] % 2 == 1;

@@ -249,13 +249,14 @@ impl Socket {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn recv_msg(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
-        self.wait_for_low_water(|| bufs.iter().map(|buf| buf.len()).sum())?;
+        let deadline = self.deadline(&self.read_timeout);
+        self.wait_for_low_water(deadline, || bufs.iter().map(|buf| buf.len()).sum())?;
         if self.waits_for_ever(&self.read_timeout)
             && let Some(received) = self.domain.recv_blocking(self.id, RecvMsg::Copy(bufs))
         {
             return received;
         }
-        self.block_on_read(|| self.domain.recv(self.id, RecvMsg::Copy(bufs)))
+        self.block_on_read(deadline, || self.domain.recv(self.id, RecvMsg::Copy(bufs)))
     }
 
     /// Looks at what would be received, and leaves it.
@@ -263,9 +264,10 @@ impl Socket {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn peek_msg(&self, buf: &mut [u8]) -> io::Result<Received> {
-        self.wait_for_low_water(|| buf.len())?;
+        let deadline = self.deadline(&self.read_timeout);
+        self.wait_for_low_water(deadline, || buf.len())?;
         let mut bufs = [IoSliceMut::new(buf)];
-        self.block_on_read(|| self.domain.recv(self.id, RecvMsg::Peek(&mut bufs)))
+        self.block_on_read(deadline, || self.domain.recv(self.id, RecvMsg::Peek(&mut bufs)))
     }
 
     /// Receives a datagram and its sender.
@@ -288,15 +290,17 @@ impl Socket {
         max_bytes: usize,
         out: &mut std::collections::VecDeque<bytes::Bytes>,
     ) -> io::Result<usize> {
-        self.wait_for_low_water(|| max_bytes)?;
+        let deadline = self.deadline(&self.read_timeout);
+        self.wait_for_low_water(deadline, || max_bytes)?;
         if self.waits_for_ever(&self.read_timeout)
             && let Some(received) =
                 self.domain.recv_blocking(self.id, RecvMsg::Zero { max_bytes, out })
         {
             return received.map(|received| received.bytes);
         }
-        let received =
-            self.block_on_read(|| self.domain.recv(self.id, RecvMsg::Zero { max_bytes, out }))?;
+        let received = self.block_on_read(deadline, || {
+            self.domain.recv(self.id, RecvMsg::Zero { max_bytes, out })
+        })?;
         Ok(received.bytes)
     }
 
@@ -345,8 +349,11 @@ impl Socket {
     /// # Errors
     /// As [`Domain::ready`].
     pub fn wait_ready(&self, interest: Ready, timeout: Option<Duration>) -> io::Result<Ready> {
+        self.wait_ready_until(interest, timeout.map(|timeout| self.layer.driver().now() + timeout))
+    }
+
+    fn wait_ready_until(&self, interest: Ready, deadline: Option<Instant>) -> io::Result<Ready> {
         let wanted = interest | Ready::ERROR | Ready::HANGUP;
-        let deadline = timeout.map(|timeout| self.layer.driver().now() + timeout);
         let waited = self.wait_until(interest, deadline, || {
             let ready = self.domain.ready(self.id)?;
             if ready.intersects(wanted) { Ok(ready) } else { Err(errno::would_block()) }
@@ -423,18 +430,26 @@ impl Socket {
 
     /// `socket(7)`, SO_RCVLOWAT: a receive waits for as many bytes, if it has room for them; when its
     /// time is over it takes what there is.
-    fn wait_for_low_water(&self, room: impl FnOnce() -> usize) -> io::Result<()> {
+    fn wait_for_low_water(
+        &self,
+        deadline: Option<Instant>,
+        room: impl FnOnce() -> usize,
+    ) -> io::Result<()> {
         let low = self.low_water.load(Ordering::Relaxed) as usize;
         if low <= 1 || self.is_nonblocking() || room() < low {
             return Ok(());
         }
         let interest = Ready::READABLE | Ready::READ_CLOSED;
-        self.wait_ready(interest, self.read_timeout.get()).map(drop)
+        self.wait_ready_until(interest, deadline).map(drop)
     }
 
-    fn block_on_read(&self, op: impl FnMut() -> io::Result<Received>) -> io::Result<Received> {
+    fn block_on_read(
+        &self,
+        deadline: Option<Instant>,
+        op: impl FnMut() -> io::Result<Received>,
+    ) -> io::Result<Received> {
         let interest = Ready::READABLE | Ready::READ_CLOSED;
-        match self.block_on(interest, self.deadline(&self.read_timeout), op) {
+        match self.block_on(interest, deadline, op) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Received::stream(0)),
             done => done,
         }

@@ -207,8 +207,8 @@ impl TcpStream {
         cork set_cork Cork: bool = ok, same;
         /// Are acknowledgements sent without waiting for data to go with (`TCP_QUICKACK`)?
         quickack set_quickack QuickAck: bool = ok, same;
-        /// Bytes from which on the stream is ready to be read (`SO_RCVLOWAT`); a call that receives
-        /// takes what there is.
+        /// Bytes from which on the stream is ready to be read (`SO_RCVLOWAT`). A receive that blocks and
+        /// has room for them waits for as many; at its time-out it takes what there is.
         receive_low_water set_receive_low_water ReceiveLowWater: u32 = ok, same;
         /// Bytes not sent yet from which on no more are taken (`TCP_NOTSENT_LOWAT`); 0: the
         /// domain's own.

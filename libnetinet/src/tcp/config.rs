@@ -30,7 +30,7 @@ pub struct TcpConfig {
     /// Receive buffers grow by themselves (`net.ipv4.tcp_moderate_rcvbuf`).
     pub receive_buffer_grows: bool,
     /// Round trips below this let a receive buffer grow slower: what a cache holds is faster
-    /// (`net.ipv4.tcp_rcvbuf_low_rtt` of Linux 6.19).
+    /// (`net.ipv4.tcp_rcvbuf_low_rtt` of Linux 6.19). Send buffers go by it, too.
     pub receive_buffer_low_rtt: Duration,
     /// The largest `SO_SNDBUF` that can be set, bytes (`net.core.wmem_max`).
     pub send_buffer_option_max_bytes: u32,

@@ -214,6 +214,22 @@ fn what_pacing_keeps_back_is_not_stuck_and_a_lower_rate_counts_at_once() {
 }
 
 #[test]
+fn a_gate_that_pacing_has_closed_must_open_on_time_and_other_timers_need_not() {
+    let options = ConnOptions { max_pacing_rate: 50_000, ..ConnOptions::default() };
+    for (options, paces) in [(ConnOptions::default(), false), (options, true)] {
+        let mut net = Net::new();
+        let (a, _) = net.established_with(options, ConnOptions::default());
+        assert!(net.send(Side::A, a, &vec![7; 30_000]).is_ok());
+        // The initial window is free. What its acknowledgements let go waits for the gate.
+        net.run_for(ms(12));
+        let (table, now) = (&net.a.table, net.now);
+        let gate = table.next_exact_deadline();
+        assert_eq!(gate, table.next_deadline().filter(|_| paces));
+        assert_eq!(gate.is_some_and(|gate| gate > now), paces, "{gate:?} at {now:?}");
+    }
+}
+
+#[test]
 fn a_reset_and_a_close_wait_for_no_pace() {
     let options = ConnOptions { max_pacing_rate: 1_000, ..ConnOptions::default() };
     let mut net = Net::new();
