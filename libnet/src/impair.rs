@@ -1,5 +1,6 @@
 //! Harms frames on purpose: rate, delay, loss, duplication, reordering, flipped bits, seeded.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -91,6 +92,12 @@ pub struct Delivery {
     pub packet: Packet,
 }
 
+/// A frame that was lost, and why.
+pub(crate) struct Lost {
+    pub(crate) why: Cow<'static, str>,
+    pub(crate) frame: Packet,
+}
+
 /// One direction of a link that harms frames. Pure: it is told the time and says when what
 /// arrives; the caller keeps the events, and calls [`advance`](Self::advance) at
 /// [`next_at`](Self::next_at), when a frame has left the wire and the next may go onto it.
@@ -121,6 +128,8 @@ pub struct Impair {
     last_at: Instant,
     rules: Vec<Rule>,
     stats: ImpairStats,
+    /// What was lost since somebody asked, for whoever wants to know.
+    lost: Option<Vec<Lost>>,
     /// Faults that were ever asked for, by [`KNOBS`].
     asked: [bool; KNOBS.len()],
 }
@@ -152,6 +161,7 @@ impl Impair {
             last_at: Instant::ZERO,
             rules: Vec::new(),
             stats: ImpairStats::default(),
+            lost: None,
             asked: [false; KNOBS.len()],
         };
         impair.configure(config);
@@ -162,6 +172,16 @@ impl Impair {
     pub fn reseed(&mut self, seed: [u8; 32]) {
         self.rng = ChaCha8Rng::from_seed(seed);
         self.in_bad_state = false;
+    }
+
+    /// Keeps what it loses from now on, for [`take_lost`](Self::take_lost).
+    pub(crate) fn keep_lost(&mut self) {
+        self.lost = Some(Vec::new());
+    }
+
+    /// What was lost since the last time.
+    pub(crate) fn take_lost(&mut self) -> Vec<Lost> {
+        self.lost.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Changes what it does to the frames that come from now on, and to those that wait for the
@@ -293,7 +313,7 @@ impl Impair {
         }
         if self.config.queue.overflow == Overflow::Drops && self.is_full(now, frame.len()) {
             self.stats.queue_dropped += 1;
-            return;
+            return self.lose("the queue was full", frame);
         }
         self.queue.push(Waiting { since: now, frame, verdict });
         self.advance(now, out);
@@ -304,7 +324,7 @@ impl Impair {
         let Waiting { mut frame, verdict, .. } = waiting;
         if self.is_lost() {
             self.stats.lost += 1;
-            return;
+            return self.lose("at random", frame);
         }
         if self.chance(self.config.corrupt) {
             let bit = self.below(frame.len() as u64 * 8);
@@ -312,7 +332,7 @@ impl Impair {
             self.stats.corrupted += 1;
             if self.config.fcs == Fcs::Catches {
                 self.stats.fcs_dropped += 1;
-                return;
+                return self.lose("its check sequence was wrong", frame);
             }
         }
         self.fly(sent_at, frame, verdict, out);
@@ -357,6 +377,12 @@ impl Impair {
         out.push(Delivery { at: self.last_at, packet });
     }
 
+    fn lose(&mut self, why: impl Into<Cow<'static, str>>, frame: Packet) {
+        if let Some(lost) = &mut self.lost {
+            lost.push(Lost { why: why.into(), frame });
+        }
+    }
+
     fn apply_rules(&mut self, frame: &mut Packet) -> fault::Verdict {
         let mut verdict = fault::Verdict::default();
         if self.rules.is_empty() {
@@ -367,7 +393,14 @@ impl Impair {
             let Some(fault) = rule.hit(&bytes) else { continue };
             self.stats.injected += 1;
             match fault {
-                Fault::Drop => verdict.drop = true,
+                Fault::Drop if verdict.drop => {}
+                Fault::Drop => {
+                    verdict.drop = true;
+                    if let Some(lost) = &mut self.lost {
+                        let why = format!("by `{}`", rule.name()).into();
+                        lost.push(Lost { why, frame: frame.clone() });
+                    }
+                }
                 Fault::Duplicate => verdict.duplicate = true,
                 Fault::Delay(by) => verdict.delay += by,
                 Fault::FlipBit(bit) => flip(frame, u64::from(bit)),
@@ -383,11 +416,14 @@ impl Impair {
             return self.queue.pop();
         }
         let mark = (discipline == Discipline::Ecn).then_some(self.wire.medium);
-        let mut picked = Picked { mark, dropped: 0, marked: 0 };
+        let mut picked = Picked { mark, dropped: Vec::new(), marked: 0 };
         let longest_frame = self.wire.mtu as usize + EthernetHeader::LEN;
         let next = self.codel.pop(begins, longest_frame, &mut self.queue, &mut picked);
-        self.stats.codel_dropped += picked.dropped;
+        self.stats.codel_dropped += picked.dropped.len() as u64;
         self.stats.ecn_marked += picked.marked;
+        for frame in picked.dropped {
+            self.lose("by CoDel", frame);
+        }
         next
     }
 

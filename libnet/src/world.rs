@@ -8,13 +8,17 @@ use crate::time::Instant;
 
 mod actor;
 mod core;
+mod failure;
 mod host;
+mod record;
 mod segment;
 mod trace;
 
 pub use crate::impair::Way;
 pub use actor::{Actor, Stalled};
+pub use failure::{FAILURES_VARIABLE, SEED_VARIABLE, seeds};
 pub use host::{Host, HostDriver};
+pub use record::{Recording, Seen, SeenFrame};
 pub use segment::{LinkConfig, Plug, PortId, Segment, WorldLink};
 
 use self::core::Shared;
@@ -26,7 +30,8 @@ use self::core::Shared;
 /// [`spawn`](Self::spawn)ed actors run one at a time, in an order that the seed gives. Any other
 /// thread that blocks gets `EPERM`.
 ///
-/// When a test panics, dropping the world prints its seed and where it stood.
+/// When a test panics, dropping the world prints its seed, where it stood, the command that repeats
+/// the run, and where it wrote the last frames of each segment ([`Recording`]).
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,9 +49,10 @@ pub struct World {
 }
 
 impl World {
-    /// An empty world at the clock's origin.
+    /// An empty world at the clock's origin. A seed in the environment, as the command has it that
+    /// a failed test prints ([`SEED_VARIABLE`]), takes the place of `seed`.
     pub fn new(seed: u64) -> Self {
-        World { shared: Shared::new(seed) }
+        World { shared: Shared::new(failure::seed_asked_for().unwrap_or(seed)) }
     }
 
     /// What the run is a function of.
@@ -187,6 +193,11 @@ impl World {
         assert!(unfired.is_empty(), "faults that never fired: {}", unfired.join("; "));
     }
 
+    /// Keeps so much of each segment's frames from now on, for a test that fails.
+    pub fn record(&self, recording: Recording) {
+        self.shared.lock().recording = recording;
+    }
+
     /// The seed, the time, the trace so far, who waits, and which faults never fired.
     pub fn report(&self) -> String {
         let state = self.shared.lock();
@@ -214,6 +225,9 @@ impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() || !self.unfired_faults().is_empty() {
             eprintln!("{}", self.report());
+        }
+        if std::thread::panicking() {
+            failure::explain(&self.shared);
         }
         self.shared.end_all();
         // Stacks call the world while they are dropped: outside its lock.
@@ -259,11 +273,12 @@ impl WorldHandle {
 
     /// A driver for another stack; see [`World::host`].
     pub fn host(&self, name: impl Into<String>) -> Arc<HostDriver> {
+        let name = name.into();
         let mut state = self.shared.lock();
         let host = state.hosts.len();
-        state.hosts.push(host::HostSlot::new());
+        state.hosts.push(host::HostSlot::new(name.clone()));
         drop(state);
-        Arc::new(HostDriver { shared: Arc::clone(&self.shared), host, name: name.into() })
+        Arc::new(HostDriver { shared: Arc::clone(&self.shared), host, name })
     }
 }
 

@@ -53,7 +53,7 @@ impl Fifo {
 pub(super) struct Picked {
     /// Mark those that can be, and drop the others?
     pub(super) mark: Option<Medium>,
-    pub(super) dropped: u64,
+    pub(super) dropped: Vec<Packet>,
     pub(super) marked: u64,
 }
 
@@ -149,7 +149,7 @@ impl Picked {
             self.marked += 1;
             return Some(waiting);
         }
-        self.dropped += 1;
+        self.dropped.push(waiting.frame);
         None
     }
 }

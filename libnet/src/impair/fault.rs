@@ -98,6 +98,10 @@ impl Rule {
         self.fired.clone()
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn has_fired(&self) -> bool {
         self.fired.get() > 0
     }

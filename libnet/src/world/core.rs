@@ -11,6 +11,7 @@ use rand_core::{Rng, SeedableRng};
 
 use super::actor::Actors;
 use super::host::{Host, HostSlot};
+use super::record::{Drops, Recording, Seen};
 use super::segment::{LinkConfig, Plug, Port, PortBell, SegmentState};
 use super::trace::TraceHash;
 use crate::capture::Direction;
@@ -48,6 +49,7 @@ pub(super) struct State {
     pub(super) ports: Vec<Port>,
     pub(super) actors: Actors,
     pub(super) trace: TraceHash,
+    pub(super) recording: Recording,
     /// The world was dropped: nothing happens any more.
     pub(super) ended: bool,
     /// Events of this very instant so far.
@@ -110,6 +112,9 @@ enum Work {
 /// More events than this in one instant: the stacks talk in circles.
 const LIVELOCK_EVENTS: u64 = 5_000_000;
 
+/// Why a frame is lost at a port that is not plugged in.
+const PULLED: &str = "the plug is pulled";
+
 /// Names of independent random streams.
 #[derive(Clone, Copy)]
 pub(super) enum Stream {
@@ -151,6 +156,7 @@ impl Shared {
             ports: Vec::new(),
             actors,
             trace: TraceHash::new(),
+            recording: Recording::default(),
             ended: false,
             at_this_instant: 0,
             scratch: Vec::new(),
@@ -172,7 +178,7 @@ impl Shared {
     }
 
     /// Takes a stack in. Its links on the world's segments are known by their doorbells.
-    pub(super) fn attach(&self, slot: usize, host: &Arc<dyn Host>) -> io::Result<()> {
+    pub(super) fn attach(self: &Arc<Self>, slot: usize, host: &Arc<dyn Host>) -> io::Result<()> {
         let mut foreign = Vec::new();
         let mut owned = Vec::new();
         {
@@ -189,6 +195,10 @@ impl Shared {
                     None => foreign.push((iface, queue, bell)),
                 }
             }
+        }
+        if let Some(drops) = host.drops() {
+            let ports = owned.iter().map(|&(port, iface, _)| (iface, port)).collect();
+            drops.watch(Arc::new(Drops { shared: Arc::downgrade(self), ports }));
         }
         let deadline = host.next_deadline();
         let mut state = self.lock();
@@ -361,15 +371,16 @@ impl State {
         let info = self.segments[segment].info(mac);
         let impairments = self.segments[segment].config.impairments.clone();
         let bell = Arc::new(PortBell::default());
+        let direction = |impairments, stream| {
+            let mut impair = Impair::new(impairments, &info, seed_of(self.seed, stream));
+            impair.keep_lost();
+            impair
+        };
         self.ports.push(Port {
             segment,
             mac,
-            egress: Impair::new(impairments, &info, seed_of(self.seed, Stream::Egress(number))),
-            ingress: Impair::new(
-                Impairments::none(),
-                &info,
-                seed_of(self.seed, Stream::Ingress(number)),
-            ),
+            egress: direction(impairments, Stream::Egress(number)),
+            ingress: direction(Impairments::none(), Stream::Ingress(number)),
             rx: VecDeque::new(),
             filter: RxFilter::default(),
             plug: Plug::In,
@@ -419,8 +430,10 @@ impl State {
             }
             sent += 1;
             self.trace.sent(now, number, &packet);
-            if self.ports[number].plug == Plug::In {
-                self.leave_port(number, packet);
+            self.note(number, Seen::Sent, &packet);
+            match self.ports[number].plug {
+                Plug::In => self.leave_port(number, packet),
+                Plug::Pulled => self.note(number, Seen::Lost(PULLED.into()), &packet),
             }
         }
         sent
@@ -430,6 +443,7 @@ impl State {
     pub(super) fn enter_medium(&mut self, segment: usize, from: Option<usize>, packet: Packet) {
         let mut out = std::mem::take(&mut self.scratch);
         self.segments[segment].medium.offer(self.now, packet, &mut out);
+        self.note_lost_in_medium(segment, from);
         for Delivery { at, packet } in out.drain(..) {
             if at <= self.now {
                 self.forward(segment, from, &packet);
@@ -460,6 +474,7 @@ impl State {
     fn leave_port(&mut self, number: usize, packet: Packet) {
         let mut out = std::mem::take(&mut self.scratch);
         self.ports[number].egress.offer(self.now, packet, &mut out);
+        self.note_lost(number, Way::Out);
         self.leave_wire(number, &mut out);
         self.scratch = out;
         self.await_wire(number, Way::Out);
@@ -490,6 +505,7 @@ impl State {
         let port = &mut self.ports[number];
         port.wire_at[way as usize].take_if(|due| *due <= self.now);
         port.way(way).advance(self.now, &mut out);
+        self.note_lost(number, way);
         match way {
             Way::Out => self.leave_wire(number, &mut out),
             Way::In => self.arrive(number, &mut out),
@@ -546,8 +562,12 @@ impl State {
             let number = if direct { state.ports_of(dst)[i] } else { state.ports[i] };
             let port = &mut self.ports[number];
             let wanted = !ethernet || port.accepts(dst, owned);
-            if Some(number) != from && wanted && port.plug == Plug::In {
-                self.enter_port(number, packet.clone());
+            if Some(number) == from || !wanted {
+                continue;
+            }
+            match port.plug {
+                Plug::In => self.enter_port(number, packet.clone()),
+                Plug::Pulled => self.note(number, Seen::Lost(PULLED.into()), packet),
             }
         }
     }
@@ -555,6 +575,7 @@ impl State {
     fn enter_port(&mut self, number: usize, packet: Packet) {
         let mut out = std::mem::take(&mut self.port_scratch);
         self.ports[number].ingress.offer(self.now, packet, &mut out);
+        self.note_lost(number, Way::In);
         self.arrive(number, &mut out);
         self.port_scratch = out;
         self.await_wire(number, Way::In);
@@ -576,14 +597,15 @@ impl State {
         let config = &self.segments[port.segment].config;
         if port.rx.len() >= config.rx_queue_frames {
             port.stats.rx_missed += 1;
-            return;
+            return self.note(number, Seen::Lost("the receiver's queue was full".into()), &packet);
         }
         packet.rx_at = self.now;
         if !config.offload.partial_checksum {
             packet.checksum = Checksum::Unverified;
         }
         self.trace.received(self.now, number, &packet);
-        port.rx.push_back(packet);
+        self.note(number, Seen::Received, &packet);
+        self.ports[number].rx.push_back(packet);
         self.queue_receive(number);
     }
 

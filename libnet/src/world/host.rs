@@ -9,6 +9,7 @@ use crate::driver::{Driver, Signal};
 use crate::engine::{Engine, StackCore};
 use crate::iface::IfIndex;
 use crate::link::Readiness;
+use crate::stats::DropCounters;
 use crate::time::Instant;
 
 /// A stack as a world sees it. [`Engine`] is one; a wrapper passes on to its engine.
@@ -33,6 +34,11 @@ pub trait Host: Send + Sync {
 
     /// Serves every deadline that has come.
     fn poll_timeouts(&self);
+
+    /// Where the stack counts what it drops, for a world that keeps it for a test that fails.
+    fn drops(&self) -> Option<&DropCounters> {
+        None
+    }
 }
 
 impl<C: StackCore> Host for Engine<C> {
@@ -65,6 +71,10 @@ impl<C: StackCore> Host for Engine<C> {
     fn poll_timeouts(&self) {
         Engine::poll_timeouts(self);
         self.poll_arrivals();
+    }
+
+    fn drops(&self) -> Option<&DropCounters> {
+        Some(Engine::drops(self))
     }
 }
 
@@ -132,6 +142,7 @@ impl std::fmt::Debug for HostDriver {
 
 /// A host within the world.
 pub(super) struct HostSlot {
+    pub(super) name: String,
     pub(super) host: Option<Weak<dyn Host>>,
     /// When its timer event is due; an event for another time is stale.
     pub(super) timer_at: Option<Instant>,
@@ -140,7 +151,7 @@ pub(super) struct HostSlot {
 }
 
 impl HostSlot {
-    pub(super) const fn new() -> Self {
-        HostSlot { host: None, timer_at: None, foreign: Vec::new() }
+    pub(super) const fn new(name: String) -> Self {
+        HostSlot { name, host: None, timer_at: None, foreign: Vec::new() }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::core::Shared;
+use super::record::{Record, SeenFrame};
 use crate::capture::CaptureTap;
 use crate::ethernet::MacAddr;
 use crate::iface::IfIndex;
@@ -182,6 +183,13 @@ impl Segment {
         self.shared.lock().segments[self.number].taps.push(tap);
     }
 
+    /// The last frames, as far as the world's [`Recording`] goes: what is written when a test fails.
+    ///
+    /// [`Recording`]: super::Recording
+    pub fn last_frames(&self) -> Vec<SeenFrame> {
+        self.shared.lock().remembered(self.number)
+    }
+
     /// What a link on it would say of itself, with no address; for captures.
     pub fn info(&self) -> LinkInfo {
         self.shared.lock().segments[self.number].info(MacAddr::ZERO)
@@ -213,6 +221,8 @@ pub(super) struct SegmentState {
     /// Faults by predicate, whoever sent the frame.
     pub(super) medium: Impair,
     pub(super) taps: Vec<Arc<dyn CaptureTap>>,
+    /// The last frames.
+    pub(super) record: Record,
 }
 
 impl SegmentState {
@@ -228,8 +238,10 @@ impl SegmentState {
             by_mac: BTreeMap::new(),
             promiscuous_ports: 0,
             taps: Vec::new(),
+            record: Record::default(),
         };
         segment.medium = Impair::new(Impairments::none(), &segment.info(MacAddr::ZERO), seed);
+        segment.medium.keep_lost();
         segment
     }
 

@@ -21,6 +21,7 @@ use crate::pair::{PairConfig, pair};
 use crate::stats::DropCounters;
 
 mod impaired;
+mod recorded;
 
 const MS: Duration = Duration::from_millis(1);
 const PING: EtherType = EtherType(0x88b5);

@@ -1,0 +1,224 @@
+//! What a world says and writes when a test fails: the command that runs it again, and captures.
+
+use std::path::{Path, PathBuf};
+
+use super::core::Shared;
+
+/// The environment variable whose seed, `7` or `0x2a`, takes the place of every world's own.
+pub const SEED_VARIABLE: &str = "RUMPNET_SEED";
+
+/// The environment variable that names the folder for the captures of failed tests; without it,
+/// `world-failures` in cargo's target folder, or of the machine's folder for temporary files.
+pub const FAILURES_VARIABLE: &str = "RUMPNET_FAILURES";
+
+/// The seed in the environment, if there is one.
+pub(super) fn seed_asked_for() -> Option<u64> {
+    let text = std::env::var(SEED_VARIABLE).ok()?;
+    let seed = parse_seed(&text);
+    if seed.is_none() {
+        eprintln!("world: {SEED_VARIABLE}={text} is no seed: write {SEED_VARIABLE}=7 or =0x2a");
+    }
+    seed
+}
+
+/// The seeds that a test goes through: `own`, or the one in the environment alone.
+pub fn seeds(own: impl IntoIterator<Item = u64>) -> Vec<u64> {
+    seed_asked_for().map_or_else(|| own.into_iter().collect(), |seed| vec![seed])
+}
+
+fn parse_seed(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// Says on stderr how to run the test again, and writes what the segments remember.
+pub(super) fn explain(shared: &Shared) {
+    let run = Run::of_this_process();
+    eprintln!("world: run it again: {}", run.command(shared.seed));
+    write_captures(shared, &run);
+}
+
+#[cfg(not(feature = "pcap"))]
+fn write_captures(shared: &Shared, run: &Run) {
+    let trace = shared.lock().trace.value();
+    let folder = run.folder(shared.seed, trace);
+    eprintln!("world: with libnet's feature `pcap` its frames were now in {}", folder.display());
+}
+
+#[cfg(feature = "pcap")]
+fn write_captures(shared: &Shared, run: &Run) {
+    let (segments, trace) = {
+        let state = shared.lock();
+        let names = state.segments.iter().map(|segment| segment.config.name.clone());
+        let frames = (0..state.segments.len()).map(|number| state.remembered(number));
+        let forgotten = state.segments.iter().map(|segment| segment.record.forgotten);
+        let all: Vec<_> = names.zip(frames).zip(forgotten).collect();
+        (all, state.trace.value())
+    };
+    let folder = run.folder(shared.seed, trace);
+    for (number, ((name, frames), forgotten)) in segments.into_iter().enumerate() {
+        if frames.is_empty() {
+            continue;
+        }
+        let path = folder.join(format!("{number}-{}.pcapng", plain(&name)));
+        match capture::write(&path, &frames) {
+            Ok(()) => {
+                let (frames, path) = (frames.len(), path.display());
+                eprintln!("world: {name}: {path} ({frames} sightings, {forgotten} before them)");
+            }
+            Err(error) => {
+                let path = path.display();
+                eprintln!(
+                    "world: cannot write {path}: {error}; {FAILURES_VARIABLE}=FOLDER moves it"
+                );
+            }
+        }
+    }
+}
+
+/// How this process was started, as far as it can tell.
+#[derive(Debug, Default)]
+struct Run {
+    /// Cargo's package.
+    package: Option<String>,
+    /// The folder of its `Cargo.toml`.
+    manifest: Option<PathBuf>,
+    /// The program that runs.
+    program: PathBuf,
+    /// The test that runs in this thread.
+    test: Option<String>,
+    /// What the environment says of the folder for captures.
+    failures: Option<PathBuf>,
+}
+
+impl Run {
+    fn of_this_process() -> Self {
+        let args: Vec<String> = std::env::args().skip(1).collect();
+        let thread = std::thread::current();
+        // libtest names a test's thread after it, and runs a single one on the main thread.
+        let test = match thread.name() {
+            Some("main") | None => named_exactly(&args),
+            Some(name) => Some(name.to_owned()),
+        };
+        Run {
+            package: std::env::var("CARGO_PKG_NAME").ok(),
+            manifest: std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from),
+            program: std::env::current_exe().unwrap_or_default(),
+            test,
+            failures: std::env::var_os(FAILURES_VARIABLE).map(PathBuf::from),
+        }
+    }
+
+    /// What a user types to run the test again with this seed.
+    fn command(&self, seed: u64) -> String {
+        let run = match (&self.package, self.target()) {
+            (Some(package), Some(target)) => format!("cargo test -p {package} {target} --"),
+            _ => self.program.display().to_string(),
+        };
+        let exactly = self.test.as_ref().map(|test| format!(" --exact {test}"));
+        format!("{SEED_VARIABLE}={seed:#x} {run}{}", exactly.unwrap_or_default())
+    }
+
+    /// Which of the package's programs this is, as cargo's argument.
+    fn target(&self) -> Option<String> {
+        let name = self.program_name()?;
+        let manifest = self.manifest.as_ref()?;
+        let tests = manifest.join("tests");
+        if tests.join(format!("{name}.rs")).exists() || tests.join(&name).join("main.rs").exists() {
+            return Some(format!("--test {name}"));
+        }
+        manifest.join("src/lib.rs").exists().then(|| "--lib".to_owned())
+    }
+
+    /// The program's name without the hash that cargo gives it.
+    fn program_name(&self) -> Option<String> {
+        let stem = self.program.file_stem()?.to_str()?;
+        let is_hash = |hash: &str| hash.len() == 16 && hash.chars().all(|c| c.is_ascii_hexdigit());
+        let plain = stem.rsplit_once('-').filter(|(_, hash)| is_hash(hash));
+        Some(plain.map_or(stem, |(name, _)| name).to_owned())
+    }
+
+    /// Where this run's captures go: the same run writes to the same place.
+    fn folder(&self, seed: u64, trace: u64) -> PathBuf {
+        let root = self.failures.clone().unwrap_or_else(|| {
+            let is_target = |folder: &&Path| folder.join("CACHEDIR.TAG").exists();
+            let target = self.program.ancestors().skip(1).find(is_target);
+            target.map_or_else(std::env::temp_dir, Path::to_path_buf).join("world-failures")
+        });
+        let test = self.test.clone().or_else(|| self.program_name()).unwrap_or_default();
+        root.join(format!("{}-{seed:#x}-{trace:016x}", plain(&test)))
+    }
+}
+
+/// The test that libtest was asked for with `--exact`.
+fn named_exactly(args: &[String]) -> Option<String> {
+    let is_exact = args.iter().any(|arg| arg == "--exact");
+    args.iter().find(|arg| is_exact && !arg.starts_with('-')).cloned()
+}
+
+/// A name that is one of a file on any machine.
+fn plain(name: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    name.replace("::", ".").chars().map(plain).collect()
+}
+
+#[cfg(feature = "pcap")]
+mod capture {
+    use std::collections::BTreeMap;
+    use std::fs::{self, File};
+    use std::io::{self, BufWriter};
+    use std::path::Path;
+
+    use crate::capture::pcapng::{CaptureInterface, CapturedFrame, PcapngWriter};
+    use crate::capture::{ClockAnchor, Direction};
+    use crate::link::Medium;
+    use crate::world::{Seen, SeenFrame};
+
+    /// Writes frames, each station's view as an interface of its own, what was lost as another.
+    pub(super) fn write(path: &Path, frames: &[SeenFrame]) -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut writer = PcapngWriter::new(BufWriter::new(File::create(path)?), "rumpnet world")?;
+        let mut interfaces = BTreeMap::new();
+        for frame in frames {
+            let key = (name_of(frame), frame.medium == Medium::Ethernet);
+            let interface = match interfaces.get(&key) {
+                Some(&number) => number,
+                None => {
+                    let interface = CaptureInterface::new(key.0.clone(), frame.medium);
+                    let number = writer.add_interface(&interface)?;
+                    interfaces.insert(key, number);
+                    number
+                }
+            };
+            writer.write(&captured(interface, frame))?;
+        }
+        writer.flush()
+    }
+
+    fn name_of(frame: &SeenFrame) -> String {
+        match frame.seen {
+            Seen::Sent | Seen::Received => frame.station.clone(),
+            Seen::Lost(_) => "lost".to_owned(),
+            Seen::Dropped(_) => format!("dropped by {}", frame.station),
+        }
+    }
+
+    fn captured(interface: u32, frame: &SeenFrame) -> CapturedFrame {
+        let at = ClockAnchor::default().to_unix(frame.at);
+        let mut captured = CapturedFrame::new(interface, at, frame.bytes.clone());
+        captured.original_len = u32::try_from(frame.original_len).unwrap_or(u32::MAX);
+        match &frame.seen {
+            Seen::Sent => captured.with_direction(Direction::Out),
+            Seen::Received => captured.with_direction(Direction::In),
+            Seen::Lost(why) => captured.with_comment(format!("lost at {}: {why}", frame.station)),
+            Seen::Dropped(why) => captured.with_comment(format!("dropped: {}", why.name())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
