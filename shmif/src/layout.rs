@@ -64,21 +64,41 @@ impl BusConfig {
     }
 }
 
-/// The offsets that follow from a configuration. Copied at attach and never read again.
+/// The offsets that follow from a configuration. Copied at attach and never read again; all that each
+/// frame needs is worked out once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(crate) max_members: u16,
     pub(crate) ring_bytes: usize,
     pub(crate) mtu: u32,
+    bells_at: usize,
+    bell_bytes: usize,
+    controls_at: usize,
+    rows_at: usize,
+    row_bytes: usize,
+    rings_at: usize,
 }
 
 impl Geometry {
     /// Of a configuration within its ranges.
     pub(crate) fn new(config: &BusConfig) -> Self {
+        let members = usize::from(config.max_members);
+        let pending_bytes = members.div_ceil(64) * 8;
+        let bells_at = PAGE + members * SLOT_BYTES;
+        let bell_bytes = (bell::PENDING + pending_bytes).next_multiple_of(UNIT);
+        let controls_at = bells_at + members * bell_bytes;
+        let rows_at = (controls_at + members * CONTROL_BYTES).next_multiple_of(PAGE);
+        let row_bytes = (members * PAIR_BYTES).next_multiple_of(PAGE);
         Geometry {
             max_members: config.max_members,
             ring_bytes: config.ring_bytes as usize,
             mtu: config.mtu,
+            bells_at,
+            bell_bytes,
+            controls_at,
+            rows_at,
+            row_bytes,
+            rings_at: rows_at + members * row_bytes,
         }
     }
 
@@ -89,12 +109,12 @@ impl Geometry {
 
     /// Where the bell of `slot` is, and its pending bits.
     pub(crate) fn bell(&self, slot: u16) -> usize {
-        self.slot(self.max_members) + usize::from(slot) * self.bell_bytes()
+        self.bells_at + usize::from(slot) * self.bell_bytes
     }
 
     /// Where the control block of `slot` is.
     pub(crate) fn control(&self, slot: u16) -> usize {
-        self.bell(self.max_members) + usize::from(slot) * CONTROL_BYTES
+        self.controls_at + usize::from(slot) * CONTROL_BYTES
     }
 
     /// The record of what `sender` has for `receiver`.
@@ -104,20 +124,19 @@ impl Geometry {
 
     /// The records of what `sender` has for all.
     pub(crate) fn row(&self, sender: u16) -> Range<usize> {
-        let bytes = (usize::from(self.max_members) * PAIR_BYTES).next_multiple_of(PAGE);
-        let start = self.common_bytes() + usize::from(sender) * bytes;
-        start..start + bytes
+        let start = self.rows_at + usize::from(sender) * self.row_bytes;
+        start..start + self.row_bytes
     }
 
     /// The ring of `slot`.
     pub(crate) fn ring(&self, slot: u16) -> Range<usize> {
-        let start = self.row(self.max_members).start + usize::from(slot) * self.ring_bytes;
+        let start = self.rings_at + usize::from(slot) * self.ring_bytes;
         start..start + self.ring_bytes
     }
 
     /// Bytes of what is reserved when the file is made: all before the rows.
     pub(crate) fn common_bytes(&self) -> usize {
-        self.control(self.max_members).next_multiple_of(PAGE)
+        self.rows_at
     }
 
     /// Bytes of the whole file.
@@ -128,10 +147,6 @@ impl Geometry {
     /// 64-bit words of pending bits of each member.
     pub(crate) fn pending_words(&self) -> usize {
         usize::from(self.max_members).div_ceil(64)
-    }
-
-    fn bell_bytes(&self) -> usize {
-        (bell::PENDING + self.pending_words() * 8).next_multiple_of(UNIT)
     }
 
     /// Units of a ring.

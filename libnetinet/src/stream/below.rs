@@ -26,7 +26,7 @@ use crate::tcp::{self, Event, FourTuple, NOBODY, OutMeta, PathError, PathInfo, S
 use crate::wide::Wide;
 
 /// The ways of recent segments, found by a few bits of the destination: no hash, no lock.
-pub(crate) struct Paths(Box<[Option<Path>]>);
+pub(crate) struct Paths(Box<[Option<Box<Path>>]>);
 
 /// Slots of [`Paths`]; two destinations that share one look their ways up in turn.
 const PATHS: usize = 64;
@@ -37,7 +37,7 @@ impl Paths {
         Paths(vec![None; PATHS].into())
     }
 
-    fn slot(&mut self, dst: IpAddr) -> &mut Option<Path> {
+    fn slot(&mut self, dst: IpAddr) -> &mut Option<Box<Path>> {
         let bits = match dst {
             IpAddr::V4(addr) => addr.to_bits(),
             IpAddr::V6(addr) => {
@@ -173,7 +173,7 @@ impl tcp::Path for Below<'_> {
     fn output(&mut self, now: Instant, meta: &OutMeta, packet: Packet) -> Result<(), PathError> {
         let wide = &self.shard.wide;
         let kept = self.shard.tcp_paths.slot(meta.dst).take();
-        let is_it = |path: &Path| {
+        let is_it = |path: &Box<Path>| {
             (path.src, path.dst, path.iface.index) == (meta.src, meta.dst, meta.iface)
                 && (path.zone.is_none() || path.zone == meta.bound)
                 && path.is_valid(wide, now)
@@ -182,7 +182,7 @@ impl tcp::Path for Below<'_> {
             Some(path) => path,
             None => {
                 let wanted = Wanted { dst: meta.dst, src: Some(meta.src), iface: meta.bound };
-                Path::find(&self.shard.wide, now, wanted).map_err(error_of)?
+                Box::new(Path::find(&self.shard.wide, now, wanted).map_err(error_of)?)
             }
         };
         if let Some(packet) = with_header(&self.shard.wide, &path, meta, packet) {
@@ -209,7 +209,7 @@ impl tcp::Path for Below<'_> {
 impl Below<'_> {
     /// Whom packets to `dst` by an interface were handed last.
     fn next_hop(&mut self, iface: IfIndex, dst: IpAddr) -> Option<Arc<Neighbour>> {
-        let is_it = |path: &&Path| (path.iface.index, path.dst) == (iface, dst);
+        let is_it = |path: &&Box<Path>| (path.iface.index, path.dst) == (iface, dst);
         let path = self.shard.tcp_paths.slot(dst).as_ref().filter(is_it)?;
         path.neighbour.clone()
     }

@@ -176,10 +176,9 @@ impl Inet {
             let conn = core.with_tcp(now, Account::Sender, |tcp, path| {
                 tcp.connect(now, path, from, remote, &is_ours)
             })?;
-            let info = core.tcp().info(now, conn).ok_or_else(errno::not_connected)?;
-            let local = SocketAddr::new(info.tuple.local, info.tuple.local_port);
-            let zone = info.tuple.zone.iface().or(options.conn.sharing.iface);
-            let taken = info.send_queue_bytes as usize;
+            let (tuple, taken) = core.tcp().begun(conn).ok_or_else(errno::not_connected)?;
+            let local = SocketAddr::new(tuple.local, tuple.local_port);
+            let zone = tuple.zone.iface().or(options.conn.sharing.iface);
             Ok((Place { shard, conn }, Ends { local, remote, zone }, taken))
         })
     }

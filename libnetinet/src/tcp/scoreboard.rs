@@ -84,6 +84,11 @@ impl Scoreboard {
         self.records.len() == 0
     }
 
+    /// Nothing is under way, and nothing is kept of what was?
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_empty() && self.waiting.capacity() == 0 && self.again.capacity() == 0
+    }
+
     /// Records held.
     pub(crate) fn len(&self) -> usize {
         self.records.len()
@@ -279,6 +284,11 @@ impl Scoreboard {
         self.lost_bytes = 0;
         self.fresh = self.records.front().map_or(self.fresh, |record| record.seq);
         self.tidy();
+    }
+
+    /// Is anything lost that was not sent again?
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// The first lost numbers to be sent again, at most `max_bytes`.

@@ -150,7 +150,7 @@ pub(super) struct AckState {
 }
 
 /// What has to be sent as soon as there is room.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Owed {
     /// An acknowledgement.
     pub(super) ack: bool,

@@ -14,23 +14,22 @@ use crate::tcp::state::State;
 use crate::tcp::tcb::Connection;
 
 impl Connection {
-    /// The segment of a plan; `None` for [`SendPlan::Nothing`].
+    /// The segment of a plan, its data in `packet`; `None` for [`SendPlan::Nothing`].
     pub(super) fn build(
         &mut self,
         now: Instant,
         ctx: &mut Ctx,
         plan: SendPlan,
-    ) -> Option<(Header, Packet)> {
-        match plan {
-            SendPlan::Nothing => None,
-            SendPlan::Reset => Some((self.build_reset(ctx), Packet::new())),
-            SendPlan::Syn => Some(self.build_syn(now, ctx)),
-            SendPlan::Ack { duplicate } => {
-                Some((self.build_ack(now, ctx, duplicate), Packet::new()))
-            }
-            SendPlan::Data(plan) => Some(self.build_data(now, ctx, plan)),
-            SendPlan::Keepalive => Some((self.build_keepalive(now, ctx), Packet::new())),
-        }
+        packet: &mut Packet,
+    ) -> Option<Header> {
+        Some(match plan {
+            SendPlan::Nothing => return None,
+            SendPlan::Reset => self.build_reset(ctx),
+            SendPlan::Syn => self.build_syn(now, ctx, packet),
+            SendPlan::Ack { duplicate } => self.build_ack(now, ctx, duplicate),
+            SendPlan::Data(plan) => self.build_data(now, ctx, plan, packet),
+            SendPlan::Keepalive => self.build_keepalive(now, ctx),
+        })
     }
 
     /// RFC 9293 §3.10.5: `<SEQ=SND.NXT><CTL=RST>`.
@@ -48,7 +47,7 @@ impl Connection {
         Header { seq, ack: self.rcv_nxt, flags, wnd: 0, urgent: 0, options }
     }
 
-    fn build_syn(&mut self, now: Instant, ctx: &mut Ctx) -> (Header, Packet) {
+    fn build_syn(&mut self, now: Instant, ctx: &mut Ctx, packet: &mut Packet) -> Header {
         let again = self.cold.segments_out > 0;
         let reply = self.state == State::SynReceived;
         let timestamps = self.mode.timestamps.then(|| Timestamps {
@@ -70,11 +69,10 @@ impl Connection {
             ..Options::default()
         };
         let mut window = u32::from(self.first_window());
-        let mut packet = Packet::new();
         if self.mode.fast_open {
             window = self.rcv_wnd();
         } else {
-            let early = if reply { 0 } else { self.share_early_data(&mut packet) };
+            let early = if reply { 0 } else { self.share_early_data(packet) };
             self.snd_nxt = self.iss + 1 + early;
             self.snd_max = self.snd_max.max(self.snd_nxt);
         }
@@ -97,7 +95,7 @@ impl Connection {
             self.note_acked();
         }
         let (seq, ack, wnd) = (self.iss, self.rcv_nxt, window as u16);
-        (Header { seq, ack, flags, wnd, urgent: 0, options }, packet)
+        Header { seq, ack, flags, wnd, urgent: 0, options }
     }
 
     /// The data that go with a SYN; how many bytes. Source: RFC 7413 §4.2.1.
@@ -132,11 +130,16 @@ impl Connection {
         if self.snd_max.le(edge) { self.snd_max } else { self.snd_nxt.max(edge) }
     }
 
-    fn build_data(&mut self, now: Instant, ctx: &mut Ctx, plan: DataPlan) -> (Header, Packet) {
-        let mut packet = Packet::new();
+    fn build_data(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx,
+        plan: DataPlan,
+        packet: &mut Packet,
+    ) -> Header {
         let offset = plan.seq - self.snd_una;
         if let Some(buffer) = &mut self.send_buffer {
-            buffer.share(offset as usize, plan.len as usize, &mut packet);
+            buffer.share(offset as usize, plan.len as usize, packet);
         }
         let mut flags = Flags::ACK;
         if plan.push {
@@ -150,7 +153,7 @@ impl Connection {
             flags |= self.take_cwr();
         }
         self.note_sent(now, ctx, plan);
-        (self.header(now, plan.seq, flags), packet)
+        self.header(now, plan.seq, flags)
     }
 
     /// RFC 9293 §3.8.4: `<SEQ=SND.NXT-1>`, without data.

@@ -6,11 +6,14 @@ use super::{DataKind, DataPlan, SendPlan};
 use crate::tcp::cc::CongestionControl;
 use crate::tcp::recovery::{Frto, Phase};
 use crate::tcp::state::State;
-use crate::tcp::tcb::Connection;
+use crate::tcp::tcb::{Connection, Owed};
 
 impl Connection {
     /// The next segment, as things are.
     pub(super) fn decide(&self) -> SendPlan {
+        if self.has_said_all() {
+            return SendPlan::Nothing;
+        }
         if self.owed.reset {
             return SendPlan::Reset;
         }
@@ -28,12 +31,7 @@ impl Connection {
         if self.owed.dup_acks > 0 {
             return SendPlan::Ack { duplicate: true };
         }
-        let data = self
-            .decide_head()
-            .or_else(|| self.decide_tail())
-            .or_else(|| self.decide_paced())
-            .or_else(|| self.decide_probe());
-        if let Some(plan) = data {
+        if let Some(plan) = self.decide_data() {
             return SendPlan::Data(plan);
         }
         if self.owed.keepalive {
@@ -42,12 +40,44 @@ impl Connection {
         self.decide_ack()
     }
 
-    /// What is lost, or next in line, unless pacing keeps it back.
-    fn decide_paced(&self) -> Option<DataPlan> {
-        if self.deadlines.pace != Instant::MAX {
-            return None;
+    /// Is there surely nothing to send? Asked several times for each segment, so that it looks only at
+    /// what most connections are known by.
+    fn has_said_all(&self) -> bool {
+        self.state.is_synchronized()
+            && self.owed == Owed::default()
+            && !self.ecn.owes_code
+            && (!self.mode.fin_queued || self.mode.fin_acked)
+            && self.snd_nxt == self.snd_una + self.buffered_to_send()
+            && !self.tx.board.has_waiting()
+    }
+
+    fn decide_data(&self) -> Option<DataPlan> {
+        if (self.owed.head || self.owed.tail)
+            && let Some(plan) = self.decide_head().or_else(|| self.decide_tail())
+        {
+            return Some(plan);
         }
-        self.decide_lost().or_else(|| self.decide_mtu_probe()).or_else(|| self.decide_next())
+        if self.deadlines.pace == Instant::MAX
+            && let Some(plan) = self.decide_paced()
+        {
+            return Some(plan);
+        }
+        if self.owed.window_probe { self.decide_probe() } else { None }
+    }
+
+    /// What is lost, or next in line; pacing may keep it back.
+    fn decide_paced(&self) -> Option<DataPlan> {
+        if self.tx.board.has_waiting()
+            && let Some(plan) = self.decide_lost()
+        {
+            return Some(plan);
+        }
+        if self.mode.searches_mtu
+            && let Some(plan) = self.decide_mtu_probe()
+        {
+            return Some(plan);
+        }
+        self.decide_next()
     }
 
     fn decide_handshake(&self) -> SendPlan {
@@ -228,9 +258,6 @@ impl Connection {
 
     /// One byte past the window, or what the window has room for: RFC 9293 §3.8.6.1 (MUST-36).
     fn decide_probe(&self) -> Option<DataPlan> {
-        if !self.owed.window_probe {
-            return None;
-        }
         let buffered = self.buffered_to_send();
         let window = self.snd_wnd.clamp(1, self.segment_bytes());
         let len = buffered.min(window);

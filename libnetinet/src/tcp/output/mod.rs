@@ -71,14 +71,18 @@ impl Connection {
     /// The next segment to send now, if there is one. What it asks for is taken as sent.
     pub fn poll_transmit(&mut self, now: Instant, ctx: &mut Ctx) -> Option<Outgoing> {
         let plan = self.decide();
-        let ecn = self.ecn_field_of(&plan);
-        let (header, mut packet) = self.build(now, ctx, plan)?;
+        if plan == SendPlan::Nothing {
+            return None;
+        }
+        let mut out =
+            Outgoing { meta: self.out_meta(self.ecn_field_of(&plan)), packet: Packet::new() };
+        let header = self.build(now, ctx, plan, &mut out.packet)?;
         let whole = match plan {
             SendPlan::Data(DataPlan { kind: DataKind::MtuProbe, len, .. }) => Some(len as u16),
             _ => None,
         };
-        self.finish_segment(now, ctx, &header, whole, &mut packet);
-        Some(Outgoing { meta: self.out_meta(ecn), packet })
+        self.finish_segment(now, ctx, &header, whole, &mut out.packet);
+        Some(out)
     }
 
     /// Is there something to send now?

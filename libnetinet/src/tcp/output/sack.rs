@@ -31,7 +31,7 @@ impl Connection {
     }
 
     pub(in crate::tcp) fn sack_block_count(&self) -> usize {
-        if !self.mode.sack {
+        if !self.mode.sack || (self.reassembly.is_none() && !self.mode.dsack_owed) {
             return 0;
         }
         let beyond = self.reassembly.as_ref().map_or(0, |reassembly| reassembly.blocks());

@@ -169,6 +169,9 @@ impl Connection {
 
     /// RFC 8985 §6.2, step 5.
     pub(super) fn detect_losses(&mut self, now: Instant, ctx: &mut Ctx) -> Losses {
+        if self.tx.board.is_done() {
+            return Losses::default();
+        }
         let window = self.reordering_window(&ctx.config);
         let Some(rule) = self.tx.rack.rule(now, window) else { return Losses::default() };
         let Sender { board, cc, rate, .. } = &mut *self.tx;

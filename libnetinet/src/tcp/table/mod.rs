@@ -183,9 +183,13 @@ impl Table {
 
     /// When [`on_timer`](Self::on_timer) wants to be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let starved = (self.starved_until != Instant::MAX).then_some(self.starved_until);
-        let queues = [self.waits.next_deadline(), self.requests.next_deadline(), starved];
-        self.wheel.next_deadline().into_iter().chain(queues.into_iter().flatten()).min()
+        let mut first = self.starved_until;
+        for at in
+            [self.wheel.next_deadline(), self.waits.next_deadline(), self.requests.next_deadline()]
+        {
+            first = first.min(at.unwrap_or(Instant::MAX));
+        }
+        (first != Instant::MAX).then_some(first)
     }
 
     /// The same where it must not come late: what paces has a gate that opens by then.
@@ -335,14 +339,13 @@ impl Table {
     /// After anything that may have changed a connection: where it belongs, when it wants to be
     /// called, whether it wants to send, and who is to be told.
     fn settle(&mut self, now: Instant, index: u32) {
-        self.settle_listener(now, index);
-        self.settle_index(now, index);
-        let id = self.slots.id(index);
         let Some(conn) = self.slots.at_mut(index) else { return };
         conn.charge(&mut self.ctx);
-        if conn.mode.starved {
-            self.await_memory(now, index);
+        let over = matches!(conn.state, State::Closed | State::TimeWait);
+        if conn.cold.listener.is_some() || over || conn.mode.starved {
+            self.settle_rare(now, index);
         }
+        let id = self.slots.id(index);
         let Some(conn) = self.slots.at_mut(index) else { return };
         conn.count_orphan(&self.ctx.quota);
         if conn.mode.writer_waits {
@@ -376,6 +379,17 @@ impl Table {
                 self.wheel.reschedule(handle, due);
             }
             None => conn.wheel = Some(self.wheel.insert(due, index)),
+        }
+    }
+
+    /// The part for what most connections are not: begun by a listener, over, or short of memory.
+    fn settle_rare(&mut self, now: Instant, index: u32) {
+        self.settle_listener(now, index);
+        self.settle_index(now, index);
+        let Some(conn) = self.slots.at_mut(index) else { return };
+        conn.charge(&mut self.ctx);
+        if conn.mode.starved {
+            self.await_memory(now, index);
         }
     }
 

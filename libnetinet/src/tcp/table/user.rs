@@ -7,6 +7,7 @@ use bytes::Bytes;
 use libnet::{Instant, Ready};
 
 use super::{ConnId, Table};
+use crate::tcp::FourTuple;
 use crate::tcp::config::ConnOptions;
 use crate::tcp::ctx::Ctx;
 use crate::tcp::error::{ConnError, NotConnected, RecvError, SendError};
@@ -185,6 +186,11 @@ impl Table {
             self.settle(now, index);
         }
         self.reset_requests(|request| request.tuple.local == local);
+    }
+
+    /// Whom a connection joins, and the bytes that wait to be sent or acknowledged.
+    pub fn begun(&self, id: ConnId) -> Option<(FourTuple, usize)> {
+        self.slots.get(id).map(|conn| (conn.tuple, conn.buffered_to_send() as usize))
     }
 
     /// A snapshot of a connection.
