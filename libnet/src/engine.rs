@@ -57,7 +57,7 @@ pub trait StackCore: Send {
     fn handle_timeout(&mut self, now: Instant);
 
     /// Moves the wakers of sockets that became ready to `out`; they are fired without a lock.
-    fn poll_wakes(&mut self, out: &mut Vec<Waker>);
+    fn poll_wakes(&mut self, out: &mut Wakes);
 
     /// Moves packets that another shard should see to `out`: they are steered like received ones.
     fn poll_handoff(&mut self, out: &mut Vec<(IfIndex, Packet)>);
@@ -198,12 +198,15 @@ struct RxSide {
     batch: Vec<Packet>,
 }
 
+/// Wakers on their way from a shard to whoever fires them: mostly one or two.
+pub type Wakes = SmallVec<[Waker; 4]>;
+
 /// What is to be done once the shard's lock is released.
 #[derive(Default)]
 struct After {
     now: Instant,
     pending: SmallVec<[IfIndex; 4]>,
-    wakes: Vec<Waker>,
+    wakes: Wakes,
     handoff: Vec<(IfIndex, Packet)>,
     filters: Vec<FilterChange>,
     deadline: Option<Instant>,
@@ -585,7 +588,7 @@ impl<C> Held<C> {
 
 /// Has a core nothing to send and nobody to wake?
 fn is_silent<C: StackCore>(core: &mut C) -> bool {
-    let (mut pending, mut wakes) = (Vec::new(), Vec::new());
+    let (mut pending, mut wakes) = (Vec::new(), Wakes::new());
     core.poll_pending(&mut pending);
     core.poll_wakes(&mut wakes);
     pending.is_empty() && wakes.is_empty()

@@ -81,12 +81,14 @@ enum Payload {
 ///
 /// A received packet is one `Bytes` with the head room empty, or, if it is small, in the head
 /// room whole.
+///
+/// It goes from hand to hand some twenty times between a socket and a link, so that what is large
+/// of it is behind a pointer.
 #[derive(Clone)]
 pub struct Packet {
-    head: [u8; HEAD_ROOM],
-    head_start: u8,
-    payload: Payload,
+    body: Box<Body>,
     payload_bytes: u32,
+    head_start: u8,
     /// What is known of the transport checksum.
     pub checksum: Checksum,
     /// How to cut it, if it stands for several.
@@ -97,20 +99,28 @@ pub struct Packet {
     pub mark: u32,
 }
 
+#[derive(Clone)]
+struct Body {
+    head: [u8; HEAD_ROOM],
+    payload: Payload,
+}
+
 impl Packet {
     /// An empty packet to build headers in.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Packet {
-            head: [0; HEAD_ROOM],
-            head_start: HEAD_ROOM as u8,
-            payload: Payload::Empty,
+            body: Box::new(Body { head: [0; HEAD_ROOM], payload: Payload::Empty }),
             payload_bytes: 0,
+            head_start: HEAD_ROOM as u8,
             checksum: Checksum::Unverified,
             gso: None,
             rx_at: Instant::ZERO,
             mark: 0,
         }
     }
+
+    /// Bytes of memory that a packet takes beside its payload's buffers.
+    pub const OVERHEAD_BYTES: usize = size_of::<Packet>() + size_of::<Body>();
 
     /// A packet with one buffer of payload.
     pub fn from_payload(payload: Bytes) -> Self {
@@ -144,11 +154,11 @@ impl Packet {
             return;
         }
         self.payload_bytes += piece.len() as u32;
-        match &mut self.payload {
-            Payload::Empty => self.payload = Payload::One(piece),
+        match &mut self.body.payload {
+            Payload::Empty => self.body.payload = Payload::One(piece),
             Payload::One(first) => {
                 let first = std::mem::take(first);
-                self.payload = Payload::Many(VecDeque::from([first, piece]));
+                self.body.payload = Payload::Many(VecDeque::from([first, piece]));
             }
             Payload::Many(pieces) => pieces.push_back(piece),
         }
@@ -171,7 +181,7 @@ impl Packet {
 
     /// The headers built in the head room so far.
     pub fn head(&self) -> &[u8] {
-        &self.head[usize::from(self.head_start)..]
+        &self.body.head[usize::from(self.head_start)..]
     }
 
     /// Opens `n` zero bytes in front and gives them to be filled.
@@ -190,7 +200,7 @@ impl Packet {
             *start = start.saturating_add(n as u16);
         }
         let start = usize::from(self.head_start);
-        let opened = &mut self.head[start..start + n];
+        let opened = &mut self.body.head[start..start + n];
         opened.fill(0);
         opened
     }
@@ -211,11 +221,11 @@ impl Packet {
         }
         let head_len = self.head().len();
         if head_len == 0
-            && let Payload::One(first) = &self.payload
+            && let Payload::One(first) = &self.body.payload
         {
             // Borrow again: the borrow checker cannot see that only this branch returns.
             let _ = first;
-            return match &self.payload {
+            return match &self.body.payload {
                 Payload::One(first) => first.get(..n),
                 _ => None,
             };
@@ -226,7 +236,7 @@ impl Packet {
             }
             self.gather(n);
         }
-        match (&self.payload, self.head().is_empty()) {
+        match (&self.body.payload, self.head().is_empty()) {
             (_, false) => self.head().get(..n),
             (Payload::Many(pieces), true) => pieces.front().and_then(|p| p.get(..n)),
             (Payload::One(first), true) => first.get(..n),
@@ -245,7 +255,7 @@ impl Packet {
             self.gather(n);
         }
         let start = usize::from(self.head_start);
-        self.head.get_mut(start..start + n)
+        self.body.head.get_mut(start..start + n)
     }
 
     /// Drops up to `n` bytes from the front.
@@ -267,7 +277,7 @@ impl Packet {
         if len < head_len {
             // Shift what stays to the end of the head room.
             let start = usize::from(self.head_start);
-            self.head.copy_within(start..start + len, HEAD_ROOM - len);
+            self.body.head.copy_within(start..start + len, HEAD_ROOM - len);
             self.head_start = (HEAD_ROOM - len) as u8;
         }
         let mut keep = len.saturating_sub(head_len);
@@ -275,7 +285,7 @@ impl Packet {
             return;
         }
         self.payload_bytes = keep as u32;
-        match &mut self.payload {
+        match &mut self.body.payload {
             Payload::Empty => {}
             Payload::One(piece) => piece.truncate(keep),
             Payload::Many(pieces) => {
@@ -303,7 +313,7 @@ impl Packet {
 
     /// All pieces in order, the head first; empty ones are left out.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let (one, many) = match &self.payload {
+        let (one, many) = match &self.body.payload {
             Payload::Empty => (None, None),
             Payload::One(piece) => (Some(piece), None),
             Payload::Many(pieces) => (None, Some(pieces)),
@@ -316,7 +326,7 @@ impl Packet {
 
     /// The payload's buffers, in order; the head is not among them.
     pub fn payload(&self) -> impl Iterator<Item = &Bytes> {
-        let (one, many) = match &self.payload {
+        let (one, many) = match &self.body.payload {
             Payload::Empty => (None, None),
             Payload::One(piece) => (Some(piece), None),
             Payload::Many(pieces) => (None, Some(pieces)),
@@ -327,7 +337,7 @@ impl Packet {
     /// Gives up the payload as shared buffers, without a copy; bytes left in the head are copied
     /// into one in front.
     pub fn into_payload(mut self) -> VecDeque<Bytes> {
-        let mut pieces = match std::mem::take(&mut self.payload) {
+        let mut pieces = match std::mem::take(&mut self.body.payload) {
             Payload::Empty => VecDeque::new(),
             Payload::One(piece) if piece.is_empty() => VecDeque::new(),
             Payload::One(piece) => VecDeque::from([piece]),
@@ -362,7 +372,7 @@ impl Packet {
     /// The whole packet in one buffer; without a copy where it already is in one.
     pub fn to_bytes(&self) -> Bytes {
         if self.head().is_empty()
-            && let Payload::One(piece) = &self.payload
+            && let Payload::One(piece) = &self.body.payload
         {
             return piece.clone();
         }
@@ -415,7 +425,7 @@ impl Packet {
         let head_len = self.head().len();
         if at + bytes.len() <= head_len {
             let from = usize::from(self.head_start) + at;
-            self.head[from..from + bytes.len()].copy_from_slice(bytes);
+            self.body.head[from..from + bytes.len()].copy_from_slice(bytes);
             return;
         }
         let mut all = BytesMut::from(&self.to_bytes()[..]);
@@ -424,7 +434,7 @@ impl Packet {
         }
         self.head_start = HEAD_ROOM as u8;
         self.payload_bytes = all.len() as u32;
-        self.payload = Payload::One(all.freeze());
+        self.body.payload = Payload::One(all.freeze());
     }
 
     /// Moves what the head room holds to the front of the payload.
@@ -432,7 +442,7 @@ impl Packet {
         let head = Bytes::copy_from_slice(self.head());
         self.head_start = HEAD_ROOM as u8;
         self.payload_bytes += head.len() as u32;
-        self.payload = match std::mem::take(&mut self.payload) {
+        self.body.payload = match std::mem::take(&mut self.body.payload) {
             Payload::Empty => Payload::One(head),
             Payload::One(piece) => Payload::Many(VecDeque::from([head, piece])),
             Payload::Many(mut pieces) => {
@@ -443,7 +453,7 @@ impl Packet {
     }
 
     fn first_piece_len(&self) -> usize {
-        match &self.payload {
+        match &self.body.payload {
             Payload::Empty => 0,
             Payload::One(piece) => piece.len(),
             Payload::Many(pieces) => pieces.front().map_or(0, Bytes::len),
@@ -457,14 +467,14 @@ impl Packet {
         let got = self.copy_to(0, &mut front[..n]);
         debug_assert_eq!(got, n);
         self.advance_payload(n - have);
-        self.head[HEAD_ROOM - n..].copy_from_slice(&front[..n]);
+        self.body.head[HEAD_ROOM - n..].copy_from_slice(&front[..n]);
         self.head_start = (HEAD_ROOM - n) as u8;
     }
 
     fn advance_payload(&mut self, n: usize) {
         let mut n = n.min(self.payload_bytes as usize);
         self.payload_bytes -= n as u32;
-        match &mut self.payload {
+        match &mut self.body.payload {
             Payload::Empty => {}
             Payload::One(piece) => piece.advance(n),
             Payload::Many(pieces) => {

@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 
-use libnet::engine::{FilterChange, StackCore};
+use libnet::engine::{FilterChange, StackCore, Wakes};
 use libnet::ethernet::{EtherType, EthernetHeader};
 use libnet::iface::IfIndex;
 use libnet::link::Medium;
@@ -281,9 +281,9 @@ impl StackCore for Shard {
         }
     }
 
-    fn poll_wakes(&mut self, out: &mut Vec<Waker>) {
+    fn poll_wakes(&mut self, out: &mut Wakes) {
         self.tcp_events();
-        out.append(&mut self.wakes);
+        out.extend(self.wakes.drain(..));
     }
 
     fn poll_handoff(&mut self, out: &mut Vec<(IfIndex, Packet)>) {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use libnet::ethernet::MacAddr;
 use libnet::link::{LinkRx, Readiness};
-use libnet::packet::Packet;
+use libnet::packet::{Packet, SMALL_FRAME_BYTES};
 use libnet::pool::Pool;
 use libnet::time::Instant;
 
@@ -41,6 +41,8 @@ pub(crate) struct Rx {
     /// When to look at the pending bits whatever the summary says.
     next_full_look: Instant,
     pool: Pool,
+    /// Where a small frame is read; it fits in the packet itself.
+    small: Vec<u8>,
     filter: Filter,
     counts: Counts,
 }
@@ -82,6 +84,7 @@ impl Rx {
             ready: VecDeque::new(),
             next_full_look: Instant::ZERO,
             pool: Pool::default(),
+            small: Vec::with_capacity(SMALL_FRAME_BYTES),
             filter: Filter::default(),
             counts: Counts::default(),
         }
@@ -199,18 +202,25 @@ impl Rx {
         sink: &mut Vec<Packet>,
     ) {
         let sender = &mut self.senders[usize::from(slot)];
-        let mut bytes = self.pool.take(header.frame_bytes as usize);
-        if !take(ring, at, header.frame_bytes as usize, &mut bytes) {
-            return;
-        }
+        let frame_bytes = header.frame_bytes as usize;
+        let packet = if frame_bytes <= SMALL_FRAME_BYTES {
+            self.small.clear();
+            take(ring, at, frame_bytes, &mut self.small)
+                .then(|| Packet::received_small(&self.small, now))
+                .flatten()
+        } else {
+            let mut bytes = self.pool.take(frame_bytes);
+            take(ring, at, frame_bytes, &mut bytes)
+                .then(|| Packet::received(self.pool.share(bytes), now))
+        };
+        let Some(mut packet) = packet else { return };
         sender.taken = sender.taken.plus(1);
         if !header.is_plausible(self.member.bus.geometry().mtu) {
             self.counts.malformed += 1;
             return;
         }
         self.counts.frames += 1;
-        self.counts.bytes += bytes.len() as u64;
-        let mut packet = Packet::received(self.pool.share(bytes), now);
+        self.counts.bytes += packet.len() as u64;
         packet.checksum = header.checksum;
         packet.gso = header.gso;
         sink.push(packet);

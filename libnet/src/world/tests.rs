@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::*;
 use crate::capture::{CaptureTap, Direction};
 use crate::driver::Driver;
-use crate::engine::{Engine, EngineConfig, StackCore, Steer};
+use crate::engine::{Engine, EngineConfig, StackCore, Steer, Wakes};
 use crate::ethernet::{EtherType, EthernetHeader, MacAddr};
 use crate::iface::{IfIndex, IfaceConfig, Interface};
 use crate::impair::{Fault, Impairments, QueueLimit, Which};
@@ -105,7 +105,7 @@ impl StackCore for Node {
         }
     }
 
-    fn poll_wakes(&mut self, out: &mut Vec<Waker>) {
+    fn poll_wakes(&mut self, out: &mut Wakes) {
         if self.got.len() >= self.wanted {
             out.extend(self.waker.take());
         }

@@ -26,7 +26,7 @@ pub(super) struct AllWaiting {
 
 /// Memory of a packet, its data included.
 fn memory_of(packet: &Packet) -> usize {
-    size_of::<Packet>() + packet.len()
+    Packet::OVERHEAD_BYTES + packet.len()
 }
 
 impl Waiting {

@@ -173,12 +173,12 @@ impl tcp::Path for Below<'_> {
     fn output(&mut self, now: Instant, meta: &OutMeta, packet: Packet) -> Result<(), PathError> {
         let wide = &self.shard.wide;
         let kept = self.shard.tcp_paths.slot(meta.dst).take();
-        let is_it = |path: &Box<Path>| {
+        let is_it = |path: &Path| {
             (path.src, path.dst, path.iface.index) == (meta.src, meta.dst, meta.iface)
                 && (path.zone.is_none() || path.zone == meta.bound)
                 && path.is_valid(wide, now)
         };
-        let mut path = match kept.filter(is_it) {
+        let mut path = match kept.filter(|path| is_it(path)) {
             Some(path) => path,
             None => {
                 let wanted = Wanted { dst: meta.dst, src: Some(meta.src), iface: meta.bound };
@@ -209,8 +209,8 @@ impl tcp::Path for Below<'_> {
 impl Below<'_> {
     /// Whom packets to `dst` by an interface were handed last.
     fn next_hop(&mut self, iface: IfIndex, dst: IpAddr) -> Option<Arc<Neighbour>> {
-        let is_it = |path: &&Box<Path>| (path.iface.index, path.dst) == (iface, dst);
-        let path = self.shard.tcp_paths.slot(dst).as_ref().filter(is_it)?;
+        let is_it = |path: &&Path| (path.iface.index, path.dst) == (iface, dst);
+        let path = self.shard.tcp_paths.slot(dst).as_deref().filter(is_it)?;
         path.neighbour.clone()
     }
 }

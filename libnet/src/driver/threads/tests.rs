@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::driver::Driver;
-use crate::engine::{EngineConfig, Steer};
+use crate::engine::{EngineConfig, Steer, Wakes};
 use crate::iface::{IfaceConfig, Interface};
 use crate::link::Link;
 use crate::packet::Packet;
@@ -62,8 +62,8 @@ impl StackCore for Mailbox {
         }
     }
 
-    fn poll_wakes(&mut self, out: &mut Vec<Waker>) {
-        out.append(&mut self.wakes);
+    fn poll_wakes(&mut self, out: &mut Wakes) {
+        out.extend(self.wakes.drain(..));
     }
 
     fn poll_handoff(&mut self, _: &mut Vec<(IfIndex, Packet)>) {}
