@@ -37,7 +37,7 @@ impl Table {
             Err(reason) => return self.ctx.dropped(reason),
         };
         seg.ecn = EcnField::of(tos);
-        match self.find(&seg.tuple) {
+        match self.find_receiver(&seg.tuple) {
             Some(Place::Slot(index)) if self.takes_from(index, iface) => {
                 self.on_connection(now, path, index, &seg, &packet);
             }

@@ -56,6 +56,8 @@ pub struct Table {
     shard: u32,
     slots: Slots,
     index: Index,
+    /// The slot of the connection that a segment came for last.
+    last_receiver: u32,
     ports: Ports,
     waits: TimeWaits,
     requests: Requests,
@@ -108,6 +110,7 @@ impl Table {
             shard,
             slots: Slots::new(config.connections_max),
             index: Index::default(),
+            last_receiver: 0,
             ports: Ports::default(),
             waits: TimeWaits::new(config.time_wait),
             listeners: BTreeMap::new(),
@@ -314,6 +317,20 @@ impl Table {
     fn hash(&self, tuple: &FourTuple) -> u64 {
         let (local, remote) = ((tuple.local, tuple.local_port), (tuple.remote, tuple.remote_port));
         self.ctx.secrets.steer_hash(local, remote)
+    }
+
+    /// Whose a received segment is. Segments of one connection come in runs: the last one is tried
+    /// before anything is hashed.
+    fn find_receiver(&mut self, tuple: &FourTuple) -> Option<Place> {
+        let is_it = |conn: &Connection| conn.tuple == *tuple && conn.mode.indexed;
+        if self.slots.at(self.last_receiver).is_some_and(is_it) {
+            return Some(Place::Slot(self.last_receiver));
+        }
+        let found = self.find(tuple);
+        if let Some(Place::Slot(index)) = found {
+            self.last_receiver = index;
+        }
+        found
     }
 
     fn find(&self, tuple: &FourTuple) -> Option<Place> {
