@@ -274,7 +274,7 @@ impl<C: StackCore> Engine<C> {
         let slot = self.ports.get(iface.index.0 as usize).ok_or_else(crate::errno::no_buffers)?;
         let mut impairer = None;
         if !iface.link.loopback {
-            let (handle, wrapped) = Impairer::wrap(impair, &iface.link, queues);
+            let (handle, wrapped) = Impairer::wrap(self.driver.now(), impair, &iface.link, queues);
             (impairer, queues) = (Some(handle), wrapped);
         } else if Way::BOTH.iter().any(|way| !impair.way(*way).is_none()) {
             return Err(crate::errno::not_supported());

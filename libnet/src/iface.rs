@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::ethernet::MacAddr;
-use crate::impair::{ImpairConfig, Impairments, Way};
+use crate::impair::{ImpairConfig, Schedule, Way};
 use crate::link::{Link, LinkInfo};
 use crate::route::RouteSpec;
 use crate::stats::IfaceCounters;
@@ -239,7 +239,7 @@ impl InterfaceSpec {
     }
 
     /// Harms the frames that go one way, from the start.
-    pub fn impair(mut self, way: Way, impairments: Impairments) -> Self {
+    pub fn impair(mut self, way: Way, impairments: impl Into<Schedule>) -> Self {
         self.impair.set_way(way, impairments);
         self
     }

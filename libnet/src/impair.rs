@@ -20,12 +20,15 @@ mod config;
 mod fault;
 mod line;
 mod link;
+mod schedule;
 
 use codel::{CoDel, Fifo, Picked, Waiting};
 pub use config::{Discipline, Fcs, Impairments, Loss, Overflow, QueueLimit};
 use fault::Rule;
 pub use fault::{Fault, FaultCount, Which};
 pub use link::{ImpairConfig, Impairer};
+use schedule::Running;
+pub use schedule::{Schedule, Step};
 
 /// Which direction of a stack's link.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -59,6 +62,8 @@ pub struct ImpairStats {
     pub delivered: u64,
     /// Lost at random.
     pub lost: u64,
+    /// Lost because the link was down.
+    pub lost_down: u64,
     /// Arrived twice.
     pub duplicated: u64,
     /// Held back for later ones to overtake.
@@ -113,6 +118,8 @@ pub(crate) struct Lost {
 /// [`Checksum::Unverified`]: a flipped bit is the stack's to find.
 pub struct Impair {
     config: Impairments,
+    /// What is to change.
+    schedule: Option<Box<Running>>,
     wire: LinkInfo,
     rng: ChaCha8Rng,
     /// The state of [`Loss::GilbertElliott`].
@@ -141,15 +148,16 @@ struct OnWire {
 }
 
 /// As their keys are called.
-const KNOBS: [&str; 7] = ["loss", "dup", "reorder", "corrupt", "limit", "queue", "jitter"];
+const KNOBS: [&str; 8] = ["loss", "dup", "reorder", "corrupt", "limit", "queue", "jitter", "state"];
 
 impl Impair {
     /// A direction of a link like `link`; what it does is a function of `seed` and the frames.
-    pub fn new(config: Impairments, link: &LinkInfo, seed: [u8; 32]) -> Self {
+    pub fn new(config: impl Into<Schedule>, link: &LinkInfo, seed: [u8; 32]) -> Self {
         let mut wire = link.clone();
         wire.offload = Offload::NONE;
         let mut impair = Impair {
             config: Impairments::none(),
+            schedule: None,
             wire,
             rng: ChaCha8Rng::from_seed(seed),
             in_bad_state: false,
@@ -185,8 +193,22 @@ impl Impair {
     }
 
     /// Changes what it does to the frames that come from now on, and to those that wait for the
-    /// wire. [`next_at`](Self::next_at) holds only after [`advance`](Self::advance).
-    pub fn configure(&mut self, config: Impairments) {
+    /// wire. [`next_at`](Self::next_at) holds only after [`advance`](Self::advance), with which a
+    /// schedule begins.
+    pub fn configure(&mut self, config: impl Into<Schedule>) {
+        let schedule = config.into();
+        self.change(schedule.start().clone());
+        self.schedule = Running::new(schedule);
+    }
+
+    /// Begins a schedule that has not begun.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        if let Some(running) = &mut self.schedule {
+            running.begin(now);
+        }
+    }
+
+    fn change(&mut self, config: Impairments) {
         let asked = [
             config.loss.is_asked_for(),
             config.duplicate > 0.0,
@@ -195,6 +217,7 @@ impl Impair {
             config.queue.is_asked_for(),
             config.queue.discipline != Discipline::Fifo,
             !config.jitter.is_zero(),
+            config.is_down,
         ];
         for (ever, now) in self.asked.iter_mut().zip(asked) {
             *ever |= now;
@@ -246,6 +269,16 @@ impl Impair {
     /// Takes from the wire what has left it by now, and puts the next onto it; appends what
     /// arrives, and when.
     pub fn advance(&mut self, now: Instant, out: &mut Vec<Delivery>) {
+        while let Some(running) = &mut self.schedule {
+            let Some((at, config)) = running.due(now) else { break };
+            self.serve_wire(at, out);
+            self.change(config);
+            self.keep_to_rate(at);
+        }
+        self.serve_wire(now, out);
+    }
+
+    fn serve_wire(&mut self, now: Instant, out: &mut Vec<Delivery>) {
         self.keep_to_rate(now);
         loop {
             if let Some(OnWire { waiting, ends }) = self.on_wire.take_if(|wire| wire.ends <= now) {
@@ -265,7 +298,15 @@ impl Impair {
 
     /// When [`advance`](Self::advance) is to be called next.
     pub fn next_at(&self) -> Option<Instant> {
-        self.on_wire.as_ref().map(|wire| wire.ends)
+        let ends = self.on_wire.as_ref()?.ends;
+        // A step may change when the frame will have left; without one it waits for the next look.
+        let step = self.schedule.as_ref().and_then(|running| running.next_at());
+        Some(step.map_or(ends, |step| step.min(ends)))
+    }
+
+    /// Will it do to frames for ever what it does now?
+    pub(crate) fn is_settled(&self) -> bool {
+        self.schedule.as_ref().is_none_or(|running| running.is_over())
     }
 
     /// When the queue has room for a sender that waits; `now` if it has.
@@ -294,13 +335,25 @@ impl Impair {
     pub fn unfired(&self) -> Vec<String> {
         let s = &self.stats;
         let by_codel = s.codel_dropped + s.ecn_marked;
-        let fired =
-            [s.lost, s.duplicated, s.reordered, s.corrupted, s.queue_dropped, by_codel, s.jittered];
+        let fired = [
+            s.lost,
+            s.duplicated,
+            s.reordered,
+            s.corrupted,
+            s.queue_dropped,
+            by_codel,
+            s.jittered,
+            s.lost_down,
+        ];
         let knobs = KNOBS.iter().zip(self.asked).zip(fired);
         let mut names: Vec<String> = knobs
             .filter(|&((_, asked), fired)| asked && fired == 0)
             .map(|((name, _), _)| (*name).to_owned())
             .collect();
+        let never_come = self.schedule.as_ref().map_or(0, |running| running.never_come());
+        if never_come > 0 {
+            names.push(format!("schedule (its last {never_come} steps)"));
+        }
         names.extend(self.rules.iter().filter(|rule| !rule.has_fired()).map(Rule::describe));
         names
     }
@@ -322,6 +375,10 @@ impl Impair {
     /// What the wire does to a frame that has left it.
     fn cross(&mut self, sent_at: Instant, waiting: Waiting, out: &mut Vec<Delivery>) {
         let Waiting { mut frame, verdict, .. } = waiting;
+        if self.config.is_down {
+            self.stats.lost_down += 1;
+            return self.lose("the link was down", frame);
+        }
         if self.is_lost() {
             self.stats.lost += 1;
             return self.lose("at random", frame);

@@ -34,6 +34,7 @@ use crate::host::Create;
 use crate::ifspec::{IfKind, IfSpec, parse_host_addr, parse_mtu, parse_station};
 use crate::impair::{self, ImpairSpec};
 use crate::interface;
+use crate::schedule::Schedules;
 
 mod handover;
 pub mod init;
@@ -211,7 +212,8 @@ fn join(
         spec.seed = args.seed.or(spec.seed);
         config.seed = spec.full_seed()?;
         // What the command sends goes out on the bus.
-        config.impair = [spec.out, spec.received];
+        let schedules = Schedules::of(&spec)?;
+        config.impair = [schedules.out, schedules.received];
     }
     Patch::join_with(bus, tap, &config).map_err(|error| Failure::usage(error.to_string()))
 }

@@ -403,7 +403,8 @@ mod tests {
         let error = parse("shmif:b,colour=red").unwrap_err();
         let expected = "unknown key `colour`: there are addr, gw, route, mtu, mac, name, create, ra, \
                         ra-mtu, ra-lifetime, ra-interval, ra-pref, ra-dns, ra-search; \
-                        and for a bad link loss, delay, jitter, rate, limit, queue, reorder, dup, corrupt, seed";
+                        and for a bad link loss, delay, jitter, rate, limit, queue, reorder, dup, \
+                        corrupt, state, schedule, seed";
         assert_eq!(error, expected);
         assert!(parse("shmif:b,los=2%").unwrap_err().contains("did you mean `loss`?"));
         let error = parse("shmif:b,creat").unwrap_err();

@@ -1,6 +1,7 @@
 //! `loss=2%,delay=10ms…`: the one way to ask for a bad link.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct ImpairSpec {
     /// What becomes of each is a function of this, of the frames, and of when they come; `None`:
     /// different every time.
     pub seed: Option<u64>,
+    /// The file that says how it changes as time goes on.
+    pub schedule: Option<PathBuf>,
 }
 
 /// What is wrong with the text, and what to write instead.
@@ -32,7 +35,7 @@ pub enum ImpairSpecError {
     #[error("unknown impairment `{0}`: there are {keys}", keys = KEYS.join(", "))]
     UnknownKey(String),
     /// Not `KEY=VALUE`.
-    #[error("`{0}` is not KEY=VALUE: write loss=2%,delay=10ms")]
+    #[error("`{0}` is not KEY=VALUE: write loss=2%,delay=10ms, or down")]
     NoValue(String),
     /// A value that is not one of its key.
     #[error("`{value}` is no value for `{key}`: write {example}")]
@@ -46,9 +49,11 @@ pub enum ImpairSpecError {
     },
 }
 
-/// The keys, as they are written. Each but `seed` may have `out.` or `in.` in front.
-pub const KEYS: [&str; 10] =
-    ["loss", "delay", "jitter", "rate", "limit", "queue", "reorder", "dup", "corrupt", "seed"];
+/// The keys, as they are written. Each but the last two may have `out.` or `in.` in front.
+pub const KEYS: [&str; 12] = [
+    "loss", "delay", "jitter", "rate", "limit", "queue", "reorder", "dup", "corrupt", "state",
+    "schedule", "seed",
+];
 
 /// What reordering is told by another key, and what the key for duplication was called first.
 const OTHER_KEYS: [&str; 2] = ["reorder-by", "duplicate"];
@@ -98,7 +103,7 @@ impl ImpairSpec {
 
     /// Is anything done at all?
     pub fn is_none(&self) -> bool {
-        self.out.is_none() && self.received.is_none()
+        self.out.is_none() && self.received.is_none() && self.schedule.is_none()
     }
 
     /// The seed as links take it: the one asked for, or of the machine's entropy.
@@ -115,6 +120,35 @@ impl ImpairSpec {
         Ok(seed)
     }
 
+    /// Takes in `a=1,b=2`; `down`, `up` and `none` stand alone.
+    ///
+    /// # Errors
+    /// [`ImpairSpecError`].
+    pub fn read(&mut self, text: &str) -> Result<(), ImpairSpecError> {
+        for part in split_keys(text).into_iter().filter(|part| !part.is_empty()) {
+            match (part.split_once('='), way_of(part).1) {
+                (Some((key, value)), _) => self.set(key.trim(), value.trim())?,
+                (None, "none") => {
+                    for way in way_of(part).0 {
+                        *self.way_mut(*way) = Impairments::none();
+                    }
+                }
+                (None, state @ ("down" | "up")) => {
+                    self.set(&part.replace(state, "state"), state)?;
+                }
+                (None, _) => return Err(ImpairSpecError::NoValue(part.to_owned())),
+            }
+        }
+        Ok(())
+    }
+
+    fn way_mut(&mut self, way: Way) -> &mut Impairments {
+        match way {
+            Way::Out => &mut self.out,
+            Way::In => &mut self.received,
+        }
+    }
+
     /// Sets what a key says.
     ///
     /// # Errors
@@ -129,12 +163,14 @@ impl ImpairSpec {
             self.seed = Some(value.parse().map_err(|_| bad("seed=7"))?);
             return Ok(());
         }
+        if key == "schedule" {
+            let path = Some(value).filter(|value| !value.is_empty());
+            self.schedule = Some(path.ok_or_else(|| bad("schedule=FILE"))?.into());
+            return Ok(());
+        }
         let (ways, bare) = way_of(key);
         for way in ways {
-            let impairments = match way {
-                Way::Out => &mut self.out,
-                Way::In => &mut self.received,
-            };
+            let impairments = self.way_mut(*way);
             let changed = change(impairments.clone(), bare, value);
             *impairments = changed.map_err(|wrong| match wrong {
                 Wrong::Key => ImpairSpecError::UnknownKey(key.to_owned()),
@@ -162,6 +198,11 @@ fn change(to: Impairments, key: &str, value: &str) -> Result<Impairments, Wrong>
         "corrupt" => to.corrupt(percent("corrupt=0.1%")?),
         "delay" => to.delay(time("delay=10ms")?),
         "jitter" => to.jitter(time("jitter=2ms")?),
+        "state" => match value {
+            "down" => to.down(),
+            "up" => to.up(),
+            _ => return Err(Wrong::Value("state=down or state=up")),
+        },
         "rate" => {
             let rate = bit_rate(value).ok_or(Wrong::Value("rate=100mbit"))?;
             let queue = router_queue(to.queue);
@@ -240,7 +281,7 @@ fn share(text: &str) -> Option<f64> {
 }
 
 /// `10ms`, `250us`, `1.5s`; at most an hour.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     let seconds = match unit {
         "s" => 1.0,
@@ -257,11 +298,7 @@ impl FromStr for ImpairSpec {
 
     fn from_str(text: &str) -> Result<Self, ImpairSpecError> {
         let mut spec = ImpairSpec::default();
-        for part in split_keys(text).into_iter().filter(|part| !part.is_empty()) {
-            let (key, value) =
-                part.split_once('=').ok_or_else(|| ImpairSpecError::NoValue(part.to_owned()))?;
-            spec.set(key.trim(), value.trim())?;
-        }
+        spec.read(text)?;
         Ok(spec)
     }
 }
@@ -278,6 +315,7 @@ impl fmt::Display for ImpairSpec {
                 parts.extend(of.map(|part| format!("{}.{part}", way.name())));
             }
         }
+        parts.extend(self.schedule.as_ref().map(|path| format!("schedule={}", path.display())));
         parts.extend(self.seed.map(|seed| format!("seed={seed}")));
         f.write_str(if parts.is_empty() { "none".to_owned() } else { parts.join(",") }.as_str())
     }
@@ -327,6 +365,7 @@ fn describe(impairments: &Impairments) -> Vec<String> {
     add("reorder-by", i.reorder_by != default.reorder_by, micros(i.reorder_by));
     add("dup", i.duplicate > 0.0, percent(i.duplicate));
     add("corrupt", i.corrupt > 0.0, percent(i.corrupt));
+    add("state", i.is_down, "down".to_owned());
     parts
 }
 
@@ -377,6 +416,7 @@ impl Faults {
 pub fn stats_json(stats: &libnet::impair::ImpairStats) -> Value {
     json!({
         "offered": stats.offered, "delivered": stats.delivered, "lost": stats.lost,
+        "lost_down": stats.lost_down,
         "duplicated": stats.duplicated, "reordered": stats.reordered,
         "corrupted": stats.corrupted, "jittered": stats.jittered,
         "queue_dropped": stats.queue_dropped, "codel_dropped": stats.codel_dropped,

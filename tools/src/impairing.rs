@@ -11,6 +11,7 @@ use crate::fail::{Failure, Outcome, Status};
 use crate::host;
 use crate::impair::{ImpairSpec, stats_json};
 use crate::inside::{Inside, index_of};
+use crate::schedule::Schedules;
 
 /// `rumpnet impair`.
 #[derive(Args, Clone, Debug)]
@@ -18,8 +19,9 @@ use crate::inside::{Inside, index_of};
   rumpnet impair -n alice                            what is done to frames, and was
   rumpnet impair -n alice shmif0 loss=3%,delay=20ms  in place of what was done before
   rumpnet impair -n alice shmif0 in.loss=3%          to received frames alone
+  rumpnet impair -n alice shmif0 at 2s rate=1mbit at 6s down at 7s up at 10s again
   rumpnet impair -n alice shmif0 none                nothing more
-The keys are those of --if: loss, delay, jitter, rate, limit, queue, reorder, dup, corrupt.")]
+The keys are those of --if: loss, delay, jitter, rate, limit, queue, reorder, dup, corrupt, state.")]
 pub struct ImpairArgs {
     #[command(flatten)]
     pub(crate) node: Node,
@@ -43,7 +45,7 @@ pub fn inside(args: &ImpairArgs, global: &Global, inside: &mut Inside) -> Outcom
     if let Some(index) = only
         && !args.spec.is_empty()
     {
-        set(&inet, index, &args.spec.join(","))?;
+        set(&inet, index, &args.spec)?;
         return Ok(Status::DONE);
     }
     let all: Vec<Value> = inet
@@ -90,23 +92,27 @@ fn shown(inet: &Inet, index: IfIndex, name: &str) -> Option<Value> {
     }))
 }
 
-/// Does to an interface's frames what `text` says, `loss=3%,…` or `none`, and nothing else.
+/// Does to an interface's frames what `words` say, `loss=3%,…`, `none`, and `at 2s down`, and
+/// nothing else.
 ///
 /// # Errors
 /// Keys that make no sense; an interface that cannot be impaired.
-pub fn set(inet: &Inet, index: IfIndex, text: &str) -> Result<(), Failure> {
-    let spec = match text {
-        "none" => ImpairSpec::default(),
-        text => text
-            .parse()
-            .map_err(|error: crate::impair::ImpairSpecError| Failure::usage(error.to_string()))?,
-    };
+pub fn set(inet: &Inet, index: IfIndex, words: &[String]) -> Result<(), Failure> {
+    let at_first = words.split(|word| word == "at").next().unwrap_or_default().join(",");
+    let spec: ImpairSpec = at_first
+        .parse()
+        .map_err(|error: crate::impair::ImpairSpecError| Failure::usage(error.to_string()))?;
     if spec.seed.is_some() {
         let why = "seed= holds from the start: give it to --if of the node";
         return Err(Failure::usage(why));
     }
-    for way in Way::BOTH {
-        let set = inet.engine().set_impairments(index, way, spec.way(way).clone());
+    if spec.schedule.is_some() {
+        let why = "schedule= is read at the start: give the steps themselves, as in at 2s loss=3%";
+        return Err(Failure::usage(why));
+    }
+    let schedules = Schedules::of_words(words, &spec)?;
+    for (way, schedule) in [(Way::Out, schedules.out), (Way::In, schedules.received)] {
+        let set = inet.engine().set_impairments(index, way, schedule);
         set.map_err(|error| Failure::usage(format!("cannot impair it: {}", host::plain(&error))))?;
     }
     Ok(())

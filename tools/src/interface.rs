@@ -9,6 +9,7 @@ use virtif::{FdConfig, FrameHeader, HostSide, Offloads, Virtif, VirtifConfig};
 use crate::fail::Failure;
 use crate::host::Create;
 use crate::ifspec::{Header, IfKind, IfSpec, Switch};
+use crate::schedule::Schedules;
 
 /// An interface as a stack takes it; `name` is what a bus lists it as where it does not say.
 ///
@@ -23,8 +24,8 @@ pub fn interface(spec: &IfSpec, create: Create, name: &str) -> Result<InterfaceS
     interface.gateways.clone_from(&spec.gateways);
     interface.routes.clone_from(&spec.routes);
     interface.mtu = spec.mtu;
-    interface.impair.out = spec.impair.out.clone();
-    interface.impair.received = spec.impair.received.clone();
+    let schedules = Schedules::of(&spec.impair)?;
+    (interface.impair.out, interface.impair.received) = (schedules.out, schedules.received);
     interface.impair.seed = spec.impair.seed.map(|_| spec.impair.full_seed()).transpose()?;
     Ok(interface)
 }

@@ -40,6 +40,7 @@ pub mod perf;
 pub mod ping;
 pub mod plot;
 pub mod recording;
+pub mod schedule;
 pub mod serve;
 pub mod settle;
 pub mod signals;

@@ -12,6 +12,7 @@ use crate::ifspec::IfSpec;
 use crate::impair::{self, ImpairSpec};
 use crate::interface;
 use crate::output::Output;
+use crate::schedule::Schedules;
 use crate::signals::{Asked, Interrupts};
 
 /// `rumpnet wire`.
@@ -93,7 +94,8 @@ fn config(args: &WireArgs) -> Result<PatchConfig, Failure> {
     if let Some(spec) = &args.impair {
         config.seed = spec.full_seed()?;
         // From A to B is out on B.
-        config.impair = [spec.received.clone(), spec.out.clone()];
+        let schedules = Schedules::of(spec)?;
+        config.impair = [schedules.received, schedules.out];
     }
     Ok(config)
 }

@@ -17,7 +17,7 @@ use super::Signal;
 use super::bell::Bell;
 use super::threads::monotonic_now;
 use crate::gso;
-use crate::impair::{ImpairConfig, ImpairStats, Impairer, Impairments, Way};
+use crate::impair::{ImpairConfig, ImpairStats, Impairer, Schedule, Way};
 use crate::link::{Link, LinkControl, LinkInfo, LinkRx, LinkTx, RxFilter};
 use crate::packet::Packet;
 use crate::sync::lock;
@@ -35,7 +35,7 @@ const BOTH_FULL_SLEEP: Duration = Duration::from_millis(1);
 #[non_exhaustive]
 pub struct PatchConfig {
     /// What is done to frames that go out on the first link, and on the second.
-    pub impair: [Impairments; 2],
+    pub impair: [Schedule; 2],
     /// What becomes of each frame is a function of this and of the frames.
     pub seed: [u8; 32],
     /// Frames that are delayed at a time, in one direction, at most; past it the cable is full.
@@ -49,7 +49,7 @@ pub struct PatchConfig {
 impl Default for PatchConfig {
     /// A perfect cable; 65,536 frames and 64 MiB, once they are delayed. Frames to groups cross.
     fn default() -> Self {
-        let impair = [Impairments::none(), Impairments::none()];
+        let impair = [Schedule::default(), Schedule::default()];
         PatchConfig {
             impair,
             seed: [0; 32],
@@ -173,9 +173,9 @@ impl Patch {
     ///
     /// # Panics
     /// For any other number.
-    pub fn impair(&self, to: usize, impairments: Impairments) {
+    pub fn impair(&self, to: usize, impairments: impl Into<Schedule>) {
         let side = &self.shared.sides[to];
-        side.impairer.set(Way::Out, impairments);
+        side.impairer.set(monotonic_now(), Way::Out, impairments);
         side.flush();
         // Whoever sleeps until what waits is due looks again.
         self.shared.sides[1 - to].wake();
@@ -234,7 +234,7 @@ fn open(link: Box<dyn Link>, config: &PatchConfig, number: usize) -> io::Result<
     let mut seed = config.seed;
     seed[0] ^= number as u8;
     impair.seed = Some(seed);
-    let (impairer, mut queues) = Impairer::wrap(&impair, &info, queues);
+    let (impairer, mut queues) = Impairer::wrap(monotonic_now(), &impair, &info, queues);
     if queues.is_empty() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -399,6 +399,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::impair::Impairments;
     use crate::link::{LinkQueue, Offload};
     use crate::pair::{PairConfig, PairLink, pair};
 
@@ -479,7 +480,8 @@ mod tests {
         let (b, far) = pair(&PairConfig::default());
         let mut config = PatchConfig::default();
         let delay = Duration::from_millis(2);
-        config.impair[1] = Impairments::none().delay(delay).loss(0.1).duplicate(0.1).reorder(0.1);
+        config.impair[1] =
+            Impairments::none().delay(delay).loss(0.1).duplicate(0.1).reorder(0.1).into();
         let patch = Patch::join_with(near, far, &config).unwrap();
         let ((mut a, _), (mut b, bell)) = (end(a), end(b));
         let began = monotonic_now();

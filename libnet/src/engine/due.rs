@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Engine, NEVER, PortQueue, StackCore};
 use crate::iface::IfIndex;
-use crate::impair::{ImpairStats, Impairer, Impairments, Way};
+use crate::impair::{ImpairStats, Impairer, Impairments, Schedule, Way};
 use crate::time::Instant;
 
 impl<C: StackCore> Engine<C> {
@@ -26,9 +26,9 @@ impl<C: StackCore> Engine<C> {
         &self,
         index: IfIndex,
         way: Way,
-        impairments: Impairments,
+        impairments: impl Into<Schedule>,
     ) -> io::Result<()> {
-        self.impairer(index)?.set(way, impairments);
+        self.impairer(index)?.set(self.driver.now(), way, impairments);
         for queue in 0..self.port(index).map_or(0, |port| port.queues.len()) {
             // What waits for the wire may leave earlier than whoever sleeps was told.
             match way {

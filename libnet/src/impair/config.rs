@@ -148,6 +148,8 @@ impl Default for QueueLimit {
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Impairments {
+    /// Every frame is lost that has not left the wire.
+    pub is_down: bool,
     /// Bits per second of frames, link header included; 0: no limit.
     pub rate_bits_per_second: u64,
     /// Time from the last bit sent to the last bit received.
@@ -174,6 +176,7 @@ impl Impairments {
     /// A perfect wire.
     pub const fn none() -> Self {
         Impairments {
+            is_down: false,
             rate_bits_per_second: 0,
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
@@ -185,6 +188,20 @@ impl Impairments {
             fcs: Fcs::Passes,
             queue: QueueLimit::RING,
         }
+    }
+
+    /// Loses every frame, as a pulled cable does.
+    #[must_use]
+    pub const fn down(mut self) -> Self {
+        self.is_down = true;
+        self
+    }
+
+    /// Takes [`down`](Self::down) back.
+    #[must_use]
+    pub const fn up(mut self) -> Self {
+        self.is_down = false;
+        self
     }
 
     /// Sets the rate in bits per second; 0: no limit.
@@ -278,7 +295,8 @@ impl Impairments {
 
     /// Does it do anything to frames but delay them all by the same time?
     pub(super) fn harms(&self) -> bool {
-        self.rate_bits_per_second > 0
+        self.is_down
+            || self.rate_bits_per_second > 0
             || !self.jitter.is_zero()
             || self.loss != Loss::None
             || self.duplicate > 0.0

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::line::Line;
-use super::{Impair, ImpairStats, Impairments, Way};
+use super::{Impair, ImpairStats, Impairments, Schedule, Way};
 use crate::link::{LinkInfo, LinkQueue, LinkRx, LinkTx, Pace, Readiness};
 use crate::packet::Packet;
 use crate::sync::lock;
@@ -17,10 +17,10 @@ use crate::time::Instant;
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct ImpairConfig {
-    /// What is done to frames that are sent.
-    pub out: Impairments,
+    /// What is done to frames that are sent; a schedule begins with the interface.
+    pub out: Schedule,
     /// What is done to frames that are received.
-    pub received: Impairments,
+    pub received: Schedule,
     /// What becomes of each frame is a function of this, of the frames, and of when they come.
     /// `None`: of the stack's own seed.
     pub seed: Option<[u8; 32]>,
@@ -33,7 +33,7 @@ pub struct ImpairConfig {
 
 impl ImpairConfig {
     /// What is done in one direction.
-    pub const fn way(&self, way: Way) -> &Impairments {
+    pub const fn way(&self, way: Way) -> &Schedule {
         match way {
             Way::Out => &self.out,
             Way::In => &self.received,
@@ -41,10 +41,10 @@ impl ImpairConfig {
     }
 
     /// Sets what is done in one direction.
-    pub fn set_way(&mut self, way: Way, impairments: Impairments) {
+    pub fn set_way(&mut self, way: Way, impairments: impl Into<Schedule>) {
         match way {
-            Way::Out => self.out = impairments,
-            Way::In => self.received = impairments,
+            Way::Out => self.out = impairments.into(),
+            Way::In => self.received = impairments.into(),
         }
     }
 }
@@ -53,8 +53,8 @@ impl Default for ImpairConfig {
     /// No harm; 65,536 frames and 64 MiB, once they are delayed.
     fn default() -> Self {
         ImpairConfig {
-            out: Impairments::none(),
-            received: Impairments::none(),
+            out: Schedule::default(),
+            received: Schedule::default(),
             seed: None,
             max_delayed_frames: 65_536,
             max_delayed_bytes: 64 << 20,
@@ -78,8 +78,9 @@ struct WayLine {
 
 impl Impairer {
     /// Stands between the queues of a link and whoever uses them. A device's queues share one
-    /// line, so that a rate is the device's.
+    /// line, so that a rate is the device's. Schedules begin `now`.
     pub fn wrap(
+        now: Instant,
         config: &ImpairConfig,
         info: &LinkInfo,
         queues: Vec<LinkQueue>,
@@ -87,7 +88,8 @@ impl Impairer {
         let ways = Way::BOTH.map(|way| {
             let mut seed = config.seed.unwrap_or_default();
             seed[31] ^= way as u8;
-            let impair = Impair::new(config.way(way).clone(), info, seed);
+            let mut impair = Impair::new(config.way(way).clone(), info, seed);
+            impair.begin(now);
             let line = Line::new(impair, config.max_delayed_frames, config.max_delayed_bytes);
             let is_active = AtomicBool::new(!config.way(way).is_none());
             WayLine { is_active, line: Mutex::new(line) }
@@ -114,11 +116,12 @@ impl Impairer {
 
     /// Changes what is done in one direction from now on. Frames that are in flight arrive when
     /// they would have; those that wait for the wire go by the new rate. Whoever drives the link
-    /// is to look at it again.
-    pub fn set(&self, way: Way, impairments: Impairments) {
+    /// is to look at it again. A schedule begins `now`.
+    pub fn set(&self, now: Instant, way: Way, impairments: impl Into<Schedule>) {
         let own = self.way(way);
         let mut line = lock(&own.line);
         line.impair.configure(impairments);
+        line.impair.begin(now);
         own.is_active.store(true, Ordering::Release);
     }
 
@@ -127,7 +130,7 @@ impl Impairer {
         lock(&self.way(way).line).impair.reseed(seed);
     }
 
-    /// What is done in one direction.
+    /// What is done in one direction now.
     pub fn get(&self, way: Way) -> Impairments {
         lock(&self.way(way).line).impair.config().clone()
     }
@@ -171,7 +174,8 @@ impl WayLine {
     /// Lets frames pass by from now on, if nothing is done to them and none is under way. Called
     /// under the line's lock, as is whatever makes it active.
     fn rest(&self, line: &Line) -> bool {
-        let can_rest = line.impair.config().is_none() && line.is_idle();
+        let is_none = line.impair.config().is_none() && line.impair.is_settled();
+        let can_rest = is_none && line.is_idle();
         if can_rest {
             self.is_active.store(false, Ordering::Release);
         }

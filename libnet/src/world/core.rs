@@ -17,7 +17,7 @@ use super::trace::TraceHash;
 use crate::capture::Direction;
 use crate::ethernet::{EthernetHeader, MacAddr};
 use crate::iface::IfIndex;
-use crate::impair::{Delivery, Impair, Impairments, Way};
+use crate::impair::{Delivery, Impair, Schedule, Way};
 use crate::link::{LinkInfo, LinkStats, Medium, Readiness, RxFilter};
 use crate::packet::{Checksum, Packet};
 use crate::time::Instant;
@@ -371,16 +371,17 @@ impl State {
         let info = self.segments[segment].info(mac);
         let impairments = self.segments[segment].config.impairments.clone();
         let bell = Arc::new(PortBell::default());
-        let direction = |impairments, stream| {
+        let direction = |impairments: Schedule, stream| {
             let mut impair = Impair::new(impairments, &info, seed_of(self.seed, stream));
             impair.keep_lost();
+            impair.begin(self.now);
             impair
         };
         self.ports.push(Port {
             segment,
             mac,
             egress: direction(impairments, Stream::Egress(number)),
-            ingress: direction(Impairments::none(), Stream::Ingress(number)),
+            ingress: direction(Schedule::default(), Stream::Ingress(number)),
             rx: VecDeque::new(),
             filter: RxFilter::default(),
             plug: Plug::In,

@@ -11,7 +11,7 @@ use super::record::{Record, SeenFrame};
 use crate::capture::CaptureTap;
 use crate::ethernet::MacAddr;
 use crate::iface::IfIndex;
-use crate::impair::{Fault, FaultCount, Impair, ImpairStats, Impairments, Way, Which};
+use crate::impair::{Fault, FaultCount, Impair, ImpairStats, Impairments, Schedule, Way, Which};
 use crate::link::{
     Doorbell, Link, LinkControl, LinkInfo, LinkQueue, LinkRx, LinkStats, LinkTx, Medium, Offload,
     Readiness, RxFilter,
@@ -31,8 +31,8 @@ pub struct LinkConfig {
     pub mtu: u32,
     /// What it carries whole. With none, every frame is as a wire would carry it.
     pub offload: Offload,
-    /// What happens to frames from each port to the segment.
-    pub impairments: Impairments,
+    /// What happens to frames from each port to the segment; a schedule begins when the port is made.
+    pub impairments: Schedule,
     /// Frames that wait in a port for its stack at most; past it they are lost and counted.
     pub rx_queue_frames: usize,
 }
@@ -64,8 +64,8 @@ impl LinkConfig {
 
     /// Sets what happens to frames from each port to the segment.
     #[must_use]
-    pub fn impairments(mut self, impairments: Impairments) -> Self {
-        self.impairments = impairments;
+    pub fn impairments(mut self, impairments: impl Into<Schedule>) -> Self {
+        self.impairments = impairments.into();
         self
     }
 
@@ -85,7 +85,7 @@ impl Default for LinkConfig {
             medium: Medium::Ethernet,
             mtu: 1_500,
             offload: Offload::NONE,
-            impairments: Impairments::none().delay(Self::DEFAULT_DELAY),
+            impairments: Impairments::none().delay(Self::DEFAULT_DELAY).into(),
             rx_queue_frames: 4_096,
         }
     }
@@ -117,15 +117,17 @@ impl Segment {
         self.link(MacAddr([2, 0, 0, self.number as u8, high, low]))
     }
 
-    /// Changes one direction of a port, for frames from now on.
-    pub fn impair(&self, port: PortId, way: Way, impairments: Impairments) {
+    /// Changes one direction of a port, for frames from now on; a schedule begins now.
+    pub fn impair(&self, port: PortId, way: Way, impairments: impl Into<Schedule>) {
         let mut state = self.shared.lock();
         state.ports[port.0].way(way).configure(impairments);
         state.serve_wire(port.0, way);
     }
 
-    /// Changes what happens to frames from every port to the segment, also of those that come.
-    pub fn impair_all(&self, impairments: &Impairments) {
+    /// Changes what happens to frames from every port to the segment, also of those that come; a
+    /// schedule begins now, or when they come.
+    pub fn impair_all(&self, impairments: impl Into<Schedule>) {
+        let impairments = impairments.into();
         let mut state = self.shared.lock();
         state.segments[self.number].config.impairments = impairments.clone();
         let ports = state.segments[self.number].ports.clone();

@@ -325,7 +325,7 @@ fn impairments_change_while_the_world_runs() {
     segment.plug(port_a, Plug::Pulled);
     assert_eq!(pongs(&a, &b), (0, 0));
     segment.plug(port_a, Plug::In);
-    segment.impair_all(&Impairments::none().loss(1.0));
+    segment.impair_all(Impairments::none().loss(1.0));
     assert_eq!(pongs(&a, &b), (0, 0));
     assert_eq!(segment.stats(port_b, Way::In).lost, 1);
     assert_eq!(segment.stats(port_a, Way::Out).lost, 1);

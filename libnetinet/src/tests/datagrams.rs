@@ -267,8 +267,8 @@ fn a_socket_refused_by_two_interfaces_is_woken_by_the_second_alone() {
     a.inet.add_interface(spec).unwrap();
     a.driver.attach(a.inet.engine()).unwrap();
     let limited = |rate| libnet::impair::Impairments::none().rate(rate).queue(room_for(2));
-    net.segment.impair_all(&limited(1));
-    other.impair_all(&limited(1_000_000));
+    net.segment.impair_all(limited(1));
+    other.impair_all(limited(1_000_000));
     let client = a.udp();
     a.inet.set_option(client, SocketOption::Broadcast(true)).unwrap();
     for to in [at(255, 7), "10.9.0.255:7".parse().unwrap()] {

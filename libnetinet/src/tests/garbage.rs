@@ -179,7 +179,7 @@ fn replies_are_bounded_when_nothing_can_be_sent() {
     });
     a.inet.add_neighbour(libnet::IfIndex(2), ip(2).into(), STRANGER).unwrap();
     let still = libnet::impair::Impairments::none().rate(1_000);
-    net.segment.impair_all(&still.queue(room_for(1)));
+    net.segment.impair_all(still.queue(room_for(1)));
     let mut echo = vec![8, 0, 0, 0, 0, 1, 0, 1];
     let sum = checksum(&echo);
     echo[2..4].copy_from_slice(&sum.to_be_bytes());

@@ -84,7 +84,7 @@ pub(crate) fn reply_queue_full() -> u64 {
     lab.introduce();
     let mut limit = QueueLimit::default();
     (limit.frames, limit.overflow) = (1, Overflow::Waits);
-    lab.segment.impair_all(&Impairments::none().rate(1_000).queue(limit));
+    lab.segment.impair_all(Impairments::none().rate(1_000).queue(limit));
     let ping = Icmp::new(8, 0, [0; 4]).build(&lab.ip(1), &[0; 1_000]);
     (0..50).for_each(|_| lab.send_ip(&ping));
     lab.drops(DropReason::ReplyQueueFull)

@@ -61,6 +61,15 @@ fn a_limit_is_in_frames_bytes_or_time() {
 }
 
 #[test]
+fn a_link_is_down_and_up_again() {
+    assert_eq!(parse("out.down").unwrap().out, Impairments::none().down());
+    assert_eq!(parse("state=down").unwrap().to_string(), "state=down");
+    assert_eq!(parse("down,loss=1%,up"), parse("loss=1%"));
+    assert_eq!(parse("loss=1%,delay=1ms,in.none"), parse("out.loss=1%,out.delay=1ms"));
+    assert_eq!(parse("schedule=a.txt,seed=3").unwrap().to_string(), "schedule=a.txt,seed=3");
+}
+
+#[test]
 fn old_spellings_are_understood() {
     assert_eq!(parse("duplicate=1%,rate=10M"), parse("dup=1%,rate=10mbit"));
 }
@@ -83,6 +92,8 @@ fn mistakes_say_what_to_write() {
         ("limit=0", "write limit=100"),
         ("queue=red", "queue=codel"),
         ("seed=x", "write seed=7"),
+        ("state=maybe", "write state=down or state=up"),
+        ("schedule=", "write schedule=FILE"),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.contains(needle), "{text}: {error}");

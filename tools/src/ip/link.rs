@@ -273,7 +273,7 @@ fn set(ip: &Ip<'_>, words: &mut Words<'_>) -> Outcome {
         })?;
     }
     if let Some(text) = impairments {
-        impairing::set(ip.inet, device, text)?;
+        impairing::set(ip.inet, device, &[text.to_owned()])?;
     }
     if let Some(state) = state {
         ip.inet.set_up(device, state).map_err(|error| refused(&error))?;

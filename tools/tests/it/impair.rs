@@ -69,6 +69,29 @@ fn a_wire_joins_two_buses_and_harms_what_crosses() {
 }
 
 #[test]
+fn a_schedule_is_read_from_a_file_and_a_wrong_line_is_named() {
+    let place = Place::new();
+    let file = place.path("script");
+    std::fs::write(&file, "# from the start\n0s in.down\n3600s up\n").unwrap();
+    let with = |interface: String| format!("{interface},schedule={}", file.display());
+    let alice = Process::start(&["node", &with(place.interface(1)), "--name=alice", "--json"]);
+    alice.wait_for("\"event\":\"up\"");
+    let interface = place.interface(9);
+    let ended = place.run(&["ping", &interface, "10.0.0.1", "-c", "1", "-W", "0.2", "--json"]);
+    assert!(ended.out.contains("\"received\":0"), "{}", ended.out);
+    let ended = alice.stop(Signal::SIGINT);
+    let last: Value = serde_json::from_str(ended.out.lines().last().unwrap()).unwrap();
+    assert!(last["impaired"][0]["in"]["lost_down"].as_u64().unwrap() > 0, "{last}");
+    let unfired = last["unfired_faults"].to_string();
+    assert!(unfired.contains("in.schedule (its last 1 steps)"), "{unfired}");
+    std::fs::write(&file, "0s loss=1%\n5s lost=3%\n").unwrap();
+    let ended = place.run(&["ping", &with(place.interface(9)), "10.0.0.1"]);
+    assert_eq!(ended.status, Some(2));
+    let wrong = format!("{}, line 2: unknown impairment `lost`: there are loss", file.display());
+    assert!(ended.err.contains(&wrong), "{}", ended.err);
+}
+
+#[test]
 fn a_wire_says_what_it_cannot_be() {
     let place = Place::new();
     let bus = format!("shmif:{}", place.bus());

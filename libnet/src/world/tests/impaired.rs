@@ -145,3 +145,47 @@ fn a_world_can_fail_a_test_whose_faults_did_not_happen() {
     world.run_for(MS);
     world.assert_faults_fired();
 }
+
+/// What goes wrong with a ping each second: a rate, silence, and again as before.
+fn scripted() -> crate::impair::Schedule {
+    crate::impair::Schedule::new(Impairments::none().delay(MS))
+        .at(MS * 1_500, |link| link.rate(8_000))
+        .at(MS * 2_500, Impairments::down)
+        .at(MS * 3_500, |_| Impairments::none())
+}
+
+#[test]
+fn a_schedule_is_followed_by_ports_and_by_interfaces_alike() {
+    let arrived = |on_port: bool| {
+        let world = World::new(1);
+        let (segment, a, b) = two(&world, Impairments::none());
+        match on_port {
+            true => segment.impair(PortId(0), Way::Out, scripted()),
+            false => a.engine.set_impairments(IF, Way::Out, scripted()).unwrap(),
+        }
+        for second in 1..=4 {
+            world.run_for(MS * 1_000 * second - world.now().since(Instant::ZERO));
+            a.ping(b.mac(), b"x");
+        }
+        world.run_for(MS * 100);
+        times(&b)
+    };
+    // 15 bytes at 1,000 bytes per second take 15 ms.
+    assert_eq!(arrived(true), [1_001, 2_016, 4_000]);
+    assert_eq!(arrived(false), arrived(true));
+}
+
+#[test]
+fn a_segments_schedule_begins_with_each_port() {
+    let world = World::new(1);
+    world.run_for(MS * 10_000);
+    let schedule = crate::impair::Schedule::default().at(MS * 100, Impairments::down);
+    let segment = world.segment(LinkConfig::default().impairments(schedule));
+    let a = Stack::new(&world, "a", segment.next_link());
+    let b = Stack::new(&world, "b", segment.next_link());
+    a.ping(b.mac(), b"x");
+    world.run_for(MS * 100);
+    a.ping(b.mac(), b"x");
+    world.run_for(MS * 100);
+    assert_eq!(times(&b), [10_000]);
+}

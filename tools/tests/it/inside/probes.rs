@@ -168,6 +168,12 @@ fn a_link_is_made_bad_and_good_again() {
     assert_eq!(ping().status, Some(0));
     place.see("alice", &["ip", "link", "set", "shmif0", "impair", "out.loss=100%"]);
     assert_eq!(ping().status, Some(1));
+    place.see("alice", &["impair", "shmif0", "at", "0s", "out.down", "at", "3000s", "none"]);
+    assert!(place.see("alice", &["impair"]).contains("out.state=down"));
+    let ended = place.look("alice", &["impair", "shmif0", "at", "2s", "down", "at", "1s", "up"]);
+    assert!(ended.err.contains("step 2: 1s is before the step above"), "{}", ended.err);
+    let ended = place.look("alice", &["impair", "shmif0", "schedule=x"]);
+    assert!(ended.err.contains("give the steps themselves"), "{}", ended.err);
     let ended = place.look("alice", &["impair", "shmif0", "seed=7"]);
     assert_eq!(ended.status, Some(2));
     assert!(ended.err.contains("seed= holds from the start"), "{}", ended.err);

@@ -1,0 +1,264 @@
+//! What a link is like at which time.
+
+use std::time::Duration;
+
+use super::Impairments;
+use crate::time::Instant;
+
+/// Impairments that change as time goes on, counted from when they are given to a link. Impairments
+/// alone are a schedule in which nothing changes.
+///
+/// ```
+/// use std::time::Duration;
+/// use libnet::impair::{Impairments, Schedule};
+/// let second = Duration::from_secs;
+/// let schedule = Schedule::new(Impairments::none().delay(Duration::from_millis(20)))
+///     .at(second(2), |link| link.rate(10_000_000))
+///     .at(second(5), |link| link.loss(0.03))
+///     .at(second(6), Impairments::down)
+///     .at(second(7), Impairments::up)
+///     .again_at(second(10));
+/// assert_eq!(schedule.steps().len(), 4);
+/// ```
+#[derive(Clone, PartialEq, Debug)]
+pub struct Schedule {
+    start: Impairments,
+    steps: Vec<Step>,
+    /// After how long it begins again; zero: never.
+    period: Duration,
+}
+
+/// A change of a [`Schedule`].
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Step {
+    /// How long after the schedule began.
+    pub after: Duration,
+    /// What is done to frames from then on.
+    pub impairments: Impairments,
+}
+
+impl Schedule {
+    /// This, until a step says otherwise.
+    pub const fn new(start: Impairments) -> Self {
+        Schedule { start, steps: Vec::new(), period: Duration::ZERO }
+    }
+
+    /// Changes what is done, so long after the beginning: `change` is given what was done before. A
+    /// time before that of the last step counts as that.
+    #[must_use]
+    pub fn at(mut self, after: Duration, change: impl FnOnce(Impairments) -> Impairments) -> Self {
+        let impairments = change(self.last().clone());
+        let after = self.steps.last().map_or(after, |step| step.after.max(after));
+        self.steps.push(Step { after, impairments });
+        self
+    }
+
+    /// Begins again so long after the beginning, but not before the last step; zero: never.
+    #[must_use]
+    pub const fn again_at(mut self, after: Duration) -> Self {
+        self.period = after;
+        self
+    }
+
+    /// What is done at first.
+    pub const fn start(&self) -> &Impairments {
+        &self.start
+    }
+
+    /// What is done after the last step.
+    pub fn last(&self) -> &Impairments {
+        self.steps.last().map_or(&self.start, |step| &step.impairments)
+    }
+
+    /// The changes, in order of time.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// After how long it begins again; `None`: never.
+    pub fn period(&self) -> Option<Duration> {
+        let last = self.steps.last().map_or(Duration::ZERO, |step| step.after);
+        (!self.period.is_zero() && !self.steps.is_empty()).then(|| self.period.max(last))
+    }
+
+    /// Does it never do anything to any frame?
+    pub fn is_none(&self) -> bool {
+        self.start.is_none() && self.steps.iter().all(|step| step.impairments.is_none())
+    }
+}
+
+impl From<Impairments> for Schedule {
+    fn from(impairments: Impairments) -> Self {
+        Schedule::new(impairments)
+    }
+}
+
+impl From<&Impairments> for Schedule {
+    fn from(impairments: &Impairments) -> Self {
+        Schedule::new(impairments.clone())
+    }
+}
+
+impl From<&Schedule> for Schedule {
+    fn from(schedule: &Schedule) -> Self {
+        schedule.clone()
+    }
+}
+
+impl Default for Schedule {
+    /// Nothing is done, ever.
+    fn default() -> Self {
+        Schedule::new(Impairments::none())
+    }
+}
+
+/// A schedule that a link goes through, as far as it has come.
+pub(super) struct Running {
+    schedule: Schedule,
+    /// When it began, or began again last; `None`: with the first look at the time.
+    began: Option<Instant>,
+    /// The step that comes next; the one after the last is the beginning.
+    next: usize,
+    is_repeated: bool,
+}
+
+impl Running {
+    /// `None` if nothing will change.
+    pub(super) fn new(schedule: Schedule) -> Option<Box<Self>> {
+        let changes = !schedule.steps.is_empty();
+        changes.then(|| Box::new(Running { schedule, began: None, next: 0, is_repeated: false }))
+    }
+
+    /// Begins, unless it has.
+    pub(super) fn begin(&mut self, now: Instant) -> Instant {
+        *self.began.get_or_insert(now)
+    }
+
+    /// When the next step is due.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        let after = match self.schedule.steps.get(self.next) {
+            Some(step) => step.after,
+            None => self.schedule.period()?,
+        };
+        self.began.map(|began| began + after)
+    }
+
+    /// The next step that is due, and since when.
+    pub(super) fn due(&mut self, now: Instant) -> Option<(Instant, Impairments)> {
+        let began = self.begin(now);
+        let at = self.next_at().filter(|at| *at <= now)?;
+        let Some(step) = self.schedule.steps.get(self.next) else {
+            self.begin_again(began, now);
+            return Some((at, self.schedule.start.clone()));
+        };
+        self.next += 1;
+        Some((at, step.impairments.clone()))
+    }
+
+    /// Whole rounds in which nobody looked are left out.
+    fn begin_again(&mut self, began: Instant, now: Instant) {
+        let period = self.schedule.period().unwrap_or(Duration::MAX);
+        let rounds = now.since(began).as_nanos() / period.as_nanos().max(1);
+        let passed = period.as_nanos().saturating_mul(rounds);
+        self.began = Some(began + Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX)));
+        (self.next, self.is_repeated) = (0, true);
+    }
+
+    /// Will nothing change any more?
+    pub(super) fn is_over(&self) -> bool {
+        self.next >= self.schedule.steps.len() && self.schedule.period().is_none()
+    }
+
+    /// Steps that have never come so far.
+    pub(super) fn never_come(&self) -> usize {
+        if self.is_repeated { 0 } else { self.schedule.steps.len() - self.next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::ethernet::MacAddr;
+    use crate::impair::{Delivery, Impair};
+    use crate::link::LinkInfo;
+    use crate::packet::Packet;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn impair(schedule: Schedule) -> Impair {
+        Impair::new(schedule, &LinkInfo::ethernet("test", "", MacAddr::ZERO, 1_500), [7; 32])
+    }
+
+    /// 1,000 bytes at each of these seconds; which of them arrived, and when, in milliseconds.
+    fn send_at(impair: &mut Impair, seconds: impl IntoIterator<Item = u64>) -> Vec<u64> {
+        let mut out = Vec::new();
+        impair.advance(Instant::ZERO, &mut out);
+        for second in seconds {
+            let now = Instant::ZERO + SECOND * second as u32;
+            while let Some(at) = impair.next_at().filter(|at| *at <= now) {
+                impair.advance(at, &mut out);
+            }
+            let frame = Packet::from_payload(Bytes::from(vec![0; 1_000]));
+            impair.offer(now, frame, &mut out);
+        }
+        while let Some(at) = impair.next_at() {
+            impair.advance(at, &mut out);
+        }
+        out.iter().map(|Delivery { at, .. }| at.as_millis()).collect()
+    }
+
+    #[test]
+    fn each_step_holds_until_the_next() {
+        let schedule = Schedule::new(Impairments::none().delay(SECOND / 100))
+            .at(SECOND * 2, |link| link.rate(8_000_000))
+            .at(SECOND * 4, Impairments::down)
+            .at(SECOND * 6, |link| link.up().delay(Duration::ZERO));
+        let mut impair = impair(schedule);
+        assert!(!impair.is_settled());
+        let arrived = send_at(&mut impair, 1..8);
+        assert_eq!(arrived, [1_010, 2_011, 3_011, 6_001, 7_001], "none at 4 and 5");
+        assert_eq!(impair.stats().lost_down, 2);
+        assert!(impair.is_settled() && impair.unfired().is_empty());
+    }
+
+    #[test]
+    fn a_frame_on_the_wire_goes_on_at_the_new_rate_and_no_look_comes_late() {
+        let schedule = Schedule::new(Impairments::none().rate(1_000))
+            .at(SECOND * 4, |link| link.rate(1_000_000));
+        // 8 s at the first rate: half are over when the rest takes 4 ms.
+        assert_eq!(send_at(&mut impair(schedule), [0]), [4_004]);
+    }
+
+    #[test]
+    fn a_schedule_begins_again_and_rounds_that_nobody_saw_are_left_out() {
+        let schedule =
+            Schedule::new(Impairments::none()).at(SECOND, Impairments::down).again_at(SECOND * 2);
+        let up = send_at(&mut impair(schedule.clone()), [0, 1, 2, 3, 4, 5, 1_000_000, 1_000_001]);
+        assert_eq!(up, [0, 2_000, 4_000, 1_000_000_000]);
+        assert!(!impair(schedule).is_settled());
+    }
+
+    #[test]
+    fn impairments_given_anew_end_it_and_steps_that_never_came_are_named() {
+        let schedule = Schedule::new(Impairments::none())
+            .at(SECOND, |link| link)
+            .at(SECOND * 10, Impairments::down);
+        let mut impair = impair(schedule);
+        assert_eq!(send_at(&mut impair, [5]), [5_000]);
+        assert_eq!(impair.unfired(), ["schedule (its last 1 steps)"]);
+        impair.configure(Impairments::none());
+        assert_eq!(send_at(&mut impair, [20]), [20_000]);
+        assert!(impair.is_settled() && impair.unfired().is_empty());
+    }
+
+    #[test]
+    fn a_step_is_never_before_the_one_it_follows() {
+        let schedule = Schedule::default().at(SECOND * 2, Impairments::down).at(SECOND, |l| l.up());
+        assert_eq!(schedule.steps()[1].after, SECOND * 2);
+        assert_eq!(schedule.again_at(SECOND).period(), Some(SECOND * 2));
+        assert_eq!(Schedule::default().again_at(SECOND).period(), None, "nothing changes");
+    }
+}
