@@ -86,6 +86,11 @@ pub fn is_would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
+/// Is it `EISCONN`?
+pub fn says_connected(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ISCONN.raw_os_error())
+}
+
 /// Is it `EINPROGRESS`?
 pub fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error())

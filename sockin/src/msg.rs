@@ -7,6 +7,7 @@ use bytes::Bytes;
 use libnet::capture::CaptureTaps;
 use libnet::errno;
 use libnet::socket::{Received, RecvMsg, SendControl, SendMsg};
+use nix::libc;
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags};
 
@@ -44,31 +45,33 @@ pub(crate) fn send(
     wait: Wait,
 ) -> io::Result<usize> {
     let (owned, slice);
-    let (bufs, control, urgent) = match msg {
-        SendMsg::Copy(bufs) => (bufs, SendControl::to(None), false),
-        SendMsg::CopyTo(bufs, to) => (bufs, SendControl::to(Some(to)), false),
-        SendMsg::With(bufs, control) => (bufs, control, false),
-        SendMsg::Urgent(bufs) => (bufs, SendControl::to(None), true),
+    let none = SendFlags::empty();
+    let (bufs, control, extra) = match msg {
+        SendMsg::Copy(bufs) => (bufs, SendControl::to(None), none),
+        SendMsg::CopyTo(bufs, to) => (bufs, SendControl::to(Some(to)), none),
+        SendMsg::With(bufs, control) => (bufs, control, none),
+        SendMsg::Urgent(bufs) => (bufs, SendControl::to(None), SendFlags::OOB),
+        SendMsg::FastOpen(bufs, to) => (bufs, SendControl::to(Some(to)), FAST_OPEN),
         SendMsg::Owned(bytes) => {
             owned = bytes;
             slice = [IoSlice::new(&owned)];
-            (&slice[..], SendControl::to(None), false)
+            (&slice[..], SendControl::to(None), none)
         }
         SendMsg::OwnedTo(bytes, to) => {
             owned = bytes;
             slice = [IoSlice::new(&owned)];
-            (&slice[..], SendControl::to(Some(to)), false)
+            (&slice[..], SendControl::to(Some(to)), none)
         }
         _ => return Err(errno::not_supported()),
     };
-    let flags = wait.send_flags() | if urgent { SendFlags::OOB } else { SendFlags::empty() };
+    let flags = wait.send_flags() | extra;
     let sent = retry(|| match control == SendControl::to(control.to) {
         true => send_slices(entry, bufs, control.to, flags),
         false => ancillary::send(entry, bufs, control, flags),
     });
     if let Some(mut show) = Show::of(taps, entry) {
         match &sent {
-            Ok(bytes) => show.sent(bufs, *bytes, control.to, urgent),
+            Ok(bytes) => show.sent(bufs, *bytes, control.to, extra == SendFlags::OOB),
             Err(error) => show.failed(error),
         }
     }
@@ -77,6 +80,9 @@ pub(crate) fn send(
     }
     sent
 }
+
+/// `MSG_FASTOPEN`, which no crate names.
+const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.cast_unsigned());
 
 fn send_slices(
     entry: &Entry,

@@ -33,7 +33,8 @@ macro_rules! themes {
 }
 
 themes! {
-    bind close connect errors groups info listen options reach readiness stream timeouts udp urgent waters
+    bind close connect deferred errors fast_open groups info inherited keepalive listen options reach
+    readiness segments signed stream timeouts timers udp urgent waters
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::SocketLayer;
@@ -14,8 +14,11 @@ use crate::errno;
 use crate::socket::{
     Domain, OptionKey, Received, RecvMsg, SendControl, SendMsg, SocketId, SocketOption,
 };
+use crate::sync::lock;
 use crate::time::Instant;
 use crate::wake::Ready;
+
+mod opening;
 
 /// A socket of any family, type and protocol: what `TcpStream` and the others are made of, and
 /// what raw and ping sockets are used by. Closed on drop.
@@ -28,6 +31,10 @@ pub struct Socket {
     write_timeout: Timeout,
     /// `SO_RCVLOWAT`: a receive that waits does so for as many bytes.
     low_water: AtomicU32,
+    /// `TCP_FASTOPEN_CONNECT`: the first data may begin the connection.
+    fast_open: AtomicBool,
+    /// Whom the first data will connect it to. Guards that alone; no lock is taken under it.
+    opens_to: Mutex<Option<SocketAddr>>,
 }
 
 impl Socket {
@@ -40,6 +47,8 @@ impl Socket {
             read_timeout: Timeout::default(),
             write_timeout: Timeout::default(),
             low_water: AtomicU32::new(0),
+            fast_open: AtomicBool::new(false),
+            opens_to: Mutex::new(None),
         }
     }
 
@@ -104,15 +113,14 @@ impl Socket {
     ) -> io::Result<()> {
         let begun = match self.domain.connect(self.id, addr) {
             Err(error) if !self.is_nonblocking() && errno::is_under_way(&error) => error,
-            done => return done,
+            done => {
+                if done.is_ok() && self.fast_open.load(Ordering::Relaxed) {
+                    *lock(&self.opens_to) = Some(addr);
+                }
+                return done;
+            }
         };
-        // Each further call tells how the first one stands, and at last how it ended.
-        let ended =
-            self.block_on(Ready::WRITABLE, deadline, || match self.domain.connect(self.id, addr) {
-                Err(error) if errno::is_under_way(&error) => Err(errno::would_block()),
-                done => done,
-            });
-        match ended {
+        match self.connect_ends(addr, deadline) {
             Err(error) if errno::is_would_block(&error) && !errno::is_in_progress(&begun) => {
                 Err(begun)
             }
@@ -185,20 +193,6 @@ impl Socket {
     pub fn send_urgent(&self, buf: &[u8]) -> io::Result<usize> {
         let bufs = [IoSlice::new(buf)];
         self.send_slices(&bufs, |rest| self.domain.send(self.id, SendMsg::Urgent(rest)))
-    }
-
-    /// Connects and sends, the data with the SYN if they may (`MSG_FASTOPEN`, RFC 7413); how many
-    /// bytes were taken. It does not wait for the connection: later calls tell how it ended.
-    ///
-    /// # Errors
-    /// As [`Domain::connect`] and [`send`](Self::send); `EOPNOTSUPP` where the domain has no Fast
-    /// Open.
-    pub fn send_fast_open(&self, buf: &[u8], addr: SocketAddr) -> io::Result<usize> {
-        let sent = self.domain.send(self.id, SendMsg::FastOpen(&[IoSlice::new(buf)], addr))?;
-        match sent < buf.len() && !self.is_nonblocking() {
-            true => Ok(sent + self.send(&buf[sent..]).unwrap_or(0)),
-            false => Ok(sent),
-        }
     }
 
     /// Receives the urgent byte; never waits.
@@ -373,7 +367,14 @@ impl Socket {
             SocketOption::ReceiveLowWater(bytes) => Some(bytes),
             _ => None,
         };
+        let fast_open = match option {
+            SocketOption::FastOpenConnect(on) => Some(on),
+            _ => None,
+        };
         self.domain.set_option(self.id, option)?;
+        if let Some(on) = fast_open {
+            self.fast_open.store(on, Ordering::Relaxed);
+        }
         if let Some(bytes) = low_water {
             self.low_water.store(bytes, Ordering::Relaxed);
         }
@@ -494,6 +495,10 @@ impl Socket {
     ) -> io::Result<usize> {
         let deadline = self.deadline(&self.write_timeout);
         let mut sent = self.block_on(Ready::WRITABLE, deadline, || send(0))?;
+        if self.fast_open.load(Ordering::Relaxed) && !self.is_nonblocking() {
+            let opened = lock(&self.opens_to).take();
+            opened.map_or(Ok(()), |addr| self.opening_ends(addr, deadline))?;
+        }
         while sent < total_bytes && !self.is_nonblocking() {
             let more = self.block_on(Ready::WRITABLE, deadline, || {
                 // It is left for the next call to tell: this one tells what was taken.

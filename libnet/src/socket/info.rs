@@ -196,7 +196,7 @@ impl TcpAgreed {
     pub const ECN: TcpAgreed = TcpAgreed(8);
     /// The network has carried marks, or what may be marked, to us.
     pub const ECN_SEEN: TcpAgreed = TcpAgreed(16);
-    /// Data that went with our SYN were acknowledged with it (RFC 7413).
+    /// Data went with the SYN, ours or the peer's, and were taken (RFC 7413).
     pub const SYN_DATA: TcpAgreed = TcpAgreed(32);
 
     const NAMES: [(TcpAgreed, &'static str); 6] = [

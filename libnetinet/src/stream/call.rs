@@ -7,7 +7,6 @@ use std::task::Waker;
 use std::time::Duration;
 
 use libnet::errno;
-use libnet::iface::IfIndex;
 use libnet::socket::{Family, Received, RecvMsg, SendMsg, SocketId};
 use libnet::wake::Ready;
 
@@ -151,7 +150,7 @@ impl Inet {
 
     /// `accept(2)`.
     pub(crate) fn stream_accept(&self, socket: &Shared) -> io::Result<(SocketId, SocketAddr)> {
-        let (listener, options) = {
+        let (listener, mut options) = {
             let state = socket.state();
             let Role::Listening(listener) = &state.role else { return Err(errno::invalid()) };
             (Arc::clone(listener), state.options.clone())
@@ -162,7 +161,13 @@ impl Inet {
         }
         let accepted = listener.accept().ok_or_else(errno::would_block)?;
         let place = Place { shard: accepted.shard as usize, conn: accepted.id };
-        let zone = self.zone_of_connection(place);
+        let (zone, conn) = self.engine().with_shard(place.shard, |core, _| {
+            let conn = core.tcp().get(place.conn);
+            conn.map(|conn| (conn.tuple().zone.iface(), conn.options().clone())).unzip()
+        });
+        let zone = zone.flatten();
+        // As on Linux: those that the listener had when the handshake ended.
+        options.conn = conn.unwrap_or(options.conn).of_connection();
         let ends = Ends { local: accepted.local, remote: accepted.remote, zone };
         let role = Role::Connection(place, ends);
         let families = socket.families_by(&options);
@@ -177,17 +182,10 @@ impl Inet {
         };
         self.engine().with_shard(place.shard, |core, now| {
             let tcp = core.tcp_mut();
-            // They may have been set on the listener since the handshake.
             tcp.set_options(now, place.conn, inherited);
             tcp.set_token(place.conn, token_of(id));
         });
         Ok((id, families.shown(accepted.remote, zone)))
-    }
-
-    /// The interface that link-local ends of a connection are of.
-    fn zone_of_connection(&self, place: Place) -> Option<IfIndex> {
-        let zone = |core: &mut Shard| core.tcp().get(place.conn)?.tuple().zone.iface();
-        self.engine().with_shard(place.shard, |core, _| zone(core))
     }
 
     fn abort_accepted(&self, accepted: impl IntoIterator<Item = Accepted>) {
@@ -206,7 +204,7 @@ impl Inet {
         let Role::Connection(place, _) = socket.role() else {
             return self.send_and_connect(socket, msg);
         };
-        let sent = self.engine().with_shard(place.shard, |core, now| {
+        self.engine().with_shard(place.shard, |core, now| {
             let tcp = core.tcp_mut();
             let sent = match msg {
                 SendMsg::Copy(slices) | SendMsg::CopyTo(slices, _) | SendMsg::With(slices, _) => {
@@ -216,11 +214,11 @@ impl Inet {
                     tcp.send_shared(now, place.conn, &mut data)
                 }
                 SendMsg::Urgent(slices) => tcp.send_urgent(now, place.conn, slices),
-                _ => return None,
+                SendMsg::FastOpen(..) => return Err(errno::is_connected()),
+                _ => return Err(errno::not_supported()),
             };
-            Some(sent)
-        });
-        Ok(sent.ok_or_else(errno::not_supported)??)
+            Ok(sent?)
+        })
     }
 
     /// `recv(2)`.
@@ -235,6 +233,8 @@ impl Inet {
         let place = match socket.role() {
             Role::Connection(place, _) => place,
             Role::Fresh if matches!(msg, RecvMsg::Urgent(_)) => return Err(errno::invalid()),
+            // As on Linux: the connect has begun.
+            Role::Fresh if socket.state().deferred.is_some() => return Err(errno::would_block()),
             _ => return Err(self.stream_error(socket).unwrap_or_else(errno::not_connected)),
         };
         let into = match msg {
@@ -277,7 +277,7 @@ impl Inet {
             Role::Fresh | Role::Opening => Err(errno::not_connected()),
             Role::Listening(listener) => {
                 if read {
-                    socket.state().role = Role::Fresh;
+                    socket.state().make_fresh();
                     self.stop_listening(&listener);
                     self.wake_all(socket);
                 }

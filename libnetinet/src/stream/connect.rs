@@ -235,7 +235,8 @@ impl Inet {
             core.tcp_mut().close(now, place.conn, Linger::Drain);
         });
         let mut state = socket.state();
-        (state.role, state.connecting, state.error) = (Role::Fresh, false, error);
+        state.make_fresh();
+        (state.connecting, state.error) = (false, error);
         socket.look_again();
     }
 }

@@ -49,6 +49,14 @@ struct State {
     options: Options,
 }
 
+impl State {
+    /// It neither listens nor was connected. Its clamp goes, as on Linux.
+    fn make_fresh(&mut self) {
+        self.role = Role::Fresh;
+        self.options.conn.window_clamp_bytes = 0;
+    }
+}
+
 /// What a stream socket is at the moment.
 #[derive(Clone)]
 enum Role {

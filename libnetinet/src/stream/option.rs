@@ -49,6 +49,18 @@ impl Inet {
             SocketOption::WindowClamp(0) if !matches!(state.role, Role::Fresh) => {
                 return Err(errno::invalid());
             }
+            // As on Linux: before it is connected, and what listeners have no use for not at these.
+            SocketOption::FastOpenQueue(_) | SocketOption::FastOpenNoCookie(_)
+                if !matches!(state.role, Role::Fresh | Role::Listening(_)) =>
+            {
+                return Err(errno::invalid());
+            }
+            SocketOption::FastOpenConnect(_) => self.may_connect_by_data(&state)?,
+            SocketOption::Md5Key(ref key)
+                if socket.family == Family::Inet && key.peer.is_ipv6() =>
+            {
+                return Err(errno::invalid());
+            }
             _ => {}
         }
         if let SocketOption::AoCurrent(_) | SocketOption::AoNext(_) = option {
@@ -186,6 +198,15 @@ impl Inet {
             OptionKey::BindToDevice => SocketOption::BindToDevice(o.device.clone()),
             _ => return Err(errno::no_such_option()),
         })
+    }
+
+    /// May `TCP_FASTOPEN_CONNECT` be changed? As on Linux: of a fresh socket, where connects may at all.
+    fn may_connect_by_data(&self, state: &State) -> io::Result<()> {
+        if !self.wide().config().tcp.fast_open.has(FastOpen::CLIENT) {
+            return Err(errno::not_supported());
+        }
+        let fresh = matches!(state.role, Role::Fresh) && state.deferred.is_none();
+        if fresh { Ok(()) } else { Err(errno::invalid()) }
     }
 
     /// Which keys of TCP-AO a connection uses.
@@ -326,10 +347,7 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
             // As on Linux, which takes no more than connections may wait.
             conn.fast_open_queue = most.min(wide.config().tcp.backlog_max);
         }
-        SocketOption::FastOpenConnect(on) => {
-            check(!on || wide.config().tcp.fast_open.has(FastOpen::CLIENT))?;
-            conn.fast_open_connect = on;
-        }
+        SocketOption::FastOpenConnect(on) => conn.fast_open_connect = on,
         SocketOption::FastOpenNoCookie(on) => conn.fast_open_no_cookie = on,
         SocketOption::Md5Key(key) => change_keys(conn, |keys| keys.set_md5(key))?,
         SocketOption::AoKey(key) => change_keys(conn, |keys| keys.add_ao(key))?,

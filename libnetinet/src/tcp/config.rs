@@ -423,6 +423,12 @@ pub struct ConnOptions {
 }
 
 impl ConnOptions {
+    /// As a connection shows them that a listener with these has begun: what is about its queues
+    /// is not the connection's, as on Linux.
+    pub(crate) fn of_connection(self) -> Self {
+        ConnOptions { defer_accept: Duration::ZERO, fast_open_queue: 0, ..self }
+    }
+
     /// All at the stack's defaults.
     pub const fn new() -> Self {
         ConnOptions {

@@ -109,6 +109,7 @@ impl Connection {
         conn.trim_to_window(ctx, &mut data);
         if data.data_len > 0 {
             conn.take_in_order(now, ctx, &data, packet);
+            conn.cold.counts.syn_data = true;
         }
         // The SYN-ACK says it all.
         (conn.owed, conn.deadlines.ack) = (Owed { syn: true, ..Owed::default() }, Instant::MAX);
@@ -129,12 +130,13 @@ impl Connection {
             // A signature leaves the option no room.
             _ if !mode.has(FastOpen::CLIENT) || self.mode.signed => return,
             Try::Not => return,
+            // As on Linux: who needs none sends none, though one is known.
+            Try::Send { mss, .. } if without => Attempt { room: room(mss), ..Attempt::default() },
+            Try::Ask if without => {
+                Attempt { room: room(default_mss(&self.tuple)), ..Attempt::default() }
+            }
             Try::Send { cookie, mss } => {
                 Attempt { option: Offer::Cookie(cookie), room: room(mss), sent: 0 }
-            }
-            Try::Ask if without => {
-                let mss = default_mss(&self.tuple);
-                Attempt { option: Offer::Nothing, room: room(mss), sent: 0 }
             }
             Try::Ask => Attempt { option: Offer::Ask, ..Attempt::default() },
         };
@@ -163,7 +165,7 @@ impl Connection {
         if attempt.sent > 0 && acked == 0 && cookie.is_none() {
             // RFC 7413 §4.1.3.1 (MUST): that a server does not take data is remembered, too.
             ctx.cookies.lost(server, now, most);
-        } else if attempt.option != Offer::Nothing {
+        } else if attempt.option != Offer::Nothing || acked > 0 {
             ctx.cookies.answered(server, cookie, self.cold.peer_mss, now, most);
         }
         if attempt.sent == 0 {

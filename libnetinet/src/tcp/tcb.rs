@@ -574,6 +574,10 @@ pub(super) fn window_shift(config: &TcpConfig, options: &ConnOptions) -> u8 {
         0 => config.receive_buffer_bytes.max(config.receive_buffer_max_bytes),
         fixed => fixed,
     };
+    let largest = match options.window_clamp_bytes {
+        0 => largest,
+        clamp => largest.min(clamp),
+    };
     let mut shift = 0;
     if !config.window_scaling {
         return shift;

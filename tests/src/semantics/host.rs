@@ -1,13 +1,16 @@
 //! The host kernel's own sockets, in a network namespace of their own where one may be made.
 
+use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use libnet::socket::{Family, OptionKey, SockType, SocketOption};
 use libnet::{Ready, errno};
+use nix::libc;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt as nixopt};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -17,6 +20,7 @@ use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, Socket
 use super::host_groups;
 use super::net::{Got, How, Net, Side, Sock, Watch};
 use super::observe::host_stalls;
+use super::run::PATIENCE;
 
 /// The host, on its loopback.
 #[derive(Debug)]
@@ -54,6 +58,7 @@ impl Host {
         ] {
             ip(setup)?;
         }
+        fs::write("/proc/sys/net/ipv4/tcp_fastopen", FAST_OPEN.to_string())?;
         let addrs = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)].map(IpAddr::V4);
         Ok(Host { addrs, isolated: true })
     }
@@ -76,6 +81,15 @@ impl Host {
         ] {
             ip(setup)?;
         }
+        // A busy host takes a moment until the address can be used.
+        let probe = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = probe.connect((SIX_B, 9)) {
+            if Instant::now() >= deadline {
+                return Err(error);
+            }
+            thread::park_timeout(Duration::from_millis(1));
+        }
         let addrs = [Ipv6Addr::LOCALHOST, SIX_B].map(IpAddr::V6);
         Ok(Host { addrs, isolated: true })
     }
@@ -85,6 +99,9 @@ impl Host {
         Host::isolated().unwrap_or_else(|_| Host::plain())
     }
 }
+
+/// `tcp_fastopen` of every closed net: connects and listeners may.
+pub(super) const FAST_OPEN: u32 = 3;
 
 /// The index that Linux gives the loopback of a namespace.
 pub(super) const LOOPBACK: u32 = 1;
@@ -184,6 +201,11 @@ impl Sock for HostSock {
 
     fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
         Ok(net::sendto(&self.fd, data, SendFlags::NOSIGNAL, &addr)?)
+    }
+
+    fn send_fast_open(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::from_bits_retain(libc::MSG_FASTOPEN as u32);
+        Ok(net::sendto(&self.fd, data, flags, &addr)?)
     }
 
     fn recv(&self, buf: &mut [u8], how: How) -> io::Result<Got> {

@@ -73,6 +73,8 @@ pub trait Sock: Send + Sync {
     fn connect(&self, addr: SocketAddr) -> io::Result<()>;
     fn send(&self, data: &[u8], how: How) -> io::Result<usize>;
     fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize>;
+    /// `sendto` with `MSG_FASTOPEN`.
+    fn send_fast_open(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize>;
     fn recv(&self, buf: &mut [u8], how: How) -> io::Result<Got>;
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
     fn local_addr(&self) -> io::Result<SocketAddr>;

@@ -12,10 +12,11 @@ use libnet::route::{Route, RouteKind};
 use libnet::socket::{Family, OptionKey, Protocol, Received, SockType, SocketOption};
 use libnet::wake::Registration;
 use libnet::{IfIndex, Ready, errno};
+use libnetinet::tcp::FastOpen;
 use rumpnet::sockin::Sockin;
 use rumpnet::{BusConfig, Inet, InetConfig, IpCidr, Shmif, Socket, Stack};
 
-use super::host::{Host, SIX_B};
+use super::host::{FAST_OPEN, Host, SIX_B};
 use super::net::{Got, How, Net, Side, Sock, Watch};
 use super::observe::host_stalls;
 
@@ -50,7 +51,9 @@ impl Node {
     /// # Errors
     /// The stack's.
     pub fn loopback(family: Family) -> io::Result<Self> {
-        let stack = Stack::builder().linger(Duration::ZERO).start()?;
+        let mut config = InetConfig::default();
+        config.tcp.fast_open = FastOpen(FAST_OPEN);
+        let stack = Stack::builder().config(config).linger(Duration::ZERO).start()?;
         let addrs = match family {
             Family::Inet6 => [Ipv6Addr::LOCALHOST, SIX_B].map(IpAddr::V6),
             _ => [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))),
@@ -75,6 +78,7 @@ impl Node {
         // would keep some of them from being sent.
         let mut config = InetConfig::default();
         config.icmp.peer_burst = u32::MAX;
+        config.tcp.fast_open = FastOpen(FAST_OPEN);
         let start = |addr: IpAddr| {
             let addr = format!("{addr}/{}", if addr.is_ipv4() { 24 } else { 64 });
             let link = Shmif::create_or_attach(&file, &BusConfig::default());
@@ -171,6 +175,10 @@ impl Sock for NodeSock {
 
     fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
         self.socket.send_to(data, addr)
+    }
+
+    fn send_fast_open(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
+        self.socket.send_fast_open(data, addr)
     }
 
     fn recv(&self, buf: &mut [u8], how: How) -> io::Result<Got> {

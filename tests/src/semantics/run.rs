@@ -282,6 +282,14 @@ impl<'a> Run<'a> {
         self.log(s, &call, &count(&result));
     }
 
+    /// `sendto` with `MSG_FASTOPEN`.
+    pub fn send_fast_open(&mut self, s: &S, data: &[u8], addr: SocketAddr) {
+        let addr = self.here(addr);
+        let result = s.sock.send_fast_open(data, addr);
+        let call = format!("send {} with the SYN to {}", show(data), self.show_ip(addr));
+        self.log(s, &call, &count(&result));
+    }
+
     /// `recv` of up to `bytes`.
     pub fn recv(&mut self, s: &S, bytes: usize) {
         self.receive(s, bytes, How::Plain, "recv");

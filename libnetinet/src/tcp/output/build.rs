@@ -336,16 +336,18 @@ impl Connection {
         let most = u32::from(u16::MAX) << self.rcv_shift;
         let held = self.buffered_to_read();
         let mut room = limit.saturating_sub(held).min(most);
+        let mut worthwhile = limit / 2;
         let clamp = self.cold.options.window_clamp_bytes;
         if clamp > 0 {
-            room = room.min(clamp);
+            // Segments may be larger than the window ever gets.
+            (room, worthwhile) = (room.min(clamp), worthwhile.min(clamp / 2));
         }
         if self.mode.pressed && held > limit / 2 {
             // Memory is short, and the application does not keep up.
             room = room.min(PRESSED_SEGMENTS * u32::from(self.mss));
         }
         let told = self.rcv_wnd();
-        let step = (limit / 2).min(u32::from(self.mss));
+        let step = worthwhile.min(u32::from(self.mss));
         if room >= told.saturating_add(step) { room } else { told }
     }
 }

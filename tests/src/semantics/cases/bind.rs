@@ -1,12 +1,13 @@
 //! Binding: conflicts with and without reuse, wildcard and specific, ephemeral ports.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Instant;
 
 use libnet::Ready;
 use libnet::socket::SocketOption::{self, ReuseAddr, ReusePort};
 
 use crate::semantics::net::Side;
-use crate::semantics::run::S;
+use crate::semantics::run::{PATIENCE, S};
 use crate::semantics::{Case, Run, case, four_case};
 
 type Make = fn(&mut Run<'_>, &'static str, Side) -> S;
@@ -110,6 +111,44 @@ pub(super) const CASES: &[Case] = &[
         r.listen(&one, 8);
         r.bind(&two, addr);
         r.listen(&two, 8);
+    }),
+    case("listeners that share a port share its connections", |r| {
+        let listeners = sharers(r);
+        let to = listeners[0].addr();
+        let mut callers = Vec::new();
+        for _ in 0..40 {
+            let a = r.tcp("a", Side::A);
+            a.sock().connect(to).expect("a connection");
+            callers.push(a);
+        }
+        let (mut taken, mut kept) = ([0; 2], Vec::new());
+        listeners.iter().for_each(|l| r.nonblocking(l));
+        let deadline = Instant::now() + PATIENCE;
+        while taken.iter().sum::<usize>() < callers.len() && Instant::now() < deadline {
+            for (l, taken) in listeners.iter().zip(&mut taken) {
+                while let Ok((b, _)) = l.sock().accept() {
+                    *taken += 1;
+                    kept.push(b);
+                }
+            }
+        }
+        r.note(format!("both have some: {}", taken.iter().all(|n| *n > 0)));
+        r.note(format!("all: {}", taken.iter().sum::<usize>()));
+    }),
+    case("what waits at one of two sharers is reset with it, and the other goes on", |r| {
+        let listeners = sharers(r);
+        let (to, a) = (listeners[0].addr(), r.tcp("a", Side::A));
+        r.connect(&a, to);
+        r.until(|| listeners.iter().any(has_some));
+        let [one, two] = listeners;
+        let (its, other) = if has_some(&one) { (one, two) } else { (two, one) };
+        r.note("the listener whose connection waits: close");
+        drop(its);
+        r.poll(&a, Ready::HANGUP);
+        r.error(&a);
+        let c = r.tcp("c", Side::A);
+        r.connect(&c, to);
+        r.result(&other, "accept", other.sock().accept().map(|_| ()));
     }),
     case("streams do not share a port if one reuses ports alone", |r| {
         share(r, tcp, [Some(ReusePort(true)), None]);
@@ -300,3 +339,21 @@ pub(super) const CASES: &[Case] = &[
         r.listen(&two, 8);
     }),
 ];
+
+/// Two listeners of one port.
+fn sharers(r: &mut Run<'_>) -> [S; 2] {
+    let one = r.tcp("l", Side::B);
+    let two = r.tcp("l", Side::B);
+    let mut at = r.any_port(Side::B);
+    for l in [&one, &two] {
+        l.sock().set(SocketOption::ReusePort(true)).expect("an option of any stream");
+        l.sock().bind(at).expect("a port");
+        l.sock().listen(64).expect("a listener");
+        at = l.addr();
+    }
+    [one, two]
+}
+
+fn has_some(l: &S) -> bool {
+    l.sock().ready().is_ok_and(|ready| ready.contains(Ready::READABLE))
+}

@@ -118,19 +118,21 @@ pub(super) const CASES: &[Case] = &[
     }),
 ];
 
-fn info(s: &S) -> Option<TcpInfo> {
+/// What a socket tells, if it does.
+pub(super) fn info(s: &S) -> Option<TcpInfo> {
     match s.sock().get(OptionKey::Info) {
         Ok(SocketOption::Info(info)) => Some(*info),
         _ => None,
     }
 }
 
-fn of(r: &mut Run<'_>, s: &S, show: impl Fn(&TcpInfo) -> String) {
+/// Notes something of it.
+pub(super) fn of(r: &mut Run<'_>, s: &S, show: impl Fn(&TcpInfo) -> String) {
     let text = info(s).map_or_else(|| "nothing".to_owned(), |info| show(&info));
     r.note(format!("{}: {text}", s.name));
 }
 
 /// Waits, without a word, until it is so.
-fn settled(r: &mut Run<'_>, s: &S, is_so: impl Fn(&TcpInfo) -> bool) {
+pub(super) fn settled(r: &mut Run<'_>, s: &S, is_so: impl Fn(&TcpInfo) -> bool) {
     r.until(|| info(s).is_some_and(|info| is_so(&info)));
 }

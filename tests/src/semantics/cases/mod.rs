@@ -5,15 +5,22 @@ use super::Case;
 mod bind;
 mod close;
 mod connect;
+mod deferred;
 mod errors;
+mod fast_open;
 mod groups;
 mod info;
+mod inherited;
+mod keepalive;
 mod listen;
 mod options;
 mod reach;
 mod readiness;
+mod segments;
+mod signed;
 mod stream;
 mod timeouts;
+mod timers;
 mod udp;
 mod urgent;
 mod waters;
@@ -23,15 +30,22 @@ pub const TABLES: &[(&str, &[Case])] = &[
     ("bind", bind::CASES),
     ("close", close::CASES),
     ("connect", connect::CASES),
+    ("deferred", deferred::CASES),
     ("errors", errors::CASES),
+    ("fast_open", fast_open::CASES),
     ("groups", groups::CASES),
     ("info", info::CASES),
+    ("inherited", inherited::CASES),
+    ("keepalive", keepalive::CASES),
     ("listen", listen::CASES),
     ("options", options::CASES),
     ("reach", reach::CASES),
     ("readiness", readiness::CASES),
+    ("segments", segments::CASES),
+    ("signed", signed::CASES),
     ("stream", stream::CASES),
     ("timeouts", timeouts::CASES),
+    ("timers", timers::CASES),
     ("udp", udp::CASES),
     ("urgent", urgent::CASES),
     ("waters", waters::CASES),
