@@ -35,6 +35,7 @@ mod scoreboard;
 mod secrets;
 mod segment;
 mod seq;
+mod slab;
 mod sndbuf;
 mod state;
 mod syncookie;

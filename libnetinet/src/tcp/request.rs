@@ -14,6 +14,7 @@ use super::options::{Options, Timestamps};
 use super::path::PathInfo;
 use super::segment::{Flags, FourTuple, Header, Segment};
 use super::seq::SeqNumber;
+use super::slab::{List, Oldest, Slab};
 use super::syncookie::{Kept, clock_with};
 use super::tcb::{first_window, offered_mss, timestamp, window_shift};
 use super::tuning::Tuning;
@@ -194,11 +195,9 @@ pub(super) struct RequestId {
 /// and a doubly-linked list through the entries is all the timer that they need.
 #[derive(Debug)]
 pub(super) struct Requests {
-    entries: Vec<Entry>,
-    free: u32,
-    len: usize,
+    entries: Slab<Entry>,
     uses: u32,
-    levels: [Level; LEVELS],
+    levels: [List; LEVELS],
     first_wait: Duration,
     longest_wait: Duration,
     next_deadline: Instant,
@@ -206,27 +205,17 @@ pub(super) struct Requests {
 
 #[derive(Debug)]
 struct Entry {
-    prev: u32,
-    next: u32,
     use_number: u32,
     request: Option<Request>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Level {
-    oldest: u32,
-    newest: u32,
 }
 
 impl Requests {
     /// None yet.
     pub(super) fn new(config: &TcpConfig) -> Self {
         Requests {
-            entries: Vec::new(),
-            free: NIL,
-            len: 0,
+            entries: Slab::new(),
             uses: 0,
-            levels: [Level { oldest: NIL, newest: NIL }; LEVELS],
+            levels: [List::EMPTY; LEVELS],
             first_wait: config.rto_initial,
             longest_wait: config.rto_max,
             next_deadline: Instant::MAX,
@@ -236,51 +225,36 @@ impl Requests {
     /// Adds one; its timer runs from its `timed_at`, which is now.
     pub(super) fn insert(&mut self, request: Request) -> u32 {
         self.uses = self.uses.wrapping_add(1);
-        let entry = Entry { prev: NIL, next: NIL, use_number: self.uses, request: Some(request) };
-        let index = if self.free == NIL {
-            self.entries.push(entry);
-            (self.entries.len() - 1) as u32
-        } else {
-            let index = self.free;
-            self.free = self.entries[index as usize].next;
-            self.entries[index as usize] = entry;
-            index
-        };
-        self.len += 1;
+        let entry = Entry { use_number: self.uses, request: Some(request) };
+        let index = self.entries.insert(entry);
         self.link(index);
         index
     }
 
     pub(super) fn get(&self, index: u32) -> Option<&Request> {
-        self.entries.get(index as usize)?.request.as_ref()
+        self.entries.get(index)?.request.as_ref()
     }
 
     /// For what does not concern its timer.
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Request> {
-        self.entries.get_mut(index as usize)?.request.as_mut()
+        self.entries.get_mut(index)?.request.as_mut()
     }
 
     pub(super) fn id(&self, index: u32) -> RequestId {
-        let use_number = self.entries.get(index as usize).map_or(0, |entry| entry.use_number);
+        let use_number = self.entries.get(index).map_or(0, |entry| entry.use_number);
         RequestId { index, use_number }
     }
 
     /// Is it still there?
     pub(super) fn holds(&self, id: RequestId) -> bool {
-        let entry = self.entries.get(id.index as usize);
+        let entry = self.entries.get(id.index);
         entry.is_some_and(|entry| entry.use_number == id.use_number && entry.request.is_some())
     }
 
     pub(super) fn remove(&mut self, index: u32) -> Option<Request> {
         self.unlink(index);
-        let entry = self.entries.get_mut(index as usize)?;
-        let request = entry.request.take()?;
-        entry.next = std::mem::replace(&mut self.free, index);
-        self.len -= 1;
-        if self.len == 0 {
-            // Nothing refers to an entry any more; give the memory back.
-            (self.entries, self.free) = (Vec::new(), NIL);
-        }
+        let request = self.entries.get_mut(index)?.request.take()?;
+        self.entries.release(index);
         Some(request)
     }
 
@@ -308,21 +282,20 @@ impl Requests {
         if self.next_deadline > now {
             return None;
         }
-        let oldest = self.levels.iter().map(|level| level.oldest).filter(|&index| index != NIL);
-        oldest.into_iter().find(|&index| self.deadline_of(index) <= now)
+        let mut oldest = self.levels.iter().filter_map(List::oldest);
+        oldest.find(|&index| self.deadline_of(index) <= now)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        (self.len > 0).then_some(self.next_deadline)
+        (self.len() > 0).then_some(self.next_deadline)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.entries.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Request)> {
-        let indexed = self.entries.iter().enumerate();
-        indexed.filter_map(|(index, entry)| Some((index as u32, entry.request.as_ref()?)))
+        self.entries.all().filter_map(|(index, entry)| Some((index, entry.request.as_ref()?)))
     }
 
     /// When its timer fires.
@@ -339,14 +312,7 @@ impl Requests {
     fn link(&mut self, index: u32) {
         let Some(request) = self.get(index) else { return };
         let level = level_of(request.retries);
-        let last = std::mem::replace(&mut self.levels[level].newest, index);
-        let entry = &mut self.entries[index as usize];
-        (entry.prev, entry.next) = (last, NIL);
-        match last {
-            NIL => self.levels[level].oldest = index,
-            _ => self.entries[last as usize].next = index,
-        }
-        if last == NIL {
+        if self.entries.push(&mut self.levels[level], index) == Oldest::Changed {
             self.next_deadline = self.next_deadline.min(self.deadline_of(index));
         }
     }
@@ -354,18 +320,9 @@ impl Requests {
     fn unlink(&mut self, index: u32) {
         let Some(request) = self.get(index) else { return };
         let level = level_of(request.retries);
-        let Entry { prev, next, .. } = self.entries[index as usize];
-        match prev {
-            NIL => self.levels[level].oldest = next,
-            _ => self.entries[prev as usize].next = next,
-        }
-        match next {
-            NIL => self.levels[level].newest = prev,
-            _ => self.entries[next as usize].prev = prev,
-        }
-        if prev == NIL {
-            let oldest = self.levels.iter().map(|level| level.oldest);
-            let due = oldest.filter(|&index| index != NIL).map(|index| self.deadline_of(index));
+        if self.entries.unlink(&mut self.levels[level], index) == Oldest::Changed {
+            let oldest = self.levels.iter().filter_map(List::oldest);
+            let due = oldest.map(|index| self.deadline_of(index));
             self.next_deadline = due.min().unwrap_or(Instant::MAX);
         }
     }
@@ -376,7 +333,6 @@ fn level_of(retries: u8) -> usize {
     usize::from(retries).min(LEVELS - 1)
 }
 
-const NIL: u32 = u32::MAX;
 /// Time-outs after which the wait does not grow any more.
 const LEVELS: usize = 16;
 

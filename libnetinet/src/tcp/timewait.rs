@@ -9,6 +9,7 @@ use libnet::Instant;
 use super::auth::{ConnAuth, Isns};
 use super::segment::FourTuple;
 use super::seq::SeqNumber;
+use super::slab::{List, Oldest, Slab};
 use super::table::PortSharing;
 use crate::family::Zone;
 
@@ -18,13 +19,10 @@ use crate::family::Zone;
 /// doubly-linked list through the entries is all the timer that they need.
 #[derive(Debug)]
 pub(super) struct TimeWaits {
-    entries: Vec<Entry>,
-    free: u32,
-    oldest: u32,
-    newest: u32,
+    entries: Slab<Entry>,
+    order: List,
     /// Of those that were signed: with what, and both their initial numbers.
     auth: BTreeMap<u32, Box<(ConnAuth, Isns)>>,
-    len: usize,
     stay: Duration,
     next_deadline: Instant,
 }
@@ -40,8 +38,6 @@ struct Entry {
     ts_recent: u32,
     /// Milliseconds modulo 2^28 (3 days), then four bits.
     entered: u32,
-    prev: u32,
-    next: u32,
     /// [`Zone`].
     zone: u32,
 }
@@ -61,12 +57,9 @@ pub(super) struct Remembered {
 impl TimeWaits {
     pub(super) fn new(stay: Duration) -> Self {
         TimeWaits {
-            entries: Vec::new(),
-            free: NIL,
-            oldest: NIL,
-            newest: NIL,
+            entries: Slab::new(),
+            order: List::EMPTY,
             auth: BTreeMap::new(),
-            len: 0,
             stay: stay.min(MAX_STAY),
             next_deadline: Instant::MAX,
         }
@@ -89,26 +82,15 @@ impl TimeWaits {
             rcv_nxt: what.rcv_nxt,
             ts_recent: what.ts_recent.unwrap_or(0),
             entered: stamp(now) | flags,
-            prev: NIL,
-            next: NIL,
             zone: what.tuple.zone.bits(),
         };
-        let index = if self.free == NIL {
-            self.entries.push(entry);
-            (self.entries.len() - 1) as u32
-        } else {
-            let index = self.free;
-            self.free = self.entries[index as usize].next;
-            self.entries[index as usize] = entry;
-            index
-        };
-        self.len += 1;
+        let index = self.entries.insert(entry);
         self.link(now, index);
         index
     }
 
     pub(super) fn get(&self, index: u32) -> Remembered {
-        let entry = &self.entries[index as usize];
+        let entry = self.entry(index);
         let tuple = FourTuple {
             local: from_octets(entry.local, entry.entered & V6 != 0),
             remote: from_octets(entry.remote, entry.entered & V6 != 0),
@@ -129,14 +111,13 @@ impl TimeWaits {
 
     /// All of them, the oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, Remembered)> {
-        let held = |index: u32| (index != NIL).then_some(index);
-        let next = move |&index: &u32| held(self.entries[index as usize].next);
-        std::iter::successors(held(self.oldest), next).map(|index| (index, self.get(index)))
+        let next = move |&index: &u32| self.entries.next(index);
+        std::iter::successors(self.oldest(), next).map(|index| (index, self.get(index)))
     }
 
     /// How long it has been here since its last FIN.
     pub(super) fn age(&self, now: Instant, index: u32) -> Duration {
-        let entered = self.entries[index as usize].entered;
+        let entered = self.entry(index).entered;
         let ms = stamp(now).wrapping_sub(entered & !FLAGS) >> FLAG_BITS;
         Duration::from_millis(u64::from(ms))
     }
@@ -149,7 +130,7 @@ impl TimeWaits {
     /// RFC 9293 §3.10.7.4: the FIN came again, the 2 MSL start over.
     pub(super) fn restart(&mut self, now: Instant, index: u32) {
         self.unlink(now, index);
-        let entry = &mut self.entries[index as usize];
+        let entry = self.entries.get_mut(index).expect(THERE);
         entry.entered = stamp(now) | (entry.entered & FLAGS);
         self.link(now, index);
     }
@@ -170,63 +151,46 @@ impl TimeWaits {
     pub(super) fn remove(&mut self, now: Instant, index: u32) {
         self.unlink(now, index);
         self.auth.remove(&index);
-        self.entries[index as usize].next = std::mem::replace(&mut self.free, index);
-        self.len -= 1;
-        if self.len == 0 {
-            // Nothing refers to an entry any more; give the memory back.
-            *self = TimeWaits::new(self.stay);
-        }
+        self.entries.release(index);
     }
 
     /// The next one whose time is over.
     pub(super) fn expired(&self, now: Instant) -> Option<u32> {
-        (self.next_deadline <= now && self.oldest != NIL).then_some(self.oldest)
+        self.oldest().filter(|_| self.next_deadline <= now)
     }
 
     pub(super) fn oldest(&self) -> Option<u32> {
-        (self.oldest != NIL).then_some(self.oldest)
+        self.order.oldest()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        (self.oldest != NIL).then_some(self.next_deadline)
+        self.oldest().map(|_| self.next_deadline)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.entries.len()
+    }
+
+    fn entry(&self, index: u32) -> &Entry {
+        self.entries.get(index).expect(THERE)
     }
 
     fn link(&mut self, now: Instant, index: u32) {
-        let last = std::mem::replace(&mut self.newest, index);
-        let entry = &mut self.entries[index as usize];
-        (entry.prev, entry.next) = (last, NIL);
-        match last {
-            NIL => self.oldest = index,
-            _ => self.entries[last as usize].next = index,
-        }
-        if last == NIL {
+        if self.entries.push(&mut self.order, index) == Oldest::Changed {
             self.find_deadline(now);
         }
     }
 
     fn unlink(&mut self, now: Instant, index: u32) {
-        let Entry { prev, next, .. } = self.entries[index as usize];
-        match prev {
-            NIL => self.oldest = next,
-            _ => self.entries[prev as usize].next = next,
-        }
-        match next {
-            NIL => self.newest = prev,
-            _ => self.entries[next as usize].prev = prev,
-        }
-        if prev == NIL {
+        if self.entries.unlink(&mut self.order, index) == Oldest::Changed {
             self.find_deadline(now);
         }
     }
 
     fn find_deadline(&mut self, now: Instant) {
-        self.next_deadline = match self.oldest {
-            NIL => Instant::MAX,
-            oldest => now + self.stay.saturating_sub(self.age(now, oldest)),
+        self.next_deadline = match self.oldest() {
+            None => Instant::MAX,
+            Some(oldest) => now + self.stay.saturating_sub(self.age(now, oldest)),
         };
     }
 }
@@ -249,7 +213,8 @@ fn from_octets(octets: [u8; 16], v6: bool) -> IpAddr {
     IpAddr::from([octets[12], octets[13], octets[14], octets[15]])
 }
 
-const NIL: u32 = u32::MAX;
+/// The index names an entry of theirs.
+const THERE: &str = "a TIME-WAIT that is indexed is there";
 const V6: u32 = 1;
 const HAS_TIMESTAMP: u32 = 2;
 const REUSE_ADDR: u32 = 4;
@@ -261,6 +226,7 @@ const MAX_STAY: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
 mod tests {
+    use super::super::slab::Node;
     use super::*;
 
     fn remembered(port: u16, v6: bool) -> Remembered {
@@ -279,7 +245,7 @@ mod tests {
 
     #[test]
     fn an_entry_takes_64_bytes_at_most_and_keeps_both_families() {
-        assert!(size_of::<Entry>() <= 64);
+        assert!(size_of::<Node<Entry>>() <= 64);
         let mut waits = TimeWaits::new(Duration::from_secs(60));
         for v6 in [false, true] {
             let index = waits.insert(Instant::from_millis(5), &remembered(9, v6));
