@@ -2,6 +2,7 @@
 
 mod auth;
 mod fast_open;
+mod half_open;
 mod handshake;
 mod index;
 mod input;
@@ -37,7 +38,7 @@ use super::state::{State, TransitionCounts};
 use super::tcb::Connection;
 use super::timewait::{Remembered, TimeWaits};
 
-pub use self::handshake::defer_accept_time;
+pub use self::half_open::defer_accept_time;
 pub use self::open::ConnectFrom;
 pub use self::ownerless::Ownerless;
 
