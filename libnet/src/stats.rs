@@ -128,6 +128,8 @@ drop_reasons! {
     UdpNoPort = "udp_no_port",
     /// A datagram socket's receive buffer was full.
     SocketBufferFull = "socket_buffer_full",
+    /// The memory of all UDP sockets is used up.
+    UdpMemory = "udp_memory",
     /// A TCP header that breaks its own lengths.
     TcpMalformed = "tcp_malformed",
     /// The TCP checksum is wrong.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use libnet::engine::EngineConfig;
 
-use crate::tcp::TcpConfig;
+use crate::tcp::{MemoryLimits, TcpConfig};
 
 /// Everything that can be set when a stack is made. What Linux has a name for can be set by it, and
 /// while the stack runs: [`sysctl`](crate::sysctl).
@@ -360,6 +360,12 @@ pub struct DatagramConfig {
     pub receive_buffer_bytes: u32,
     /// The largest `SO_RCVBUF` that can be set, bytes.
     pub max_receive_buffer_bytes: u32,
+    /// What the receive queues of all UDP sockets may take (`net.ipv4.udp_mem`). Above the low
+    /// number only sockets that hold little get more, above the high one none; the middle one is
+    /// kept and says nothing, as on Linux.
+    pub udp_memory: MemoryLimits,
+    /// What counts as little, bytes (`net.ipv4.udp_rmem_min`).
+    pub udp_receive_min_bytes: u32,
     /// The first port that is given out unasked.
     pub first_ephemeral_port: u16,
     /// The last port that is given out unasked.
@@ -371,6 +377,8 @@ impl Default for DatagramConfig {
         DatagramConfig {
             receive_buffer_bytes: 212_992,
             max_receive_buffer_bytes: 64 << 20,
+            udp_memory: MemoryLimits::default(),
+            udp_receive_min_bytes: 4_096,
             first_ephemeral_port: 32_768,
             last_ephemeral_port: 60_999,
         }

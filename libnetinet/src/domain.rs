@@ -19,7 +19,7 @@ use crate::sockets::Socket;
 impl Inet {
     fn datagram_socket(&self, kind: Kind, family: Family) -> io::Result<SocketId> {
         let wide = self.wide();
-        let socket = Arc::new(DatagramSocket::new(kind, family, &wide.config()));
+        let socket = Arc::new(DatagramSocket::new(kind, family, &wide.config(), &wide.udp_memory));
         let id = wide.sockets.add(Socket::Datagram(Arc::clone(&socket)))?;
         socket.set_id(id);
         if matches!(kind, Kind::Raw(_)) {

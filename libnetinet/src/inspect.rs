@@ -50,6 +50,12 @@ impl Inet {
         }
     }
 
+    /// Bytes that the receive queues of UDP sockets may use; what they do use is no more. The bound:
+    /// [`DatagramConfig::udp_memory`](crate::config::DatagramConfig::udp_memory).
+    pub fn udp_memory_bytes(&self) -> u64 {
+        self.wide().udp_memory.granted_bytes()
+    }
+
     /// What waits for fragments.
     pub fn fragments_held(&self) -> FragmentsHeld {
         self.wide().with_reassembly(|all| all.held())

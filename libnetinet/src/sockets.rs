@@ -118,9 +118,9 @@ mod tests {
     #[test]
     fn a_stale_number_is_an_error_and_not_another_socket() {
         let table = SocketTable::new(1);
-        let config = InetConfig::default();
+        let (config, memory) = (InetConfig::default(), Arc::default());
         let new = || {
-            let socket = DatagramSocket::new(Kind::Udp, Family::Inet, &config);
+            let socket = DatagramSocket::new(Kind::Udp, Family::Inet, &config, &memory);
             table.add(Socket::Datagram(Arc::new(socket)))
         };
         let first = new().unwrap();

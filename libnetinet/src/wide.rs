@@ -23,6 +23,7 @@ use crate::arp::claim::Claims;
 use crate::arp::farewell::Farewell;
 use crate::config::{IcmpConfig, InetConfig};
 use crate::counters::InetCounters;
+use crate::datagram::memory::UdpMemory;
 use crate::datagram::raw::RawTable;
 use crate::datagram::table::PortTable;
 use crate::drops::FamilyDrops;
@@ -62,6 +63,7 @@ pub(crate) struct Wide {
     /// Steers segments to shards; the same for both directions of a flow.
     pub(crate) flow_key: Key,
     pub(crate) tcp_budget: Arc<tcp::Budget>,
+    pub(crate) udp_memory: Arc<UdpMemory>,
     pub(crate) tcp_secrets: Secrets,
     pub(crate) identifiers: Identifiers,
     pub(crate) flow_labels: FlowLabels,
@@ -148,6 +150,7 @@ impl Wide {
             link_seed,
             flow_key: key(),
             tcp_budget: Arc::default(),
+            udp_memory: Arc::default(),
             tcp_secrets: Secrets::from_seed(tcp_seed),
             identifiers: Identifiers::new(key()),
             flow_labels: FlowLabels::new(key()),

@@ -25,8 +25,11 @@ use crate::multicast::option::Membership;
 use crate::path::Path;
 use crate::wide::lock;
 
+use self::memory::{PAGE_BYTES, UdpMemory};
+
 pub(crate) mod build;
 pub(crate) mod call;
+pub(crate) mod memory;
 pub(crate) mod option;
 pub(crate) mod ping;
 pub(crate) mod raw;
@@ -50,6 +53,8 @@ pub(crate) struct DatagramSocket {
     pub(crate) family: Family,
     pub(crate) wakes: WakeSet,
     id: OnceLock<SocketId>,
+    /// What a UDP socket's queue is of; the others' have their own bound alone.
+    memory: Option<Arc<UdpMemory>>,
     /// Rank: leaf. Guards everything that changes.
     state: Mutex<State>,
 }
@@ -79,6 +84,8 @@ pub(crate) struct State {
     pub(crate) overflows: u64,
     queue: VecDeque<Datagram>,
     queued_bytes: usize,
+    /// Of the stack's memory, what is granted to it.
+    granted_bytes: usize,
 }
 
 /// What of a datagram socket can be set.
@@ -161,11 +168,18 @@ pub(crate) enum Delivery {
     Queued,
     /// The socket's buffer is full.
     Full,
+    /// The memory of all sockets is used up.
+    NoMemory,
 }
 
 impl DatagramSocket {
     /// A socket that is bound to nothing.
-    pub(crate) fn new(kind: Kind, family: Family, config: &InetConfig) -> Self {
+    pub(crate) fn new(
+        kind: Kind,
+        family: Family,
+        config: &InetConfig,
+        memory: &Arc<UdpMemory>,
+    ) -> Self {
         let icmp6 = kind == Kind::Raw(Protocol::ICMPV6) && family == Family::Inet6;
         let options = Options {
             reuse_addr: false,
@@ -207,12 +221,14 @@ impl DatagramSocket {
             overflows: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            granted_bytes: 0,
         };
         DatagramSocket {
             kind,
             family,
             wakes: WakeSet::new(),
             id: OnceLock::new(),
+            memory: (kind == Kind::Udp).then(|| Arc::clone(memory)),
             state: Mutex::new(state),
         }
     }
@@ -250,7 +266,12 @@ impl DatagramSocket {
     }
 
     /// Puts a datagram into the queue, if there is room, and gathers who waits for it.
-    pub(crate) fn deliver(&self, datagram: Datagram, wakes: &mut Vec<Waker>) -> Delivery {
+    pub(crate) fn deliver(
+        &self,
+        datagram: Datagram,
+        config: impl FnOnce() -> Arc<InetConfig>,
+        wakes: &mut Vec<Waker>,
+    ) -> Delivery {
         let mut state = self.state();
         let cost = datagram.data.len() + OVERHEAD_BYTES;
         // An empty queue takes one datagram whatever its size.
@@ -258,6 +279,17 @@ impl DatagramSocket {
         if state.read_closed || (full && !state.queue.is_empty()) {
             state.overflows += 1;
             return Delivery::Full;
+        }
+        if let Some(memory) = &self.memory
+            && state.queued_bytes + cost > state.granted_bytes
+        {
+            let pages = (state.queued_bytes + cost).next_multiple_of(PAGE_BYTES);
+            let more = pages - state.granted_bytes;
+            if !memory.grant(&config().datagram, state.queued_bytes, more) {
+                state.overflows += 1;
+                return Delivery::NoMemory;
+            }
+            state.granted_bytes = pages;
         }
         state.queued_bytes += cost;
         state.queue.push_back(datagram);
@@ -324,7 +356,7 @@ impl DatagramSocket {
         }
         match msg {
             RecvMsg::Copy(bufs) => {
-                let datagram = state.pop();
+                let datagram = self.take(&mut state);
                 Ok(datagram.received(families, copy_out(&datagram.data, bufs)))
             }
             RecvMsg::Peek(bufs) => {
@@ -332,7 +364,7 @@ impl DatagramSocket {
                 Ok(datagram.received(families, copy_out(&datagram.data, bufs)))
             }
             RecvMsg::Zero { max_bytes, out } => {
-                let mut datagram = state.pop();
+                let mut datagram = self.take(&mut state);
                 let whole = datagram.data.len();
                 let data = datagram.data.split_to(whole.min(max_bytes));
                 let mut received = datagram.received(families, data.len());
@@ -342,6 +374,20 @@ impl DatagramSocket {
             }
             _ => Err(errno::not_supported()),
         }
+    }
+
+    /// Takes the first datagram out, and gives memory back once some pages are free: a socket that
+    /// gets one datagram at a time keeps its page.
+    fn take(&self, state: &mut State) -> Datagram {
+        let datagram = state.pop();
+        if let Some(memory) = &self.memory
+            && state.granted_bytes - state.queued_bytes >= 2 * PAGE_BYTES
+        {
+            let pages = state.queued_bytes.next_multiple_of(PAGE_BYTES);
+            memory.give_back(state.granted_bytes - pages);
+            state.granted_bytes = pages;
+        }
+        datagram
     }
 
     /// The peer that `connect` has set; as on Linux, port 0 is none.
@@ -393,6 +439,15 @@ impl DatagramSocket {
         drop(state);
         self.wakes.collect(Ready::ALL, wakes);
         Ok(())
+    }
+}
+
+impl Drop for DatagramSocket {
+    fn drop(&mut self) {
+        let granted = self.state().granted_bytes;
+        if let Some(memory) = &self.memory {
+            memory.give_back(granted);
+        }
     }
 }
 

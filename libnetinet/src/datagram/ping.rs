@@ -18,7 +18,7 @@ impl Shard {
         let Some(socket) = self.wide.ping.find(local, remote, meta.iface) else { return };
         let data = data_of(&packet, meta.header_bytes, usize::MAX);
         let datagram = Datagram::new(data, remote, meta, packet.rx_at);
-        if socket.deliver(datagram, &mut self.wakes) == Delivery::Full {
+        if socket.deliver(datagram, || self.wide.config(), &mut self.wakes) == Delivery::Full {
             self.drop_packet(DropReason::SocketBufferFull);
         }
     }

@@ -120,7 +120,7 @@ impl Shard {
             }
             let from = SocketAddr::new(meta.src, 0);
             let datagram = Datagram::new(data.clone(), from, meta, packet.rx_at);
-            if socket.deliver(datagram, &mut self.wakes) == Delivery::Full {
+            if socket.deliver(datagram, || self.wide.config(), &mut self.wakes) == Delivery::Full {
                 self.drop_packet(DropReason::SocketBufferFull);
             }
         }

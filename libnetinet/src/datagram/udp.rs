@@ -69,9 +69,10 @@ impl Shard {
         loop {
             let piece = data.split_to(data.len().min(step));
             let datagram = Datagram::new(piece, from, meta, packet.rx_at);
-            match socket.deliver(datagram, &mut self.wakes) {
+            match socket.deliver(datagram, || self.wide.config(), &mut self.wakes) {
                 Delivery::Queued => bump(&self.wide.counters.udp_in),
                 Delivery::Full => self.drop_packet(DropReason::SocketBufferFull),
+                Delivery::NoMemory => self.drop_packet(DropReason::UdpMemory),
             }
             if data.is_empty() {
                 return;

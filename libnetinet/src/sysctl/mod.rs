@@ -28,6 +28,7 @@ mod live;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod udp;
 mod value;
 
 pub use entry::{Applies, Sysctl};
@@ -101,10 +102,11 @@ pub fn all() -> impl Iterator<Item = &'static Sysctl> {
     TABLES.into_iter().flatten()
 }
 
-const TABLES: [&[Sysctl]; 7] = [
+const TABLES: [&[Sysctl]; 8] = [
     core::TABLE,
     ip::TABLE,
     tcp::TABLE,
+    udp::TABLE,
     conf::FOUR,
     conf::SIX,
     conf::NEIGHBOURS4,

@@ -173,6 +173,42 @@ fn a_full_receive_buffer_drops_and_counts() {
 }
 
 #[test]
+fn the_memory_of_all_udp_sockets_has_a_bound_and_who_holds_little_gets_some() {
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node(2));
+    let (greedy, modest) = (b.udp_at(at(2, 7)), b.udp_at(at(2, 8)));
+    let set = |name: &str, value: &str| b.inet.set_sysctl(name, value).unwrap();
+    set("net.ipv4.udp_mem", "2 2 4");
+    let client = a.udp();
+    let send = |port: u16, times: u8| {
+        for n in 0..times {
+            a.send_to(client, &[n; 1_000], at(2, port)).unwrap();
+            net.run_ms(1);
+        }
+    };
+    // Two pages hold six datagrams and what keeping them costs.
+    send(7, 10);
+    assert_eq!(b.dropped(DropReason::UdpMemory), 4);
+    assert_eq!(b.inet.udp_memory_bytes(), 8_192);
+    // The other one holds nothing yet: it gets up to `udp_rmem_min`, as long as there is any.
+    send(8, 10);
+    assert_eq!(b.dropped(DropReason::UdpMemory), 4 + 4);
+    assert_eq!(b.inet.udp_memory_bytes(), 16_384);
+    let last = b.udp_at(at(2, 9));
+    send(9, 1);
+    assert_eq!(b.dropped(DropReason::UdpMemory), 9, "the last number is for nobody to pass");
+    assert!(b.recv(last).is_err());
+    // What was received is there for others, and what is closed gives all back.
+    while b.recv(greedy).is_ok() {}
+    send(9, 1);
+    assert!(b.recv(last).is_ok());
+    b.inet.close(modest);
+    b.inet.close(last);
+    b.inet.close(greedy);
+    assert_eq!(b.inet.udp_memory_bytes(), 0);
+}
+
+#[test]
 fn ports_are_shared_when_both_agree() {
     let net = Net::new();
     let a = net.node(1);

@@ -63,6 +63,7 @@ fn provoke(reason: DropReason) -> u64 {
         R::RawChecksum => six::raw_checksum(),
         R::UdpNoPort => transport::udp_no_port(),
         R::SocketBufferFull => transport::socket_buffer_full(),
+        R::UdpMemory => transport::udp_memory(),
         R::TcpMalformed => tcp::malformed(),
         R::TcpChecksum => tcp::checksum(),
         R::TcpNoConnection => tcp::no_connection(),

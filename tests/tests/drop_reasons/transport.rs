@@ -59,6 +59,17 @@ pub(crate) fn udp_no_port() -> u64 {
     udp(DropReason::UdpNoPort, &Udp::new(1, 54))
 }
 
+pub(crate) fn udp_memory() -> u64 {
+    let lab = Lab::new().unwrap();
+    lab.introduce();
+    let _socket = lab.stack.udp_bind("10.0.0.1:53").unwrap();
+    lab.stack.inet().unwrap().set_sysctl("net.ipv4.udp_mem", "1 1 2").unwrap();
+    for _ in 0..20 {
+        lab.send_ip(&Udp::new(1, 53).build(&lab.ip(17), &[0; 1_000]));
+    }
+    lab.drops(DropReason::UdpMemory)
+}
+
 pub(crate) fn socket_buffer_full() -> u64 {
     let lab = Lab::new().unwrap();
     lab.introduce();

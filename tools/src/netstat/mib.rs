@@ -205,13 +205,15 @@ fn tcp(from: &Sources<'_>) -> Section {
 
 fn udp(from: &Sources<'_>) -> Section {
     use DropReason as D;
+    let errors = [D::UdpMalformed, D::UdpChecksum, D::SocketBufferFull, D::UdpMemory];
     let counters = vec![
         count("InDatagrams", from.counter("udp_in")),
         count("NoPorts", from.dropped(&[D::UdpNoPort])),
-        count("InErrors", from.dropped(&[D::UdpMalformed, D::UdpChecksum, D::SocketBufferFull])),
+        count("InErrors", from.dropped(&errors)),
         count("OutDatagrams", from.counter("udp_out")),
         count("RcvbufErrors", from.dropped(&[D::SocketBufferFull])),
         count("InCsumErrors", from.dropped(&[D::UdpChecksum])),
+        count("MemErrors", from.dropped(&[D::UdpMemory])),
     ];
     Section { name: "Udp", counters }
 }
