@@ -47,9 +47,11 @@ mod tests {
 
     #[test]
     fn who_holds_little_gets_some_between_the_first_and_the_last_number() {
-        let mut config = DatagramConfig::default();
-        config.udp_memory = MemoryLimits { low_bytes: 100, pressure_bytes: 150, high_bytes: 200 };
-        config.udp_receive_min_bytes = 50;
+        let config = DatagramConfig {
+            udp_memory: MemoryLimits { low_bytes: 100, pressure_bytes: 150, high_bytes: 200 },
+            udp_receive_min_bytes: 50,
+            ..DatagramConfig::default()
+        };
         let memory = UdpMemory::default();
         assert!(memory.grant(&config, 1_000, 100));
         assert!(!memory.grant(&config, 50, 1), "as much as the least is not little");
