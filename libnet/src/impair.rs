@@ -18,15 +18,20 @@ use crate::time::Instant;
 mod codel;
 mod config;
 mod fault;
+mod flows;
 mod line;
 mod link;
+mod queue;
+mod red;
 mod schedule;
 
-use codel::{CoDel, Fifo, Picked, Waiting};
+use codel::{Picked, Waiting, mark_congestion};
 pub use config::{Discipline, Fcs, Impairments, Loss, Overflow, QueueLimit};
 use fault::Rule;
 pub use fault::{Fault, FaultCount, Which};
 pub use link::{ImpairConfig, Impairer};
+use queue::Queue;
+use red::{Fate, Fill};
 use schedule::Running;
 pub use schedule::{Schedule, Step};
 
@@ -74,9 +79,11 @@ pub struct ImpairStats {
     pub fcs_dropped: u64,
     /// Dropped because the queue in front of the wire was full.
     pub queue_dropped: u64,
-    /// Dropped by CoDel because all had waited too long.
+    /// Dropped by CoDel, with flows or without, because all had waited too long.
     pub codel_dropped: u64,
-    /// Marked instead (ECN).
+    /// Dropped by RED because the queue was long on the average.
+    pub red_dropped: u64,
+    /// Marked by one of them instead (ECN).
     pub ecn_marked: u64,
     /// Delayed by jitter.
     pub jittered: u64,
@@ -111,7 +118,7 @@ pub(crate) struct Lost {
 ///            queue        wire                          in flight
 ///  offer ─>┌───────┐ ─> rate ─> loss, flipped bit ─> delay, jitter, reordering, twice ─> at
 ///          └───────┘
-///            CoDel
+///            CoDel, RED, flows
 /// ```
 ///
 /// Super-frames are cut and checksums completed before any harm is done, and what arrives is
@@ -124,8 +131,7 @@ pub struct Impair {
     rng: ChaCha8Rng,
     /// The state of [`Loss::GilbertElliott`].
     in_bad_state: bool,
-    queue: Fifo,
-    codel: CoDel,
+    queue: Queue,
     on_wire: Option<OnWire>,
     /// When the last frame left the wire.
     wire_free_at: Instant,
@@ -155,14 +161,14 @@ impl Impair {
     pub fn new(config: impl Into<Schedule>, link: &LinkInfo, seed: [u8; 32]) -> Self {
         let mut wire = link.clone();
         wire.offload = Offload::NONE;
+        let longest_frame = wire.mtu as usize + EthernetHeader::LEN;
         let mut impair = Impair {
+            queue: Queue::new(seed, wire.medium, longest_frame),
             config: Impairments::none(),
             schedule: None,
             wire,
             rng: ChaCha8Rng::from_seed(seed),
             in_bad_state: false,
-            queue: Fifo::default(),
-            codel: CoDel::default(),
             on_wire: None,
             wire_free_at: Instant::ZERO,
             rate_was: None,
@@ -225,6 +231,7 @@ impl Impair {
         if config.rate_bits_per_second != self.config.rate_bits_per_second {
             self.rate_was.get_or_insert(self.config.rate_bits_per_second);
         }
+        self.queue.set_discipline(config.queue.discipline);
         self.config = config;
     }
 
@@ -288,7 +295,9 @@ impl Impair {
             if self.on_wire.is_some() {
                 return;
             }
-            let Some(since) = self.queue.first_since() else { return };
+            let Some(since) = self.queue.first_since() else {
+                return self.queue.red.is_empty(self.wire_free_at);
+            };
             let begins = self.wire_free_at.max(since);
             let Some(waiting) = self.dequeue(begins) else { return };
             let ends = begins + self.time_on_wire(waiting.frame.len() as u64);
@@ -311,7 +320,7 @@ impl Impair {
 
     /// When the queue has room for a sender that waits; `now` if it has.
     pub fn room_at(&self, now: Instant) -> Instant {
-        let waits = self.config.queue.overflow == Overflow::Waits && self.is_full(now, 0);
+        let waits = self.config.queue.overflow == Overflow::Waits && self.is_full(now, 1, 0);
         let ends = self.on_wire.as_ref().map(|wire| wire.ends);
         ends.filter(|_| waits).map_or(now, |ends| ends.max(now))
     }
@@ -334,14 +343,16 @@ impl Impair {
     /// Names the faults that were asked for and never fired.
     pub fn unfired(&self) -> Vec<String> {
         let s = &self.stats;
-        let by_codel = s.codel_dropped + s.ecn_marked;
+        // With flows the limit is part of the discipline.
+        let by_limit = if self.queue.sheds() { s.queue_dropped } else { 0 };
+        let by_discipline = s.codel_dropped + s.red_dropped + s.ecn_marked + by_limit;
         let fired = [
             s.lost,
             s.duplicated,
             s.reordered,
             s.corrupted,
             s.queue_dropped,
-            by_codel,
+            by_discipline,
             s.jittered,
             s.lost_down,
         ];
@@ -364,12 +375,71 @@ impl Impair {
         if verdict.drop {
             return;
         }
-        if self.config.queue.overflow == Overflow::Drops && self.is_full(now, frame.len()) {
-            self.stats.queue_dropped += 1;
-            return self.lose("the queue was full", frame);
-        }
+        let Some(frame) = self.admit(now, frame) else { return };
         self.queue.push(Waiting { since: now, frame, verdict });
+        while self.queue.sheds() && self.drops_past_limit() && self.is_full(now, 0, 0) {
+            let shed = self.queue.shed();
+            if shed.is_empty() {
+                break;
+            }
+            self.stats.queue_dropped += shed.len() as u64;
+            for frame in shed {
+                self.lose("the queue was full, of its flow most", frame);
+            }
+        }
         self.advance(now, out);
+    }
+
+    /// Lets a frame into the queue, marked maybe, or loses it.
+    fn admit(&mut self, now: Instant, mut frame: Packet) -> Option<Packet> {
+        let discipline = self.config.queue.discipline;
+        if matches!(discipline, Discipline::Red | Discipline::RedEcn) {
+            let frame_time = self.time_on_wire(self.wire.mtu.into());
+            let fill = self.fill(now);
+            let is_picked = match self.queue.red.arrives(now, fill, frame_time) {
+                Fate::Waits => false,
+                Fate::Drops => true,
+                Fate::Perhaps(share) if !self.chance(share) => false,
+                Fate::Perhaps(_) => {
+                    self.queue.red.picked();
+                    let marks = discipline == Discipline::RedEcn;
+                    let is_marked = marks && mark_congestion(&mut frame, self.wire.medium);
+                    self.stats.ecn_marked += u64::from(is_marked);
+                    !is_marked
+                }
+            };
+            if is_picked {
+                self.stats.red_dropped += 1;
+                self.lose("by RED", frame);
+                return None;
+            }
+        }
+        if !self.queue.sheds() && self.drops_past_limit() && self.is_full(now, 1, frame.len()) {
+            self.stats.queue_dropped += 1;
+            self.lose("the queue was full", frame);
+            return None;
+        }
+        Some(frame)
+    }
+
+    fn drops_past_limit(&self) -> bool {
+        self.config.queue.overflow == Overflow::Drops
+    }
+
+    /// How full the queue is, in what its limit is told in.
+    fn fill(&self, now: Instant) -> Fill {
+        let limit = self.config.queue;
+        let on_wire = self.on_wire.as_ref();
+        if limit.bytes != u64::MAX {
+            let bytes = on_wire.map_or(0, |wire| wire.waiting.frame.len() as u64);
+            return Fill { now: (self.queue.bytes() + bytes) as f64, limit: limit.bytes as f64 };
+        }
+        if limit.time != Duration::MAX {
+            let wait = on_wire.map_or(Duration::ZERO, |wire| wire.ends.since(now));
+            let wait = wait + self.time_on_wire(self.queue.bytes());
+            return Fill { now: wait.as_secs_f64(), limit: limit.time.as_secs_f64() };
+        }
+        Fill { now: self.waiting() as f64, limit: limit.frames as f64 }
     }
 
     /// What the wire does to a frame that has left it.
@@ -469,13 +539,10 @@ impl Impair {
     /// The next frame for the wire, which takes it at `begins`.
     fn dequeue(&mut self, begins: Instant) -> Option<Waiting> {
         let discipline = self.config.queue.discipline;
-        if discipline == Discipline::Fifo {
-            return self.queue.pop();
-        }
-        let mark = (discipline == Discipline::Ecn).then_some(self.wire.medium);
-        let mut picked = Picked { mark, dropped: Vec::new(), marked: 0 };
-        let longest_frame = self.wire.mtu as usize + EthernetHeader::LEN;
-        let next = self.codel.pop(begins, longest_frame, &mut self.queue, &mut picked);
+        let marks = matches!(discipline, Discipline::Ecn | Discipline::FqCoDel);
+        let mark = marks.then_some(self.wire.medium);
+        let mut picked = Picked { mark, dropped: Vec::new(), settled: 0, marked: 0 };
+        let next = self.queue.pop(begins, discipline, &mut picked);
         self.stats.codel_dropped += picked.dropped.len() as u64;
         self.stats.ecn_marked += picked.marked;
         for frame in picked.dropped {
@@ -503,12 +570,15 @@ impl Impair {
         wire.ends = now + Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX));
     }
 
-    fn is_full(&self, now: Instant, more_bytes: usize) -> bool {
+    /// Is the limit passed with so many frames more, and bytes?
+    fn is_full(&self, now: Instant, more_frames: usize, more_bytes: usize) -> bool {
         let limit = self.config.queue;
         let Some(wire) = &self.on_wire else { return false };
         let bytes = self.queue.bytes() + wire.waiting.frame.len() as u64 + more_bytes as u64;
         let wait = wire.ends.since(now) + self.time_on_wire(self.queue.bytes());
-        self.waiting() >= limit.frames.max(1) || bytes > limit.bytes || wait > limit.time
+        self.waiting() + more_frames > limit.frames.max(1)
+            || bytes > limit.bytes
+            || wait > limit.time
     }
 
     fn is_lost(&mut self) -> bool {

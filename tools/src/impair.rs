@@ -218,7 +218,10 @@ fn change(to: Impairments, key: &str, value: &str) -> Result<Impairments, Wrong>
                 "fifo" => Discipline::Fifo,
                 "codel" => Discipline::CoDel,
                 "ecn" => Discipline::Ecn,
-                _ => return Err(Wrong::Value("queue=fifo, queue=codel or queue=ecn")),
+                "red" => Discipline::Red,
+                "red-ecn" => Discipline::RedEcn,
+                "fq-codel" | "fq_codel" => Discipline::FqCoDel,
+                _ => return Err(Wrong::Value("queue=fifo, codel, ecn, red, red-ecn or fq-codel")),
             };
             let queue = router_queue(to.queue).discipline(discipline);
             to.queue(queue)
@@ -358,6 +361,9 @@ fn describe(impairments: &Impairments) -> Vec<String> {
     let discipline = match queue.discipline {
         Discipline::CoDel => "codel",
         Discipline::Ecn => "ecn",
+        Discipline::Red => "red",
+        Discipline::RedEcn => "red-ecn",
+        Discipline::FqCoDel => "fq-codel",
         _ => "",
     };
     add("queue", !discipline.is_empty(), discipline.to_owned());
@@ -420,6 +426,7 @@ pub fn stats_json(stats: &libnet::impair::ImpairStats) -> Value {
         "duplicated": stats.duplicated, "reordered": stats.reordered,
         "corrupted": stats.corrupted, "jittered": stats.jittered,
         "queue_dropped": stats.queue_dropped, "codel_dropped": stats.codel_dropped,
+        "red_dropped": stats.red_dropped,
         "ecn_marked": stats.ecn_marked, "unfit": stats.unfit, "too_many": stats.too_many,
     })
 }

@@ -139,7 +139,8 @@ fn report(
         let (frames, harm) = (stats.frames, &stats.impaired);
         output.line(format!(
             "to {}: {frames} frames, {} bytes, {} that it cannot carry, full {} times; lost {}, \
-             duplicated {}, reordered {}, corrupted {}, dropped in the queue {}, by CoDel {}, marked {}",
+             duplicated {}, reordered {}, corrupted {}, dropped in the queue {}, by CoDel {}, by RED {}, \
+             marked {}",
             to.target,
             stats.bytes,
             stats.dropped,
@@ -150,6 +151,7 @@ fn report(
             harm.corrupted,
             harm.queue_dropped,
             harm.codel_dropped,
+            harm.red_dropped,
             harm.ecn_marked
         ))?;
     }

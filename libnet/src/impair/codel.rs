@@ -54,6 +54,8 @@ pub(super) struct Picked {
     /// Mark those that can be, and drop the others?
     pub(super) mark: Option<Medium>,
     pub(super) dropped: Vec<Packet>,
+    /// Of those dropped, whoever keeps count has counted so many.
+    pub(super) settled: usize,
     pub(super) marked: u64,
 }
 

@@ -3,6 +3,9 @@
 use bytes::Bytes;
 
 use super::*;
+
+mod queues;
+
 use crate::ethernet::MacAddr;
 
 const MS: Duration = Duration::from_millis(1);

@@ -90,7 +90,7 @@ fn mistakes_say_what_to_write() {
         ("in.delay=2000000h", "write delay=10ms"),
         ("rate=fast", "write rate=100mbit"),
         ("limit=0", "write limit=100"),
-        ("queue=red", "queue=codel"),
+        ("queue=sfq", "write queue=fifo, codel, ecn, red, red-ecn or fq-codel"),
         ("seed=x", "write seed=7"),
         ("state=maybe", "write state=down or state=up"),
         ("schedule=", "write schedule=FILE"),
@@ -109,12 +109,14 @@ proptest! {
     #[test]
     fn what_is_shown_can_be_read_again(
         permille in 0u32..=1_000, micros in 0u64..3_600_000_000, rate in 1u64..1_000_000_000_000,
-        frames in 1usize..1_000_000, ecn: bool, seed: Option<u64>,
+        frames in 1usize..1_000_000, discipline in 0usize..6, seed: Option<u64>,
     ) {
         let mut spec = ImpairSpec::default();
         let queue = QueueLimit::drop_past_frames(frames);
         spec.out = Impairments::none().duplicate(f64::from(permille) / 1_000.0).rate(rate);
-        spec.out = spec.out.queue(if ecn { queue.discipline(Discipline::Ecn) } else { queue });
+        use Discipline::{CoDel, Ecn, Fifo, FqCoDel, Red, RedEcn};
+        let all = [Fifo, CoDel, Ecn, Red, RedEcn, FqCoDel];
+        spec.out = spec.out.queue(queue.discipline(all[discipline]));
         spec.received = Impairments::none().delay(Duration::from_micros(micros));
         spec.seed = seed;
         let text = spec.to_string();
