@@ -3,7 +3,7 @@
 //! and ours send the same frames the same way. And how the two share the path.
 //!
 //! `cargo bench -p rumpnet-benches --bench paths -- [--runs N] [--seconds S] [--jobs N]
-//! [--only WORDS] [--cc cubic|bbr] [--share] [--json]`
+//! [--warm-up S] [--only WORDS] [--cc cubic|bbr] [--share] [--control] [--json]`
 //!
 //! ```text
 //!  the kernel's end ─ bridge ─ tap ── cable, a process ── tap ─ bridge ─ the kernel's end
@@ -105,10 +105,14 @@ impl Cell {
 struct Options {
     runs: usize,
     seconds: f64,
+    /// Until what arrives is counted.
+    warm_up: f64,
     jobs: usize,
     only: Vec<String>,
     cc: Option<String>,
     share: bool,
+    /// Two flows of Linux share the path, to know what sharing is like there.
+    control: bool,
     json: bool,
 }
 
@@ -117,10 +121,12 @@ impl Options {
         let mut options = Options {
             runs: 5,
             seconds: 10.0,
+            warm_up: 0.0,
             jobs: 1,
             only: Vec::new(),
             cc: None,
             share: false,
+            control: false,
             json: false,
         };
         let mut args = args.iter();
@@ -131,10 +137,14 @@ impl Options {
                 "--seconds" => {
                     options.seconds = value()?.parse().map_err(|_| wrong("--seconds S"))?;
                 }
+                "--warm-up" => {
+                    options.warm_up = value()?.parse().map_err(|_| wrong("--warm-up S"))?;
+                }
                 "--jobs" => options.jobs = value()?.parse().map_err(|_| wrong("--jobs N"))?,
                 "--only" => options.only = value()?.split(' ').map(str::to_owned).collect(),
                 "--cc" => options.cc = Some(value()?.clone()),
                 "--share" => options.share = true,
+                "--control" => (options.share, options.control) = (true, true),
                 "--json" => options.json = true,
                 _ => return Err(wrong(&format!("unknown option {arg}"))),
             }
@@ -242,10 +252,18 @@ fn measure(options: &Options, cell: &Cell, net: &mut Net) -> io::Result<Outcome>
         net.cable.ask(&seed)?;
         if options.share {
             let net = &*net;
-            let [a, b] = std::thread::scope(|scope| {
-                let flows = ENDS.map(|end| scope.spawn(move || net.flow(options, cell, end)));
+            let mut ends = if options.control { [ENDS[0]; 2] } else { ENDS };
+            // Who starts first is not always the same.
+            if run % 2 == 1 {
+                ends.reverse();
+            }
+            let [mut a, mut b] = std::thread::scope(|scope| {
+                let flows = ends.map(|end| scope.spawn(move || net.flow(options, cell, end)));
                 flows.map(|flow| flow.join().map_err(|_| wrong("a flow panicked"))?)
             });
+            if run % 2 == 1 {
+                (a, b) = (b, a);
+            }
             linux.push(a?);
             ours.push(b?);
         } else {
@@ -308,7 +326,8 @@ impl Net {
         let spawn = |side: usize, words: &[&str]| -> io::Result<Child> {
             Command::new(std::env::current_exe()?)
                 .arg("role")
-                .args([options.seconds.to_string(), self.sides[side].id().to_string()])
+                .args([options.warm_up.to_string(), options.seconds.to_string()])
+                .args([self.sides[side].id().to_string()])
                 .args([end, cell.cc, &format!("10.90.0.{}", number + 1 + side)])
                 .args(words)
                 .stdout(Stdio::piped())
@@ -354,20 +373,23 @@ fn cable(pids: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-/// An end: `SECONDS NAMESPACE linux|ours CC OWN-IP [SERVER-ADDR]`.
+/// An end: `WARM-UP SECONDS NAMESPACE linux|ours CC OWN-IP [SERVER-ADDR]`.
 fn role(args: &[String]) -> io::Result<()> {
-    let [seconds, namespace, end, cc, ip, rest @ ..] = args else {
+    let [warm_up, seconds, namespace, end, cc, ip, rest @ ..] = args else {
         return Err(wrong("role: too few words"));
     };
     enter(namespace)?;
-    let duration = Duration::from_secs_f64(seconds.parse().map_err(|_| wrong("seconds"))?);
+    let [warm_up, duration] =
+        [warm_up, seconds].map(|word| word.parse().map(Duration::from_secs_f64));
+    let (warm_up, duration) =
+        (warm_up.map_err(|_| wrong("warm-up"))?, duration.map_err(|_| wrong("seconds"))?);
     let transport = match (end.as_str(), cc.as_str()) {
         ("linux", "cubic") => Transport::Linux(Congestion::Cubic),
         ("linux", _) => Transport::Linux(Congestion::Bbr),
         _ => Transport::Ours(ours(cc, ip)?),
     };
     let report = match rest {
-        [] => receive(&transport, ip, duration)?,
+        [] => receive(&transport, ip, warm_up, duration)?,
         [addr, ..] => {
             send(&transport, addr.parse().map_err(|_| wrong("address"))?)?;
             Report::default()
@@ -377,21 +399,29 @@ fn role(args: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-/// Counts what arrives in so much time from the connection on, and then resets it: however much
-/// the other end has buffered, a run takes no longer.
-fn receive(transport: &Transport, ip: &str, duration: Duration) -> io::Result<Report> {
+/// Counts what arrives in so much time once the warm-up is over, and then resets the connection:
+/// however much the other end has buffered, a run takes no longer.
+fn receive(
+    transport: &Transport,
+    ip: &str,
+    warm_up: Duration,
+    duration: Duration,
+) -> io::Result<Report> {
     let listener = transport.listen(SocketAddr::new(ip.parse().map_err(|_| wrong("ip"))?, 0))?;
     println!("{}", listener.local_addr()?);
     io::stdout().flush()?;
     let mut stream = listener.accept()?;
-    let start = Instant::now();
+    let start = Instant::now() + warm_up;
     let (mut buf, mut count, mut sum) = (vec![0; WRITE_BYTES], 0, 0);
     while start.elapsed() < duration {
         let n = stream.read(&mut buf)?;
         if n == 0 {
             return Err(wrong("the sender ended early"));
         }
-        count += n as u64;
+        // Nothing has elapsed before the start.
+        if !start.elapsed().is_zero() {
+            count += n as u64;
+        }
         sum ^= touch(&buf[..n]);
     }
     std::hint::black_box(sum);
