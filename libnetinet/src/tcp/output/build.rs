@@ -204,8 +204,11 @@ impl Connection {
         if self.tx.phase == Phase::Recovery || self.is_reducing() {
             self.tx.prr.on_sent(end - plan.seq);
         }
+        // What leaves was not stuck, or is not any more: the window has opened, or a cork was pulled.
+        let was_stuck = std::mem::take(&mut self.mode.persist);
         // RFC 6298 §5.1: started if it does not run; as on Linux, anew with the first segment.
-        if self.deadlines.resend == Instant::MAX || (again && plan.seq == self.snd_una) {
+        let runs = self.deadlines.resend != Instant::MAX && !was_stuck;
+        if !runs || (again && plan.seq == self.snd_una) {
             self.restart_timeout(now);
         }
         if plan.kind == DataKind::Tail {

@@ -71,6 +71,28 @@ fn the_end_of_a_stream_pulls_the_cork() {
 }
 
 #[test]
+fn what_a_cork_has_held_back_is_sent_again_like_all_else() {
+    let pulls: [fn(&mut Net, ConnId); 3] = [
+        |net, a| net.shutdown(Side::A, a),
+        |net, a| set(net, a, ConnOptions::new()),
+        |net, a| assert_eq!(net.send(Side::A, a, &[1; 1348]), Ok(1348)),
+    ];
+    for (which, pull) in pulls.into_iter().enumerate() {
+        let mut net = Net::new();
+        let (a, _) = net.established_with(corked(), ConnOptions::new());
+        assert_eq!(net.send(Side::A, a, &[1; 100]), Ok(100));
+        net.run_for(ms(5));
+        net.drop_next(1, |sent| sent.seg.data_len > 0);
+        pull(&mut net, a);
+        net.run_for(ms(5));
+        assert_eq!(sizes(&net).len(), 1, "way {which}: the cork is pulled");
+        net.run_for(secs(2));
+        let all = if which == 2 { 1448 } else { 100 };
+        assert_eq!(net.info(Side::A, a).bytes_acked, all, "way {which}: it was lost for good");
+    }
+}
+
+#[test]
 fn nodelay_pushes_what_waits_and_the_cork_holds_what_comes() {
     let mut net = Net::new();
     let (a, _) = net.established_with(corked(), ConnOptions::new());
