@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use libnet::checksum::Sum;
 use libnet::impair::Impairments;
-use libnet::world::{LinkConfig, World};
+use libnet::world::{LinkConfig, Recording, World};
 use libnet::{InterfaceSpec, MacAddr, Packet};
 use rumpnet::{InetConfig, Stack, TcpListener};
 
@@ -94,6 +94,8 @@ pub struct Outcome {
 /// If the world cannot be made.
 pub fn in_a_world(seed: u64, config: &InetConfig, syns: u64, flooded: bool) -> Outcome {
     let world = World::new(seed);
+    // What it would remember of frames is no memory of the stacks.
+    world.record(Recording::OFF);
     let link = Impairments::none().rate(RATE).delay(Duration::from_micros(100));
     let segment = world.segment(LinkConfig::default().mtu(9_000).impairments(link));
     let start = |name: &str, mac: MacAddr, n: u8| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use libnet::iface::{Advertise, AdvertisedPrefix};
 use libnet::impair::Impairments;
-use libnet::world::{LinkConfig, Segment, World};
+use libnet::world::{LinkConfig, Recording, Segment, World};
 use libnet::{InterfaceSpec, MacAddr, Packet};
 use libnetinet::snapshot::{AddressEntry, AddressOrigin, AddressState, NeighbourState};
 use peak_alloc::PeakAlloc;
@@ -53,6 +53,8 @@ fn says() -> Advertise {
 impl Lan {
     fn new(shards: usize, hosts: usize, config: &InetConfig) -> Lan {
         let world = World::new(11);
+        // What it would remember of frames is no memory of the stacks.
+        world.record(Recording::OFF);
         let segment = world.segment(LinkConfig::default());
         let start = |spec: InterfaceSpec| {
             Stack::builder().interface(spec).config(config.clone()).shards(shards)

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use libnet::impair::Impairments;
-use libnet::world::{LinkConfig, World};
+use libnet::world::{LinkConfig, Recording, World};
 use libnet::{DropReason, InterfaceSpec, MacAddr, Packet};
 use libnetinet::Inet;
 use peak_alloc::PeakAlloc;
@@ -201,6 +201,8 @@ fn transfer(config: &InetConfig, six: bool, flood: Option<&Flood>, measured: Dur
     let mut config = config.clone();
     goodput::fix_buffers(&mut config);
     let world = World::new(7);
+    // What it would remember of frames is no memory of the stacks.
+    world.record(Recording::OFF);
     let link = Impairments::none().rate(100_000_000).delay(Duration::from_millis(1));
     let segment = world.segment(LinkConfig::default().impairments(link));
     let start = |name: &str, mac: MacAddr, n: u8| {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use libnet::impair::Impairments;
-use libnet::world::{LinkConfig, Segment, World, WorldLink};
+use libnet::world::{LinkConfig, Recording, Segment, World, WorldLink};
 use libnet::{DropReason, InterfaceSpec, MacAddr, Packet};
 use libnetinet::snapshot::NeighbourState;
 use peak_alloc::PeakAlloc;
@@ -72,6 +72,8 @@ fn six(net: u16, host: u64) -> Ipv6Addr {
 
 fn scene() -> Scene {
     let world = World::new(3);
+    // What it would remember of frames is no memory of the stacks.
+    world.record(Recording::OFF);
     let rate = |bits| LinkConfig::default().impairments(Impairments::none().rate(bits));
     let flooder = world.segment(LinkConfig::default());
     let slow = world.segment(rate(2_000_000));
