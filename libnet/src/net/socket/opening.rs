@@ -14,7 +14,7 @@ impl Socket {
     /// bytes were taken. If blocking it waits for the connection; else later calls tell how it ended.
     ///
     /// # Errors
-    /// As [`Domain::connect`] and [`send`](Self::send); `EOPNOTSUPP` where the domain has no Fast
+    /// As [`Domain::connect`](crate::socket::Domain::connect) and [`send`](Self::send); `EOPNOTSUPP` where the domain has no Fast
     /// Open.
     pub fn send_fast_open(&self, buf: &[u8], addr: SocketAddr) -> io::Result<usize> {
         let blocking = !self.is_nonblocking();
