@@ -3,8 +3,8 @@
 use super::entry::{Place, Sysctl, config, number, switch, time};
 use super::value::{Kind, Value};
 use crate::tcp::{
-    CongestionAlgorithm, EcnOption, EcnPolicy, FastOpen, MemoryLimits, MtuProbing, RackWait,
-    SynCookies, TimeWaitReuse,
+    CongestionAlgorithm, EcnOption, EcnPolicy, FastOpen, MtuProbing, RackWait, SynCookies,
+    TimeWaitReuse,
 };
 
 const MOST_SECONDS: u64 = i32::MAX as u64 / 1000;
@@ -12,8 +12,6 @@ const MOST: u64 = i32::MAX as u64;
 /// What Linux takes for none of its own in `tcp_orphan_retries`.
 const ORPHAN_RETRIES: u8 = 8;
 
-/// Linux counts memory for TCP in pages.
-const PAGE_BYTES: u64 = 4096;
 const LEAST_BUFFER_BYTES: u64 = 2_304;
 const MOST_BUFFER_BYTES: u64 = 1 << 30;
 
@@ -196,22 +194,12 @@ pub(super) const TABLE: &[Sysctl] = &[
     .linux("by memory"),
     config!(
         "net.ipv4.tcp_mem",
-        Kind::Numbers { count: 3, least: 1, most: MOST },
+        Kind::MEMORY,
         "pages of 4096 bytes",
         "memory for the buffers of all connections: where it is no longer short, where it is, and \
          the most",
-        |config| {
-            let MemoryLimits { low_bytes, pressure_bytes, high_bytes } = config.tcp.memory;
-            Value::Numbers([low_bytes, pressure_bytes, high_bytes].map(|n| n / PAGE_BYTES).to_vec())
-        },
-        |config, value| {
-            let bytes = |place| value.at(place) * PAGE_BYTES;
-            config.tcp.memory = MemoryLimits {
-                low_bytes: bytes(0),
-                pressure_bytes: bytes(1),
-                high_bytes: bytes(2),
-            };
-        }
+        |config| Value::of_memory(&config.tcp.memory),
+        |config, value| config.tcp.memory = value.to_memory()
     ),
     switch!(
         "net.ipv4.tcp_moderate_rcvbuf",

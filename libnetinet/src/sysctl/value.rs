@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::SysctlError;
+use crate::tcp::MemoryLimits;
 
 /// What values a setting takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +98,12 @@ impl Value {
         Value::Numbers(vec![u64::from(on)])
     }
 
+    /// Bounds of memory, in pages.
+    pub(super) fn of_memory(limits: &MemoryLimits) -> Value {
+        let MemoryLimits { low_bytes, pressure_bytes, high_bytes } = *limits;
+        Value::Numbers([low_bytes, pressure_bytes, high_bytes].map(|n| n / PAGE_BYTES).to_vec())
+    }
+
     /// A word.
     pub(super) fn word(word: &'static str) -> Value {
         Value::Words(vec![word])
@@ -131,6 +138,12 @@ impl Value {
         self.at(0) != 0
     }
 
+    /// As [`of_memory`](Self::of_memory) has them.
+    pub(super) fn to_memory(&self) -> MemoryLimits {
+        let [low_bytes, pressure_bytes, high_bytes] = [0, 1, 2].map(|n| self.at(n) * PAGE_BYTES);
+        MemoryLimits { low_bytes, pressure_bytes, high_bytes }
+    }
+
     /// Its first word.
     pub(super) fn first_word(&self) -> &'static str {
         match self {
@@ -141,6 +154,9 @@ impl Value {
 }
 
 impl Kind {
+    /// Three bounds of memory, in pages.
+    pub(super) const MEMORY: Kind = Kind::Numbers { count: 3, least: 1, most: i32::MAX as u64 };
+
     /// Reads a value as a user writes it; numbers are decimal, or hexadecimal behind `0x`.
     ///
     /// # Errors
@@ -176,3 +192,6 @@ fn parse_number(word: &str) -> Option<u64> {
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     u64::from_str_radix(digits, radix).ok().filter(|_| is_plain)
 }
+
+/// Linux counts memory in pages.
+const PAGE_BYTES: u64 = 4096;
