@@ -15,10 +15,12 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 mod auth;
+mod fast_open;
 mod info;
 mod multicast;
 
 pub use auth::{AoAlgorithm, AoKey, Md5Key};
+pub use fast_open::FastOpenKeys;
 pub use info::{CaState, TcpAgreed, TcpInfo, TcpState};
 pub use multicast::{FilterMode, GroupInterface, MulticastGroup, SourceFilter};
 
@@ -284,6 +286,8 @@ pub enum SocketOption {
     FastOpenConnect(bool),
     /// `TCP_FASTOPEN_NO_COOKIE`.
     FastOpenNoCookie(bool),
+    /// `TCP_FASTOPEN_KEY`: the keys of a listener's cookies; none: the stack's, which cannot be set.
+    FastOpenKeys(FastOpenKeys),
     /// `TCP_MD5SIG_EXT`: segments to and from these peers are signed (RFC 2385). Set only.
     Md5Key(Md5Key),
     /// `TCP_AO_ADD_KEY`: the same by TCP-AO (RFC 5925). Set only.
@@ -389,6 +393,7 @@ pub enum OptionKey {
     FastOpenQueue,
     FastOpenConnect,
     FastOpenNoCookie,
+    FastOpenKeys,
     AoCurrent,
     AoNext,
     AoRequired,

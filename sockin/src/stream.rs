@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use libnet::errno;
-use libnet::socket::{Md5Key, OptionKey, SocketOption as Opt, TcpInfo};
+use libnet::socket::{FastOpenKeys, Md5Key, OptionKey, SocketOption as Opt, TcpInfo};
 use nix::libc;
 
 use crate::sys;
@@ -35,6 +35,10 @@ pub(crate) fn set(fd: &OwnedFd, is_v6: bool, option: &Opt) -> Option<io::Result<
             let rate = usize::try_from(rate).unwrap_or(usize::MAX).to_ne_bytes();
             return Some(sys::set_bytes(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, &rate));
         }
+        Opt::FastOpenKeys(keys) => {
+            let keys = keys.to_bytes();
+            return Some(sys::set_bytes(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_KEY, &keys));
+        }
         Opt::Md5Key(ref key) => return Some(set_md5(fd, is_v6, key)),
         _ => return None,
     };
@@ -61,6 +65,7 @@ pub(crate) fn get(fd: &OwnedFd, key: OptionKey) -> Option<io::Result<Opt>> {
         OptionKey::FastOpenNoCookie => {
             int(libc::TCP_FASTOPEN_NO_COOKIE).map(|on| Opt::FastOpenNoCookie(on != 0))
         }
+        OptionKey::FastOpenKeys => fast_open_keys(fd),
         OptionKey::WindowClamp => count(libc::TCP_WINDOW_CLAMP).map(Opt::WindowClamp),
         OptionKey::NotSentLowWater => count(libc::TCP_NOTSENT_LOWAT).map(Opt::NotSentLowWater),
         OptionKey::ReceiveLowWater => sys::int(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT)
@@ -77,6 +82,13 @@ fn max_pacing_rate(fd: &OwnedFd) -> io::Result<Opt> {
     let rate = usize::from_ne_bytes(rate);
     // All ones are no bound, however wide.
     Ok(Opt::MaxPacingRate(if rate == usize::MAX { u64::MAX } else { rate as u64 }))
+}
+
+fn fast_open_keys(fd: &OwnedFd) -> io::Result<Opt> {
+    let mut keys = [0; 32];
+    let len = sys::get_bytes(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_KEY, &mut keys)?;
+    let keys = keys.get(..len).and_then(FastOpenKeys::from_bytes);
+    keys.map(Opt::FastOpenKeys).ok_or_else(errno::invalid)
 }
 
 fn info(fd: &OwnedFd) -> io::Result<Opt> {

@@ -41,20 +41,21 @@ pub(crate) fn set_bytes(
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// `getsockopt(2)`: the host reads `value` where the option has it do so, and writes over it.
+/// `getsockopt(2)`: the host reads `value` where the option has it do so, and writes over it; how many
+/// bytes it has.
 pub(crate) fn get_bytes(
     fd: &OwnedFd,
     level: libc::c_int,
     name: libc::c_int,
     value: &mut [u8],
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let mut len = libc::socklen_t::try_from(value.len()).map_err(|_| errno::invalid())?;
     // SAFETY: the pointers are to `len` bytes, of which the host writes no more, and to `len`;
     // both outlive the call.
     let done = unsafe {
         libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut len)
     };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 { Ok(len as usize) } else { Err(io::Error::last_os_error()) }
 }
 
 /// `setsockopt(2)` with an `int`.

@@ -158,6 +158,7 @@ impl DatagramSocket {
             | OptionKey::FastOpenQueue
             | OptionKey::FastOpenConnect
             | OptionKey::FastOpenNoCookie
+            | OptionKey::FastOpenKeys
             | OptionKey::Congestion
             | OptionKey::Info
                 if self.family == Family::Inet =>

@@ -183,6 +183,9 @@ impl Inet {
                 SocketOption::AoRequired(c.auth.as_ref().is_some_and(|keys| keys.requires_ao()))
             }
             OptionKey::FastOpenNoCookie => SocketOption::FastOpenNoCookie(c.fast_open_no_cookie),
+            OptionKey::FastOpenKeys => {
+                SocketOption::FastOpenKeys(c.fast_open_keys.as_deref().copied().unwrap_or_default())
+            }
             OptionKey::Congestion => {
                 let algorithm = c.congestion_control.unwrap_or(tcp.congestion_control);
                 SocketOption::Congestion(algorithm.name().to_owned())
@@ -349,6 +352,10 @@ fn apply(wide: &Wide, options: &mut super::Options, option: SocketOption) -> io:
         }
         SocketOption::FastOpenConnect(on) => conn.fast_open_connect = on,
         SocketOption::FastOpenNoCookie(on) => conn.fast_open_no_cookie = on,
+        SocketOption::FastOpenKeys(keys) => {
+            check(keys.primary().is_some())?;
+            conn.fast_open_keys = Some(Arc::new(keys));
+        }
         SocketOption::Md5Key(key) => change_keys(conn, |keys| keys.set_md5(key))?,
         SocketOption::AoKey(key) => change_keys(conn, |keys| keys.add_ao(key))?,
         SocketOption::AoKeyRemoved(key) => change_keys(conn, |keys| keys.remove_ao(&key))?,

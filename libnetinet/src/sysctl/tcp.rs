@@ -115,6 +115,15 @@ pub(super) const TABLE: &[Sysctl] = &[
         "how long no data go with SYNs once some vanished again and again, twice as long each time; \
          0: it is not looked for"
     ),
+    config!(
+        "net.ipv4.tcp_fastopen_key",
+        Kind::Keys,
+        "",
+        "the key of Fast Open cookies, and perhaps one more whose cookies are believed and replaced; \
+         zeros alone: a secret one, which changes each day",
+        |config| Value::Keys(config.tcp.fast_open_keys),
+        |config, value| config.tcp.fast_open_keys = value.keys()
+    ),
     time!(
         "net.ipv4.tcp_fin_timeout",
         tcp.fin_wait_2,

@@ -70,6 +70,15 @@ fn both_ends_of_every_range_are_kept_and_what_is_beyond_is_refused() {
             Kind::Word(all) => {
                 (all.iter().map(|word| (*word).to_owned()).collect(), vec!["vegas".into()])
             }
+            Kind::Keys => {
+                let (key, other) = ("00000001-20000000-0000000a-ffffffff", "0-0-0-0");
+                let zeros = "00000000-00000000-00000000-00000000";
+                let good = vec![zeros.into(), key.into(), format!("{key},{zeros}")];
+                let three = format!("{key},{key},{key}");
+                let bad = ["", "1-2-3", "1-2-3-4-5", "1-2-3-4,", ",1-2-3-4", "1-2-3-g", "1-2-3-+4"];
+                let bad = bad.into_iter().map(str::to_owned).chain([three, format!("{other} 1")]);
+                (good, bad.chain(["1-2-3-100000000".into()]).collect())
+            }
             Kind::Words => unreachable!("these can only be read"),
         };
         for value in good {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use libnet::socket::FastOpenKeys;
+
 use super::SysctlError;
 use crate::tcp::MemoryLimits;
 
@@ -33,6 +35,8 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// Words; these settings can only be read.
     Words,
+    /// Keys of Fast Open: one or two, each four groups of hexadecimal digits. Zeros alone are none.
+    Keys,
 }
 
 impl fmt::Display for Kind {
@@ -50,6 +54,9 @@ impl fmt::Display for Kind {
             }
             Kind::Word(all) => f.write_str(&listed(all)),
             Kind::Words => f.write_str("nothing: it can only be read"),
+            Kind::Keys => {
+                f.write_str("one or two keys, x-x-x-x or x-x-x-x,x-x-x-x, in hexadecimal")
+            }
         }
     }
 }
@@ -71,6 +78,8 @@ pub enum Value {
     Numbers(Vec<u64>),
     /// Words, most often one.
     Words(Vec<&'static str>),
+    /// Keys of Fast Open.
+    Keys(FastOpenKeys),
 }
 
 impl fmt::Display for Value {
@@ -82,6 +91,7 @@ impl fmt::Display for Value {
                 f.write_str(&all.join("\t"))
             }
             Value::Words(all) => f.write_str(&all.join(" ")),
+            Value::Keys(keys) => f.write_str(&show_keys(keys)),
         }
     }
 }
@@ -113,7 +123,7 @@ impl Value {
     pub(super) fn at(&self, place: usize) -> u64 {
         match self {
             Value::Numbers(all) => all.get(place).copied().unwrap_or_default(),
-            Value::Words(_) => 0,
+            _ => 0,
         }
     }
 
@@ -144,11 +154,19 @@ impl Value {
         MemoryLimits { low_bytes, pressure_bytes, high_bytes }
     }
 
+    /// Its keys; none where it has none.
+    pub(super) fn keys(&self) -> FastOpenKeys {
+        match self {
+            Value::Keys(keys) => *keys,
+            _ => FastOpenKeys::NONE,
+        }
+    }
+
     /// Its first word.
     pub(super) fn first_word(&self) -> &'static str {
         match self {
             Value::Words(all) => all.first().copied().unwrap_or_default(),
-            Value::Numbers(_) => "",
+            _ => "",
         }
     }
 }
@@ -175,6 +193,10 @@ impl Kind {
                 return known.map(|word| Value::word(word)).ok_or_else(wrong);
             }
             Kind::Words => return Err(SysctlError::ReadOnly),
+            Kind::Keys => {
+                let [keys] = words[..] else { return Err(wrong()) };
+                return parse_keys(keys).map(Value::Keys).ok_or_else(wrong);
+            }
         };
         let numbers: Option<Vec<u64>> = words.iter().map(|word| parse_number(word)).collect();
         let numbers = numbers.filter(|all| all.len() == count).ok_or_else(wrong)?;
@@ -193,5 +215,34 @@ fn parse_number(word: &str) -> Option<u64> {
     u64::from_str_radix(digits, radix).ok().filter(|_| is_plain)
 }
 
+/// Groups are numbers of 32 bits, whose lowest byte stands first in a key, as on Linux.
+fn parse_keys(text: &str) -> Option<FastOpenKeys> {
+    let key = |text: &str| -> Option<[u8; 16]> {
+        let groups: Option<Vec<[u8; 4]>> = text.split('-').map(parse_group).collect();
+        groups?.as_flattened().try_into().ok()
+    };
+    match text.split_once(',') {
+        None if key(text)? == NO_KEY => Some(FastOpenKeys::NONE),
+        None => Some(FastOpenKeys::new(key(text)?, None)),
+        Some((primary, backup)) => Some(FastOpenKeys::new(key(primary)?, Some(key(backup)?))),
+    }
+}
+
+fn parse_group(digits: &str) -> Option<[u8; 4]> {
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u32::from_str_radix(digits, 16).ok().filter(|_| is_plain).map(u32::to_le_bytes)
+}
+
+fn show_keys(keys: &FastOpenKeys) -> String {
+    let key = |key: &[u8; 16]| {
+        let groups = key.as_chunks().0.iter().map(|group| u32::from_le_bytes(*group));
+        groups.map(|group| format!("{group:08x}")).collect::<Vec<_>>().join("-")
+    };
+    let all = [Some(keys.primary().unwrap_or(&NO_KEY)), keys.backup()];
+    all.into_iter().flatten().map(key).collect::<Vec<_>>().join(",")
+}
+
 /// Linux counts memory in pages.
 const PAGE_BYTES: u64 = 4096;
+/// What is shown for no key, as on Linux; none is set by it.
+const NO_KEY: [u8; 16] = [0; 16];

@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use libnet::socket::FastOpenKeys;
+
 use super::auth::AuthKeys;
 use super::cc::{CongestionAlgorithm, Controllers};
 use super::ecn::{EcnOption, EcnPolicy};
@@ -163,7 +165,11 @@ pub struct TcpConfig {
     pub syn_cookies: SynCookies,
     /// What of Fast Open is on (`net.ipv4.tcp_fastopen`). Source: RFC 7413.
     pub fast_open: FastOpen,
-    /// How long listeners give cookies by one key; those by the key before are taken as well.
+    /// Keys of the cookies of listeners that have none of their own; none: a secret one, which changes
+    /// (`net.ipv4.tcp_fastopen_key`). Servers with the same keys, those on Linux too, believe each
+    /// other's cookies for their common address.
+    pub fast_open_keys: FastOpenKeys,
+    /// How long listeners give cookies by one secret key; those by the key before are taken as well.
     /// Source: RFC 7413 §4.1.2.
     pub fast_open_key_lifetime: Duration,
     /// Servers whose cookies a shard remembers, at most.
@@ -291,6 +297,7 @@ impl Default for TcpConfig {
             ao_accept_unmatched: true,
             abort_on_overflow: false,
             fast_open: FastOpen::CLIENT,
+            fast_open_keys: FastOpenKeys::NONE,
             fast_open_key_lifetime: Duration::from_secs(24 * 3600),
             fast_open_servers_max: 1024,
             fast_open_blackhole_timeout: Duration::ZERO,
@@ -411,6 +418,8 @@ pub struct ConnOptions {
     pub fast_open_connect: bool,
     /// Fast Open without a cookie, on both sides (`TCP_FASTOPEN_NO_COOKIE`).
     pub fast_open_no_cookie: bool,
+    /// Keys of a listener's cookies; `None`: the stack's (`TCP_FASTOPEN_KEY`).
+    pub fast_open_keys: Option<Arc<FastOpenKeys>>,
     /// Keys that sign its segments (`TCP_MD5SIG`, `TCP_AO_ADD_KEY`).
     pub auth: Option<Arc<AuthKeys>>,
     /// Bytes of data per second that leave at most; 0: as the congestion control says
@@ -426,7 +435,12 @@ impl ConnOptions {
     /// As a connection shows them that a listener with these has begun: what is about its queues
     /// is not the connection's, as on Linux.
     pub(crate) fn of_connection(self) -> Self {
-        ConnOptions { defer_accept: Duration::ZERO, fast_open_queue: 0, ..self }
+        ConnOptions {
+            defer_accept: Duration::ZERO,
+            fast_open_queue: 0,
+            fast_open_keys: None,
+            ..self
+        }
     }
 
     /// All at the stack's defaults.
@@ -455,6 +469,7 @@ impl ConnOptions {
             fast_open_queue: 0,
             fast_open_connect: false,
             fast_open_no_cookie: false,
+            fast_open_keys: None,
             auth: None,
             max_pacing_rate: 0,
             urgent_inline: false,

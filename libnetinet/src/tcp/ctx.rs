@@ -169,7 +169,7 @@ pub struct TcpCounters {
     pub fast_open_active_fails: u64,
     /// Connections begun with the data of a SYN (TCPFastOpenPassive).
     pub fast_open_passive: u64,
-    /// The same by a cookie of the key before (TCPFastOpenPassiveAltKey).
+    /// The same by a cookie of the other key (TCPFastOpenPassiveAltKey).
     pub fast_open_passive_previous_key: u64,
     /// SYNs whose cookie was not believed (TCPFastOpenPassiveFail).
     pub fast_open_passive_fails: u64,

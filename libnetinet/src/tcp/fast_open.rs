@@ -1,12 +1,13 @@
 //! TCP Fast Open: cookies that servers give and clients keep. Source: RFC 7413.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use libnet::Instant;
+use siphasher::sip::SipHasher24;
 
-use super::config::TcpConfig;
+use super::config::{ConnOptions, TcpConfig};
 use super::options::{Extra, KIND_FAST_OPEN};
 use super::secrets::Secrets;
 
@@ -87,52 +88,77 @@ impl Asked {
 pub(super) enum Believed {
     /// It is the one that is given now.
     Current,
-    /// It was made with the key before; a new one goes with the answer.
+    /// It was made with the other key; a new one goes with the answer.
     Previous,
     /// It is not ours, or too old.
     No,
 }
 
-/// The cookie of a client for one of our addresses, by the key of the time.
+/// The keys of a listener's cookies: its own, else the stack's, else the secret one of the time and
+/// the one before it.
 ///
-/// RFC 7413 §4.1.2: of its address, by a key that is changed now and then.
-pub(super) fn cookie_for(
+/// RFC 7413 §4.1.2: a key is changed now and then, which is the caller's part where it has set one.
+pub(super) fn keys_of(
     secrets: &Secrets,
     config: &TcpConfig,
-    (client, server): (IpAddr, IpAddr),
+    options: &ConnOptions,
     now: Instant,
-) -> Cookie {
-    made(secrets, (client, server), period(config, now))
-}
-
-/// Checks a cookie that a client brings.
-pub(super) fn check(
-    secrets: &Secrets,
-    config: &TcpConfig,
-    ends: (IpAddr, IpAddr),
-    cookie: &Cookie,
-    now: Instant,
-) -> Believed {
-    let period = period(config, now);
-    if *cookie == made(secrets, ends, period) {
-        return Believed::Current;
+) -> Keys {
+    let own = options.fast_open_keys.as_deref().unwrap_or(&config.fast_open_keys);
+    if let Some(primary) = own.primary() {
+        return Keys { primary: *primary, backup: own.backup().copied() };
     }
-    match period.checked_sub(1).is_some_and(|last| *cookie == made(secrets, ends, last)) {
-        true => Believed::Previous,
-        false => Believed::No,
-    }
-}
-
-fn made(secrets: &Secrets, (client, server): (IpAddr, IpAddr), period: u64) -> Cookie {
-    let mut bytes = [0; 16];
-    let hash = secrets.fast_open(client, server, period);
-    bytes[..8].copy_from_slice(&hash.to_be_bytes());
-    Cookie { bytes, len: 8 }
-}
-
-fn period(config: &TcpConfig, now: Instant) -> u64 {
     let lifetime = config.fast_open_key_lifetime.as_millis().max(1);
-    (u128::from(now.as_millis()) / lifetime) as u64
+    let period = (u128::from(now.as_millis()) / lifetime) as u64;
+    Keys {
+        primary: secrets.fast_open_key(period),
+        backup: period.checked_sub(1).map(|last| secrets.fast_open_key(last)),
+    }
+}
+
+/// Keys of cookies: the one that they are made with, and another one that is believed.
+pub(super) struct Keys {
+    primary: [u8; 16],
+    backup: Option<[u8; 16]>,
+}
+
+impl Keys {
+    /// The cookie of a client for one of our addresses.
+    pub(super) fn cookie(&self, ends: (IpAddr, IpAddr)) -> Cookie {
+        made(&self.primary, ends)
+    }
+
+    /// Checks a cookie that a client brings.
+    pub(super) fn check(&self, ends: (IpAddr, IpAddr), cookie: &Cookie) -> Believed {
+        if *cookie == made(&self.primary, ends) {
+            return Believed::Current;
+        }
+        match self.backup.is_some_and(|backup| *cookie == made(&backup, ends)) {
+            true => Believed::Previous,
+            false => Believed::No,
+        }
+    }
+}
+
+/// Made as Linux makes them, so that it may be one of several servers with the same keys:
+/// SipHash-2-4 of both addresses, the client's first, as 8 bytes that begin with the lowest.
+fn made(key: &[u8; 16], (client, server): (IpAddr, IpAddr)) -> Cookie {
+    let hasher = SipHasher24::new_with_key(key);
+    let hash = match (client, server) {
+        (IpAddr::V4(client), IpAddr::V4(server)) => {
+            hasher.hash([client.octets(), server.octets()].as_flattened())
+        }
+        (client, server) => {
+            let octets = |addr| match addr {
+                IpAddr::V4(addr) => Ipv4Addr::to_ipv6_mapped(&addr).octets(),
+                IpAddr::V6(addr) => addr.octets(),
+            };
+            hasher.hash([octets(client), octets(server)].as_flattened())
+        }
+    };
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&hash.to_le_bytes());
+    Cookie { bytes, len: 8 }
 }
 
 /// What a connection that tries Fast Open remembers until its handshake is over.
@@ -282,6 +308,10 @@ const BACK_OFF: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use libnet::socket::FastOpenKeys;
+
     use super::*;
 
     fn at(secs: u64) -> Instant {
@@ -308,13 +338,52 @@ mod tests {
         let config =
             TcpConfig { fast_open_key_lifetime: Duration::from_secs(100), ..TcpConfig::default() };
         let ends = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        let given = cookie_for(&secrets, &config, ends, at(99));
-        let checked = |ends, secs| check(&secrets, &config, ends, &given, at(secs));
+        let at_time = |secs| keys_of(&secrets, &config, &ConnOptions::new(), at(secs));
+        let given = at_time(99).cookie(ends);
+        let checked = |ends, secs| at_time(secs).check(ends, &given);
         assert_eq!(checked(ends, 0), Believed::Current);
         assert_eq!(checked(ends, 100), Believed::Previous);
         assert_eq!(checked(ends, 200), Believed::No);
         let other = ([10, 0, 0, 3].into(), [10, 0, 0, 2].into());
         assert_eq!(checked(other, 0), Believed::No);
+    }
+
+    #[test]
+    fn cookies_are_those_that_linux_makes_with_the_same_key() {
+        // Source: tools/testing/selftests/net/packetdrill/ksft_runner.sh of Linux.
+        let words = [0xa1a1_a1a1u32, 0xb2b2_b2b2, 0xc3c3_c3c3, 0xd4d4_d4d4].map(u32::to_le_bytes);
+        let key: [u8; 16] = words.as_flattened().try_into().expect("16 bytes");
+        let four = ("192.0.2.1", "192.168.0.1");
+        let six = ("fd3d:fa7b:d17d::1", "fd3d:0a0b:17d6::1");
+        for ((client, server), key, cookie) in [
+            (four, key, 0x3021_b9d8_8901_7eebu64),
+            (four, [0; 16], 0xb7c1_2350_a90d_c8f5),
+            (six, key, 0xc1d1_e974_2a47_a9bc),
+            (six, [0; 16], 0x82af_1a8f_9a20_5c34),
+        ] {
+            let ends = (client.parse().expect("an address"), server.parse().expect("an address"));
+            assert_eq!(made(&key, ends).bytes(), cookie.to_be_bytes());
+        }
+    }
+
+    #[test]
+    fn keys_that_were_set_do_not_change_and_those_of_a_listener_are_before_the_stacks() {
+        let secrets = Secrets::from_seed([1; 32]);
+        let ends = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let mut config = TcpConfig::default();
+        let mut options = ConnOptions::new();
+        let secret = keys_of(&secrets, &config, &options, at(0)).cookie(ends);
+        config.fast_open_keys = FastOpenKeys::new([1; 16], Some([2; 16]));
+        let set = keys_of(&secrets, &config, &options, at(0)).cookie(ends);
+        assert!(set != secret && set == made(&[1; 16], ends));
+        let later = keys_of(&secrets, &config, &options, at(1_000_000));
+        assert_eq!(later.check(ends, &set), Believed::Current);
+        assert_eq!(later.check(ends, &made(&[2; 16], ends)), Believed::Previous);
+        assert_eq!(later.check(ends, &secret), Believed::No);
+        options.fast_open_keys = Some(Arc::new(FastOpenKeys::new([3; 16], None)));
+        let own = keys_of(&secrets, &config, &options, at(0));
+        assert_eq!(own.check(ends, &made(&[3; 16], ends)), Believed::Current);
+        assert_eq!(own.check(ends, &set), Believed::No);
     }
 
     #[test]

@@ -103,13 +103,18 @@ impl Secrets {
         hasher.finish() as u32
     }
 
-    /// A Fast Open cookie, for so many lifetimes of a key. Source: RFC 7413 §4.1.2.
-    pub(super) fn fast_open(&self, client: IpAddr, server: IpAddr, period: u64) -> u64 {
-        let mut hasher = self.hasher(Use::FastOpen);
-        write_endpoint(&mut hasher, client, 0);
-        write_endpoint(&mut hasher, server, 0);
-        hasher.write_u64(period);
-        hasher.finish()
+    /// The key of Fast Open cookies after so many lifetimes of one. Source: RFC 7413 §4.1.2.
+    pub(super) fn fast_open_key(&self, period: u64) -> [u8; 16] {
+        let half = |label| {
+            let mut hasher = self.hasher(Use::FastOpen);
+            hasher.write_u64(period);
+            hasher.write_u64(label);
+            hasher.finish()
+        };
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&half(0).to_le_bytes());
+        key[8..].copy_from_slice(&half(1).to_le_bytes());
+        key
     }
 
     fn hasher(&self, purpose: Use) -> SipHasher13 {

@@ -239,7 +239,8 @@ fn write<T>(fd: &OwnedFd, six: bool, name: libc::c_int, value: &T, bytes: usize)
     write_at(fd, level_of(six), name, value, bytes)
 }
 
-fn write_at<T>(
+/// `setsockopt(2)` with the first bytes of a value.
+pub(super) fn write_at<T>(
     fd: &OwnedFd,
     level: libc::c_int,
     name: libc::c_int,
@@ -254,20 +255,21 @@ fn write_at<T>(
 }
 
 fn read<T>(fd: &OwnedFd, six: bool, name: libc::c_int, value: &mut T) -> io::Result<()> {
-    read_at(fd, level_of(six), name, value)
+    read_at(fd, level_of(six), name, value).map(drop)
 }
 
-fn read_at<T>(
+/// `getsockopt(2)`; how many bytes the host wrote.
+pub(super) fn read_at<T>(
     fd: &OwnedFd,
     level: libc::c_int,
     name: libc::c_int,
     value: &mut T,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let mut len = libc::socklen_t::try_from(size_of::<T>()).expect("a small structure");
     // SAFETY: the pointers are to `value`, of which the host writes `len` bytes at most, and to
     // `len`; both outlive the call, and any bytes make integers and addresses.
     let done = unsafe {
         libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut *value).cast(), &raw mut len)
     };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 { Ok(len as usize) } else { Err(io::Error::last_os_error()) }
 }

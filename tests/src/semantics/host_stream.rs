@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use libnet::errno;
-use libnet::socket::{Md5Key, OptionKey, SocketOption, TcpInfo};
+use libnet::socket::{FastOpenKeys, Md5Key, OptionKey, SocketOption, TcpInfo};
 use nix::libc;
 
-use super::host_groups::{raw, set_raw};
+use super::host_groups::{raw, read_at, set_raw, write_at};
 
 /// Sets one.
 pub(super) fn set(fd: &OwnedFd, option: &SocketOption) -> io::Result<()> {
@@ -23,6 +23,11 @@ pub(super) fn set(fd: &OwnedFd, option: &SocketOption) -> io::Result<()> {
         SocketOption::FastOpenQueue(n) => tcp(libc::TCP_FASTOPEN, n as i32),
         SocketOption::FastOpenConnect(on) => tcp(libc::TCP_FASTOPEN_CONNECT, on.into()),
         SocketOption::FastOpenNoCookie(on) => tcp(libc::TCP_FASTOPEN_NO_COOKIE, on.into()),
+        SocketOption::FastOpenKeys(keys) => {
+            let (mut room, keys) = ([0; 32], keys.to_bytes());
+            room[..keys.len()].copy_from_slice(&keys);
+            write_at(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_KEY, &room, keys.len())
+        }
         SocketOption::MaxPacingRate(rate) => {
             set_raw(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, rate.to_ne_bytes())
         }
@@ -60,6 +65,12 @@ pub(super) fn get(fd: &OwnedFd, key: OptionKey) -> io::Result<SocketOption> {
         }
         OptionKey::FastOpenNoCookie => {
             SocketOption::FastOpenNoCookie(tcp(libc::TCP_FASTOPEN_NO_COOKIE)? != 0)
+        }
+        OptionKey::FastOpenKeys => {
+            let mut keys = [0u8; 32];
+            let len = read_at(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_KEY, &mut keys)?;
+            let keys = FastOpenKeys::from_bytes(&keys[..len]).ok_or_else(errno::invalid)?;
+            SocketOption::FastOpenKeys(keys)
         }
         OptionKey::MaxPacingRate => {
             let rate = raw(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE);

@@ -8,7 +8,7 @@ use libnet::{Instant, Packet};
 use super::{Event, Table};
 use crate::tcp::config::ConnOptions;
 use crate::tcp::ctx::Ctx;
-use crate::tcp::fast_open::{Asked, Believed, FastOpen, Offer, Try, check, cookie_for};
+use crate::tcp::fast_open::{Asked, Believed, FastOpen, Offer, Try, keys_of};
 use crate::tcp::listen::{Accepted, Listener};
 use crate::tcp::options::MAX_OPTIONS_BYTES;
 use crate::tcp::path::{Path, PathInfo};
@@ -56,15 +56,16 @@ impl Table {
         }
         let ends = (seg.tuple.remote, seg.tuple.local);
         let Ctx { config, secrets, counters, .. } = &mut self.ctx;
+        let keys = || keys_of(secrets, config, options, now);
         let option = match asked {
             _ if without && seg.data_len > 0 => Offer::Nothing,
             Asked::Nothing => return Grant::Nothing,
             Asked::ForCookie => return Grant::Cookie,
-            Asked::With(cookie) => match check(secrets, config, ends, &cookie, now) {
+            Asked::With(cookie) => match keys().check(ends, &cookie) {
                 Believed::Current => Offer::Nothing,
                 Believed::Previous => {
                     counters.fast_open_passive_previous_key += 1;
-                    Offer::Cookie(cookie_for(secrets, config, ends, now))
+                    Offer::Cookie(keys().cookie(ends))
                 }
                 Believed::No => {
                     // RFC 7413 §4.2.2: a handshake as any other, with a valid cookie.

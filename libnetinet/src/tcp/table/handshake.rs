@@ -11,7 +11,7 @@ use crate::tcp::auth::{ConnAuth, Isns};
 use crate::tcp::config::{ConnOptions, SynCookies};
 use crate::tcp::ctx::Ctx;
 use crate::tcp::ecn::{EcnField, flags_kept, take_syn_again};
-use crate::tcp::fast_open::{Offer, cookie_for};
+use crate::tcp::fast_open::{Offer, keys_of};
 use crate::tcp::handshake::next_iss;
 use crate::tcp::listen::{Listener, Promotion, Room};
 use crate::tcp::options::Extra;
@@ -170,7 +170,8 @@ impl Table {
         if request.gives_cookie && header.flags.has(Flags::SYN) {
             let ends = (request.tuple.remote, request.tuple.local);
             let Ctx { config, secrets, .. } = &self.ctx;
-            Offer::Cookie(cookie_for(secrets, config, ends, now)).write(&mut extra);
+            let keys = keys_of(secrets, config, options, now);
+            Offer::Cookie(keys.cookie(ends)).write(&mut extra);
         }
         let meta = OutMeta {
             src: request.tuple.local,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use libnet::socket::FastOpenKeys;
+
 use super::net::*;
 use crate::tcp::*;
 
@@ -140,6 +142,34 @@ fn a_cookie_of_an_old_key_gets_a_new_one_and_the_data_come_again() {
     net.connect_fast(b"three");
     net.run_for(ms(20));
     assert_eq!(net.b.table.counters().fast_open_passive, 2);
+}
+
+#[test]
+fn a_cookie_of_the_backup_key_is_believed_and_replaced_by_one_of_the_first() {
+    let (old, new) = ([1; 16], [2; 16]);
+    let with = |keys| ConnOptions { fast_open_keys: Some(Arc::new(keys)), ..queue_of(4) };
+    let (mut net, listener) =
+        introduced(TcpConfig { fast_open_keys: FastOpenKeys::new(old, None), ..config() });
+    // RFC 7413 §4.1.2: a key that was set is not changed by time.
+    net.run_for(secs(3 * 24 * 3600));
+    let mut connect = |data: &[u8]| {
+        net.connect_fast(data);
+        net.run_for(ms(20));
+        let b = listener.accept().expect("accepted").id;
+        assert_eq!(net.recv(Side::B, b), Ok(data.to_vec()));
+        let counters = net.b.table.counters();
+        (
+            counters.fast_open_passive,
+            counters.fast_open_passive_previous_key,
+            counters.fast_open_passive_fails,
+        )
+    };
+    assert_eq!(connect(b"by the stack's key"), (1, 0, 0));
+    listener.set_options(with(FastOpenKeys::new(new, Some(old))));
+    assert_eq!(connect(b"by the backup key"), (2, 1, 0));
+    assert_eq!(connect(b"by the new key"), (3, 1, 0));
+    listener.set_options(with(FastOpenKeys::new([3; 16], Some(old))));
+    assert_eq!(connect(b"by a key that is gone"), (3, 1, 1));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! TCP Fast Open (RFC 7413): its options, and data that go with a SYN.
 
 use libnet::Ready;
-use libnet::socket::{OptionKey, SocketOption, TcpAgreed};
+use libnet::socket::{FastOpenKeys, OptionKey, SocketOption, TcpAgreed};
 
 use super::info::{of, settled};
 use crate::semantics::net::Side;
@@ -34,6 +34,29 @@ pub(super) const CASES: &[Case] = &[
             r.get(&a, OptionKey::FastOpenNoCookie);
         }
     }),
+    case("keys of Fast Open are those that were set last", |r| {
+        let a = r.tcp("a", Side::A);
+        has_keys(r, &a);
+        for keys in KEY_SETS {
+            r.set(&a, SocketOption::FastOpenKeys(keys));
+            has_keys(r, &a);
+        }
+    }),
+    case("a listener's keys of Fast Open are not its connections'", |r| {
+        let l = r.listener(8);
+        r.set(&l, SocketOption::FastOpenKeys(KEY_SETS[1]));
+        let a = r.tcp("a", Side::A);
+        r.connect(&a, l.addr());
+        let Some(b) = r.accept(&l) else { return };
+        for s in [&l, &a, &b] {
+            has_keys(r, s);
+        }
+        for s in [&a, &b] {
+            r.set(s, SocketOption::FastOpenKeys(KEY_SETS[0]));
+            has_keys(r, s);
+        }
+        has_keys(r, &l);
+    }),
     case("a listener cannot be told to connect by Fast Open", |r| {
         let l = r.listener(8);
         r.set(&l, SocketOption::FastOpenConnect(true));
@@ -58,9 +81,11 @@ pub(super) const CASES: &[Case] = &[
         r.set(&a, SocketOption::FastOpenQueue(5));
         r.set(&a, SocketOption::FastOpenConnect(true));
         r.set(&a, SocketOption::FastOpenNoCookie(true));
+        r.set(&a, SocketOption::FastOpenKeys(KEY_SETS[0]));
         for key in KEYS {
             r.get(&a, key);
         }
+        r.get(&a, OptionKey::FastOpenKeys);
     }),
     closed_case("a connect that waits for its data", |r| {
         let (l, a) = (opening(r, 4), eager(r));
@@ -218,6 +243,24 @@ pub(super) const CASES: &[Case] = &[
 
 const KEYS: [OptionKey; 3] =
     [OptionKey::FastOpenQueue, OptionKey::FastOpenConnect, OptionKey::FastOpenNoCookie];
+
+/// One key, two, one of zeros, and none, which is no value.
+const KEY_SETS: [FastOpenKeys; 4] = [
+    FastOpenKeys::new([1; 16], None),
+    FastOpenKeys::new([2; 16], Some([1; 16])),
+    FastOpenKeys::new([0; 16], None),
+    FastOpenKeys::NONE,
+];
+
+/// Which of the sets a socket has; keys are not shown themselves.
+fn has_keys(r: &mut Run<'_>, s: &S) {
+    let has = s.sock().get(OptionKey::FastOpenKeys);
+    let is = |keys: &FastOpenKeys| {
+        has.as_ref().is_ok_and(|has| *has == SocketOption::FastOpenKeys(*keys))
+    };
+    let set = KEY_SETS.iter().position(is);
+    r.note(format!("{}: keys {set:?}", s.name));
+}
 
 /// A listener that takes data with SYNs, of so many at a time, without cookies.
 fn opening(r: &mut Run<'_>, queue: u32) -> S {
