@@ -452,14 +452,14 @@ impl NeighbourTable {
                 actions.push(Action::Ask { iface, addr, to: Some(shared.mac()), src });
                 now + retransmit
             }
-            NeighbourState::Delay => {
+            NeighbourState::Delay if config.unicast_probes > 0 => {
                 // RFC 1122 §2.3.2.1(2): ask by unicast first, so that a thousand others sleep on.
                 shared.set(shared.mac(), NeighbourState::Probe);
                 entry.probes_sent = 1;
                 actions.push(Action::Ask { iface, addr, to: Some(shared.mac()), src });
                 now + retransmit
             }
-            NeighbourState::Incomplete | NeighbourState::Probe => {
+            NeighbourState::Incomplete | NeighbourState::Delay | NeighbourState::Probe => {
                 self.gateways_changed |= entry.is_gateway;
                 shared.set(MacAddr::ZERO, NeighbourState::Failed);
                 let waiting = entry.waiting.take(&mut self.waiting);

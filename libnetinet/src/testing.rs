@@ -114,6 +114,18 @@ impl Net {
             .prepend_to(&mut packet);
         self.inject(packet);
     }
+
+    /// A router tells a node that the last UDP packet on the segment was longer than `mtu`.
+    pub(crate) fn say_too_big(&self, to: &Node, mtu: u16) {
+        let frames = self.frames();
+        let sent = frames.iter().rfind(|frame| is_ip(frame, Protocol::UDP)).unwrap();
+        let mut icmp = vec![3, 4, 0, 0, 0, 0];
+        icmp.extend_from_slice(&mtu.to_be_bytes());
+        icmp.extend_from_slice(&sent[14..14 + 28]);
+        let sum = libnet::checksum::checksum(&icmp);
+        icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+        self.inject_ip(to, ip_packet(ip(77), ip(1), Protocol::ICMP, &icmp));
+    }
 }
 
 /// The MAC address of node n.

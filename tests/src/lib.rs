@@ -1,5 +1,5 @@
 //! What tests share: frames built by hand, frames read by the RFCs' diagrams, a station that speaks
-//! them to a stack, the parsers under fuzz, and the cases of the semantics suite.
+//! them to a stack, the parsers under fuzz, the cases of the semantics suite, and places in the sources.
 
 pub mod bounds;
 pub mod flows;
@@ -9,6 +9,7 @@ pub mod lab;
 pub mod linux;
 pub mod parsers;
 pub mod peer;
+pub mod places;
 pub mod ring;
 pub mod router;
 pub mod semantics;

@@ -3,11 +3,12 @@
 //! Every clause must name code and a test that exist, or say why not. The page is made from the
 //! clauses: `CONFORMANCE_WRITE=1 cargo test -p rumpnet-tests --test conformance` writes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use rumpnet_tests::places::{Places, Sources, root};
 use serde::Deserialize;
 
 const CLAUSES: &str = "tests/conformance/clauses.toml";
@@ -37,16 +38,6 @@ struct Clause {
     deviation: Option<String>,
     not_applicable: Option<String>,
     open: Option<String>,
-}
-
-/// One `path#anchor` or several.
-#[derive(Deserialize, Default)]
-#[serde(untagged)]
-enum Places {
-    #[default]
-    None,
-    One(String),
-    Many(Vec<String>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,89 +122,9 @@ impl Clause {
     }
 }
 
-impl Places {
-    fn list(&self) -> &[String] {
-        match self {
-            Self::None => &[],
-            Self::One(place) => std::slice::from_ref(place),
-            Self::Many(places) => places,
-        }
-    }
-}
-
-/// Files read once.
-#[derive(Default)]
-struct Sources(BTreeMap<String, String>);
-
-impl Sources {
-    /// Whether `path#anchor` names an item defined in that file, or else a text found in it.
-    fn has_anchor(&mut self, place: &str) -> bool {
-        let Some((path, anchor)) = place.split_once('#') else { return false };
-        let text = self.read(path);
-        if anchor.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            return defines(text, anchor);
-        }
-        !anchor.is_empty() && text.contains(anchor)
-    }
-
-    /// Whether `path#function` names a function that carries a test attribute or stands in a
-    /// `proptest!` block, where the attribute comes first as well.
-    fn has_test(&mut self, place: &str) -> bool {
-        let Some((path, function)) = place.split_once('#') else { return false };
-        let lines: Vec<&str> = self.read(path).lines().collect();
-        let heads = [format!("fn {function}("), format!("fn {function}<")];
-        lines.iter().enumerate().any(|(at, line)| {
-            heads.iter().any(|head| line.contains(head))
-                && (line.contains("#[test]")
-                    || lines[..at]
-                        .iter()
-                        .rev()
-                        .take_while(|above| is_attribute_or_comment(above))
-                        .any(|above| above.trim_start().starts_with("#[test]")))
-        })
-    }
-
-    fn read(&mut self, path: &str) -> &str {
-        self.0
-            .entry(path.to_owned())
-            .or_insert_with(|| fs::read_to_string(root().join(path)).unwrap_or_default())
-    }
-}
-
-fn is_attribute_or_comment(line: &str) -> bool {
-    let line = line.trim_start();
-    line.starts_with("#[") || line.starts_with("//")
-}
-
-/// Whether `text` defines an item called `name`.
-fn defines(text: &str, name: &str) -> bool {
-    const KINDS: &[&str] = &[
-        "fn ",
-        "struct ",
-        "enum ",
-        "const ",
-        "static ",
-        "type ",
-        "trait ",
-        "mod ",
-        "macro_rules! ",
-    ];
-    KINDS.iter().any(|kind| {
-        let head = format!("{kind}{name}");
-        text.match_indices(&head).any(|(at, _)| {
-            let next = text[at + head.len()..].chars().next();
-            !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
-        })
-    })
-}
-
 fn load() -> Vec<Clause> {
     let text = fs::read_to_string(root().join(CLAUSES)).expect("the clauses are there");
     toml::from_str::<Clauses>(&text).unwrap_or_else(|error| panic!("{CLAUSES}: {error}")).clause
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_owned()
 }
 
 fn render(clauses: &[Clause]) -> String {

@@ -1,21 +1,97 @@
 //! Settings by Linux's names: given to the builder, and the page that lists them, `docs/sysctl.md`.
 //!
 //! The page is made from the table: `SYSCTL_WRITE=1 cargo test -p rumpnet-tests --test sysctl` writes it.
+//! `tests/conformance/sysctls.toml` names for each setting the tests that show what it changes.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 
 use libnet::InterfaceSpec;
 use libnet::world::{LinkConfig, World};
 use libnetinet::sysctl::{Applies, Sysctl, all};
 use rumpnet::Stack;
+use rumpnet_tests::places::{Places, Sources, root};
+use serde::Deserialize;
 
 const PAGE: &str = "docs/sysctl.md";
+const EFFECTS: &str = "tests/conformance/sysctls.toml";
+const TABLES: [&str; 5] = ["conf", "core", "ip", "tcp", "udp"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Effects {
+    sysctl: Vec<Effect>,
+}
+
+/// The tests of what a setting changes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Effect {
+    name: String,
+    test: Places,
+    field: Option<String>,
+}
+
+#[test]
+fn every_setting_names_tests_of_what_it_changes() {
+    let text = fs::read_to_string(root().join(EFFECTS)).unwrap();
+    let effects: Effects =
+        toml::from_str(&text).unwrap_or_else(|error| panic!("{EFFECTS}: {error}"));
+    let mut sources = Sources::default();
+    let mut left: BTreeSet<&str> = all().filter(|s| s.is_writable()).map(Sysctl::name).collect();
+    let mut complaints = Vec::new();
+    for effect in &effects.sysctl {
+        if !left.remove(effect.name.as_str()) {
+            complaints
+                .push(format!("{} is no setting that can be set, or is there twice", effect.name));
+        }
+        complaints.extend(effect.complaints(&mut sources));
+    }
+    complaints.extend(left.into_iter().map(|name| format!("{name} has no test")));
+    assert!(complaints.is_empty(), "{EFFECTS}:\n{}", complaints.join("\n"));
+}
+
+impl Effect {
+    fn complaints(&self, sources: &mut Sources) -> Vec<String> {
+        let leaf = self.name.rsplit('.').next().unwrap_or_default();
+        let mut complaints = Vec::new();
+        if self.test.list().is_empty() {
+            complaints.push("names no test".to_owned());
+        }
+        for place in self.test.list() {
+            if !sources.has_test(place) {
+                complaints.push(format!("there is no test {place}"));
+            }
+            let text = sources.read(place.split('#').next().unwrap_or_default());
+            let field = self.field.as_deref();
+            if !has_word(text, leaf) && !field.is_some_and(|field| has_word(text, field)) {
+                complaints.push(format!("nothing sets it in the file of {place}"));
+            }
+        }
+        if let Some(field) = &self.field
+            && !TABLES.iter().any(|table| self.writes(sources, table, field))
+        {
+            complaints.push(format!("its entry does not write {field}"));
+        }
+        complaints.into_iter().map(|complaint| format!("{}: {complaint}", self.name)).collect()
+    }
+
+    /// Is the setting's entry in that table, and does it write the field?
+    fn writes(&self, sources: &mut Sources, table: &str, field: &str) -> bool {
+        let text = sources.read(&format!("libnetinet/src/sysctl/{table}.rs"));
+        let Some((_, entry)) = text.split_once(&format!("\"{}\"", self.name)) else { return false };
+        has_word(entry.split("\"net.").next().unwrap_or_default(), field)
+    }
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|found| found == word)
+}
 
 #[test]
 fn the_page_lists_the_table() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PAGE);
+    let path = root().join(PAGE);
     let page = page();
     if std::env::var_os("SYSCTL_WRITE").is_some() {
         fs::write(&path, &page).unwrap();
@@ -32,7 +108,8 @@ const FRONT: &str = "\
 
 A stack has the settings that Linux has under `net.core`, `net.ipv4` and `net.ipv6`, where it does what they are
 about: with Linux's names, units, ranges and meanings, and with its defaults but where the third column says otherwise.
-The table below is made from the code (`libnetinet/src/sysctl`), and a test holds the two together.
+The table below is made from the code (`libnetinet/src/sysctl`), and a test holds the two together. For each setting
+[`tests/conformance/sysctls.toml`](../tests/conformance/sysctls.toml) names tests of what it changes.
 
 | where | how |
 |---|---|

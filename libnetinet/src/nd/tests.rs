@@ -12,6 +12,8 @@ use crate::config::InterfaceIds;
 use crate::neighbour::Times;
 use crate::snapshot::{AddressOrigin, AddressState};
 
+mod settings;
+
 const ETH: IfIndex = IfIndex(2);
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);

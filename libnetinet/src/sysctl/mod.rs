@@ -19,6 +19,8 @@
 
 mod conf;
 mod core;
+#[cfg(test)]
+mod effects;
 mod entry;
 mod file;
 mod find;

@@ -221,7 +221,7 @@ pub(super) const TABLE: &[Sysctl] = &[
         48,
         65_535,
         "bytes",
-        "a black hole makes the data of segments no fewer than this"
+        "a black hole makes the data of segments no fewer than this, nor than 76"
     ),
     config!(
         "net.ipv4.tcp_mtu_probing",

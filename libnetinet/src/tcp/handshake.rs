@@ -259,7 +259,7 @@ impl Connection {
             self.restart_timeout(now);
         }
         self.answer_mark_on_syn();
-        self.begin_mtu_search(&ctx.config);
+        self.begin_mtu_search(now, &ctx.config);
         if self.mode.syn_lost {
             self.rtt.restart_after_lost_syn();
         }

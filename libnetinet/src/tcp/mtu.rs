@@ -38,17 +38,18 @@ struct Probe {
 
 impl Connection {
     /// The connection is established: the search begins where it is asked for from the start.
-    pub(super) fn begin_mtu_search(&mut self, config: &TcpConfig) {
+    pub(super) fn begin_mtu_search(&mut self, now: Instant, config: &TcpConfig) {
         if config.mtu_probing == MtuProbing::Always {
-            self.start_mtu_search(config, false);
+            self.start_mtu_search(now, config, false);
         }
     }
 
-    fn start_mtu_search(&mut self, config: &TcpConfig, tried_high: bool) {
+    fn start_mtu_search(&mut self, now: Instant, config: &TcpConfig, tried_high: bool) {
         let low = self.mtu_of(u32::from(config.base_mss)).max(self.least_mtu(config));
         let high = self.most_mtu();
         let low = low.min(high);
-        let search = MtuSearch { low, high, probe: None, tried_high, again_at: None };
+        let mut search = MtuSearch { low, high, probe: None, tried_high, again_at: None };
+        search.end_if_close(now, config);
         self.cold.mtu_search = Some(Box::new(search));
         self.mode.searches_mtu = true;
         self.update_mss();
@@ -62,9 +63,9 @@ impl Connection {
     /// Nothing comes through any more, for so many time-outs that the first advice is due: a black hole
     /// may swallow what is large. Source: RFC 4821 §7.7; as Linux does it, before each further time-out
     /// with half the size.
-    pub(super) fn suspect_black_hole(&mut self, ctx: &mut Ctx) {
+    pub(super) fn suspect_black_hole(&mut self, now: Instant, ctx: &mut Ctx) {
         let config = ctx.config.clone();
-        if config.mtu_probing == MtuProbing::Off || self.retries < config.advice_retries {
+        if config.mtu_probing == MtuProbing::Off || self.retries < config.advice_retries.max(1) {
             return;
         }
         let before = self.mss;
@@ -72,7 +73,7 @@ impl Connection {
             if u32::from(self.mss) <= u32::from(config.base_mss) {
                 return;
             }
-            self.start_mtu_search(&config, true);
+            self.start_mtu_search(now, &config, true);
         } else {
             let half = self.mss / 2;
             let mss = half.min(config.base_mss).max(config.mtu_probe_floor);
@@ -133,7 +134,6 @@ impl Connection {
 
     /// All before SND.UNA was acknowledged. Source: RFC 4821 §7.6.1.
     pub(super) fn take_mtu_answer(&mut self, now: Instant, ctx: &mut Ctx) {
-        let least = ctx.config.mtu_probe_threshold;
         let (una, most) = (self.snd_una, self.most_mtu());
         let Some(search) = &mut self.cold.mtu_search else { return };
         let before = search.low;
@@ -147,10 +147,7 @@ impl Connection {
             Some(at) if now >= at => {
                 (search.high, search.again_at, search.tried_high) = (most, None, false);
             }
-            None if search.high - search.low < least => {
-                search.again_at = Some(now + ctx.config.mtu_probe_interval);
-            }
-            _ => {}
+            _ => search.end_if_close(now, &ctx.config),
         }
         if search.low != before {
             self.update_mss();
@@ -221,6 +218,13 @@ impl MtuSearch {
     /// halfway. Source: RFC 4821 §7.3.
     fn next_mtu(&self) -> u32 {
         if self.tried_high { self.low + (self.high - self.low).div_ceil(2) } else { self.high }
+    }
+
+    /// What is left between the bounds is worth no probe: the search ends, for a while.
+    fn end_if_close(&mut self, now: Instant, config: &TcpConfig) {
+        if self.again_at.is_none() && self.high - self.low < config.mtu_probe_threshold {
+            self.again_at = Some(now + config.mtu_probe_interval);
+        }
     }
 
     fn fail(&mut self, probe: &Probe) {

@@ -71,12 +71,12 @@ impl Connection {
         }
         let config = ctx.config.clone();
         // RFC 9293 §3.8.3 (MUST-20): R2 ends the connection, R1 is advice to IP.
-        let limit = if self.mode.orphan { config.orphan_retries } else { config.data_retries };
+        let limit = self.retry_limit(&config);
         if self.retries >= limit || self.user_timeout_over(now) {
             return self.give_up(ctx);
         }
         self.forget_mtu_probe();
-        self.suspect_black_hole(ctx);
+        self.suspect_black_hole(now, ctx);
         let (flight, again) = (self.snd_max - self.snd_una, self.retries > 0);
         let in_recovery = self.mode.sack && self.tx.phase == Phase::Recovery;
         let reduced = in_recovery || self.has_reduced_for_this();
@@ -93,7 +93,8 @@ impl Connection {
         self.note_reduced();
         self.suspect_options();
         self.retries += 1;
-        self.mode.advise |= self.retries == config.advice_retries;
+        // As on Linux, none counts as one.
+        self.mode.advise |= self.retries == config.advice_retries.max(1);
         ctx.counters.timeouts += 1;
         self.cold.counts.timeouts = self.cold.counts.timeouts.saturating_add(1);
         tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, retries = self.retries, "rto");
@@ -114,7 +115,7 @@ impl Connection {
         let config = ctx.config.clone();
         // RFC 9293 §3.8.6.1 (MUST-37): without end as long as the peer answers; `retries` counts
         // probes that it did not. An orphan has nobody who would wait.
-        let limit = if self.mode.orphan { config.orphan_retries } else { config.data_retries };
+        let limit = self.retry_limit(&config);
         // As on Linux, the application's own bound is also one on data that cannot be sent: `tcp(7)`.
         if self.retries >= limit || self.user_timeout_over(now) {
             return self.give_up(ctx);
@@ -226,6 +227,12 @@ impl Connection {
     /// RFC 9293 §3.8.3, RFC 5482: the application's own bound.
     fn user_timeout_over(&self, now: Instant) -> bool {
         self.user_timeout().is_some_and(|timeout| now >= self.cold.stalled_since + timeout)
+    }
+
+    /// R2 of RFC 9293 §3.8.3; as on Linux, none counts as one.
+    fn retry_limit(&self, config: &TcpConfig) -> u8 {
+        let limit = if self.mode.orphan { config.orphan_retries } else { config.data_retries };
+        limit.max(1)
     }
 
     fn give_up(&mut self, ctx: &mut Ctx) {

@@ -341,19 +341,9 @@ fn a_smaller_path_is_learned_and_forgotten() {
     let server = b.udp_at(at(2, 7));
     let socket = a.udp();
     a.inet.connect(socket, at(2, 7)).unwrap();
-    let learn = |mtu: u16| {
-        a.send(socket, &[7; 1_400]).unwrap();
-        net.run_ms(10);
-        let frames = net.frames();
-        let sent = frames.iter().rfind(|f| is_ip(f, Protocol::UDP)).unwrap();
-        let mut icmp = vec![3, 4, 0, 0, 0, 0];
-        icmp.extend_from_slice(&mtu.to_be_bytes());
-        icmp.extend_from_slice(&sent[14..14 + 28]);
-        let sum = libnet::checksum::checksum(&icmp);
-        icmp[2..4].copy_from_slice(&sum.to_be_bytes());
-        net.inject_ip(&a, ip_packet(ip(77), ip(1), Protocol::ICMP, &icmp));
-    };
-    learn(1_000);
+    a.send(socket, &[7; 1_400]).unwrap();
+    net.run_ms(10);
+    net.say_too_big(&a, 1_000);
     assert_eq!(errno(a.send(socket, b"x")), EMSGSIZE, "told once, as on Linux");
     net.frames();
     a.send(socket, &[7; 1_400]).unwrap();

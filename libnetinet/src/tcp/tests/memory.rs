@@ -10,7 +10,7 @@ fn with_memory(high_bytes: u64) -> TcpConfig {
 }
 
 /// `n` connections from A to B's port 80.
-fn many(net: &mut Net, n: usize) -> Vec<(ConnId, ConnId)> {
+pub(super) fn many(net: &mut Net, n: usize) -> Vec<(ConnId, ConnId)> {
     let listener = net.listen(n as u32);
     (0..n)
         .map(|_| {
@@ -21,7 +21,7 @@ fn many(net: &mut Net, n: usize) -> Vec<(ConnId, ConnId)> {
         .collect()
 }
 
-fn send_all(net: &mut Net, side: Side, id: ConnId) -> usize {
+pub(super) fn send_all(net: &mut Net, side: Side, id: ConnId) -> usize {
     let (mut sent, data) = (0, vec![7; 1 << 16]);
     while let Ok(n) = net.send(side, id, &data) {
         sent += n;

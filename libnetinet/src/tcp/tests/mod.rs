@@ -23,6 +23,7 @@ mod path_mtu;
 mod recovery;
 mod reset;
 mod sack;
+mod settings;
 #[cfg(feature = "tcp-auth")]
 mod signed;
 mod syn_queue;

@@ -6,7 +6,7 @@ use super::net::*;
 use crate::tcp::*;
 
 /// A connection from port 5000 that A closed first, so that A is in TIME-WAIT.
-fn closed_by_a(net: &mut Net) -> FourTuple {
+pub(super) fn closed_by_a(net: &mut Net) -> FourTuple {
     let listener = net.listen(8);
     let a = net.connect_from(5000, ConnOptions::new()).expect("the port is free");
     net.run_for(ms(10));
