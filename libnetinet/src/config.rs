@@ -191,6 +191,9 @@ pub struct IcmpConfig {
     pub peer_interval: Duration,
     /// Errors sent to one destination in a burst.
     pub peer_burst: u32,
+    /// Which messages of ICMP for IPv4 these bounds hold for, bit n for type n; echo replies (0) and
+    /// errors (3, 11, 12) look at it. Those of ICMPv6 are always bounded (RFC 4443 §2.4).
+    pub limited_types: u32,
     /// Are IPv4's echo requests answered?
     pub echo: bool,
     /// Are IPv6's echo requests answered?
@@ -207,6 +210,7 @@ impl Default for IcmpConfig {
             error_burst: 50,
             peer_interval: Duration::from_secs(1),
             peer_burst: 6,
+            limited_types: 1 << 3 | 1 << 4 | 1 << 11 | 1 << 12,
             echo: true,
             echo6: true,
             accept_redirects: true,

@@ -51,6 +51,9 @@ impl Shard {
         if !self.config.icmp.echo || meta.cast != Cast::Unicast {
             return self.drop_packet(DropReason::IcmpIgnored);
         }
+        if !self.may_say(now, IcmpType::ECHO_REPLY, meta.src) {
+            return self.drop_packet(DropReason::IcmpRateLimited);
+        }
         packet.advance(meta.header_bytes + HEADER_BYTES);
         let mut reply = Packet::new();
         for piece in packet.into_payload() {

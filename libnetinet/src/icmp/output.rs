@@ -153,15 +153,20 @@ impl Shard {
         complaint: Complaint,
     ) {
         self.looked_at.set(Family::Inet);
-        // Errors to ourselves cost nobody anything.
-        let to_us = self.view().is_local(dst);
-        if !to_us && !self.wide.allow_error(now, dst) {
+        if !self.may_say(now, complaint.header().ty, dst) {
             return self.drop_packet(DropReason::IcmpRateLimited);
         }
         // RFC 1122 §3.2.2: from the address that the packet was sent to. Of one that was not for
         // us, RFC 1812 §4.3.2.4: from one of the interface that the error leaves by.
         let src = self.view().is_local(src).then_some(src);
         self.error_output(now, src, dst, about, complaint);
+    }
+
+    /// May a message of this type be sent to `dst` now?
+    pub(crate) fn may_say(&mut self, now: Instant, ty: IcmpType, dst: IpAddr) -> bool {
+        let bounded = self.config.icmp.limited_types >> ty.0.min(31) & 1 == 1;
+        // What is said to ourselves costs nobody anything.
+        !bounded || self.view().is_local(dst) || self.wide.allow_error(now, dst)
     }
 
     fn error_output(

@@ -131,6 +131,23 @@ fn icmp_msgs_per_sec_is_what_all_hosts_get_in_the_long_run() {
     }
 }
 
+#[test]
+fn icmp_ratemask_is_for_what_the_bounds_of_icmp_hold() {
+    for (mask, errors, echoes) in [(6_168, 6, 40), (0, 40, 40), (1 << 3, 6, 40), (1, 40, 6)] {
+        assert_eq!(icmp_errors(&[("net.ipv4.icmp_ratemask", mask)], 40), errors, "{mask}");
+        let net = Net::new();
+        let (a, b) = (net.node(1), net.node(2));
+        set(&b, "net.ipv4.icmp_ratemask", mask);
+        let ping = a.ping();
+        for _ in 0..40 {
+            a.send_to(ping, &[8, 0, 0, 0, 0, 0, 0, 1], at(2, 0)).unwrap();
+            net.run_ms(1);
+        }
+        let answers = std::iter::from_fn(|| a.recv(ping).ok()).count();
+        assert_eq!(answers, echoes, "{mask}");
+    }
+}
+
 /// A socket that is connected to node 2, and the path there.
 fn path(net: &Net, a: &Node) -> (SocketId, impl Fn() -> u32) {
     let socket = a.udp();

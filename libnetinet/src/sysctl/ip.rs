@@ -43,6 +43,15 @@ pub(super) const TABLE: &[Sysctl] = &[
         "between ICMP errors, of both families, to one destination, once its burst is used up"
     ),
     number!(
+        "net.ipv4.icmp_ratemask",
+        icmp.limited_types,
+        0,
+        MOST,
+        "",
+        "which messages of ICMP for IPv4 icmp_ratelimit and icmp_msgs_per_sec are about, the sum of 1: \
+         echo replies; 8: unreachable; 2048: time exceeded; 4096: parameter problem"
+    ),
+    number!(
         "net.ipv4.igmp_max_memberships",
         multicast.max_memberships,
         1,

@@ -360,6 +360,15 @@ pub(super) const TABLE: &[Sysctl] = &[
         "a window that was idle or not used for a time-out shrinks (RFC 5681 §4.1)"
     ),
     number!(
+        "net.ipv4.tcp_syn_linear_timeouts",
+        tcp.syn_linear_timeouts,
+        0,
+        127,
+        "retransmissions",
+        "so many SYNs more are sent again, one at each first time-out, before that doubles"
+    )
+    .linux("4"),
+    number!(
         "net.ipv4.tcp_syn_retries",
         tcp.syn_retries,
         1,

@@ -68,6 +68,9 @@ pub struct TcpConfig {
     pub stretched_ack: Duration,
     /// SYNs sent again before a connect fails.
     pub syn_retries: u8,
+    /// So many SYNs more, which follow each other at the first time-out before it doubles
+    /// (`net.ipv4.tcp_syn_linear_timeouts`); 0, as RFC 6298 §5.5 has it.
+    pub syn_linear_timeouts: u8,
     /// SYN-ACKs sent again before a connection that nobody accepted is forgotten.
     pub syn_ack_retries: u8,
     /// Retransmissions after which advice goes to the IP layer. Source: RFC 9293 §3.8.3 (R1).
@@ -252,6 +255,7 @@ impl Default for TcpConfig {
             stretched_ack: Duration::from_millis(1),
             // DEVIATES RFC 9293 §3.8.3 (MUST-23: three minutes): 127 s, as Linux does.
             syn_retries: 6,
+            syn_linear_timeouts: 0,
             syn_ack_retries: 5,
             advice_retries: 3,
             data_retries: 15,

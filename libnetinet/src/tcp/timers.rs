@@ -48,18 +48,22 @@ impl Connection {
 
     fn on_syn_timeout(&mut self, now: Instant, ctx: &mut Ctx) {
         let config = ctx.config.clone();
+        // DEVIATES RFC 6298 §5.5: where it is asked for, the first time-outs do not double.
+        let linear = if self.mode.passive { 0 } else { config.syn_linear_timeouts };
         let limit = match (self.mode.passive, self.cold.options.syn_retries) {
             (true, _) => config.syn_ack_retries,
             (false, 0) => config.syn_retries,
             (false, own) => own,
         };
-        if self.retries >= limit || self.user_timeout_over(now) {
+        if self.retries >= limit.saturating_add(linear) || self.user_timeout_over(now) {
             ctx.counters.attempt_fails += 1;
             return self.give_up(ctx);
         }
         self.lose_fast_open(now, ctx);
+        if self.retries >= linear {
+            self.rtt.back_off(&config);
+        }
         self.retries += 1;
-        self.rtt.back_off(&config);
         self.owed.syn = true;
         self.restart_timeout(now);
     }

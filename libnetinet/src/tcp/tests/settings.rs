@@ -149,6 +149,21 @@ fn tcp_syn_retries_and_tcp_synack_retries_are_how_often_either_comes_again() {
 }
 
 #[test]
+fn tcp_syn_linear_timeouts_is_how_many_syns_come_before_the_time_out_doubles() {
+    let after_4 = [0, 1, 2, 3, 4, 5, 7, 11, 19, 35, 67];
+    for (linear, due) in [(0, &[0, 1, 3, 7, 15, 31, 63][..]), (4, &after_4)] {
+        let mut net = net_with(&[("tcp_syn_linear_timeouts", linear)]);
+        net.judge(|_, _| Fate::Drop);
+        let start = net.now;
+        let a = net.connect();
+        net.run_for(secs(300));
+        let due: Vec<u64> = due.iter().map(|seconds| 1_000 * seconds).collect();
+        assert_near(&sent_at(&net, start, |_| true), &due);
+        assert_eq!(net.a.table.take_error(a), Some(ConnError::TimedOut));
+    }
+}
+
+#[test]
 fn tcp_tw_reuse_delay_is_the_age_at_which_a_time_wait_gives_its_place() {
     for delay in [20, 100, 1_000] {
         let mut net = net_with(&[("tcp_tw_reuse_delay", delay)]);
