@@ -210,6 +210,14 @@ pub(super) const TABLE: &[Sysctl] = &[
         |config| Value::of_memory(&config.tcp.memory),
         |config, value| config.tcp.memory = value.to_memory()
     ),
+    time!(
+        "net.ipv4.tcp_min_rtt_wlen",
+        tcp.min_rtt_window,
+        0,
+        86_400,
+        seconds,
+        "how long the shortest round trip is remembered, or up to twice as long"
+    ),
     switch!(
         "net.ipv4.tcp_moderate_rcvbuf",
         tcp.receive_buffer_grows,
@@ -398,6 +406,11 @@ pub(super) const TABLE: &[Sysctl] = &[
                 _ => SynCookies::Always,
             };
         }
+    ),
+    switch!(
+        "net.ipv4.tcp_thin_linear_timeouts",
+        tcp.thin_linear_timeouts,
+        "the first 6 time-outs of a connection do not double while it has fewer than 4 segments under way"
     ),
     switch!(
         "net.ipv4.tcp_timestamps",

@@ -136,6 +136,12 @@ pub struct TcpConfig {
     pub reordering: u8,
     /// How RACK waits for what was overtaken (`net.ipv4.tcp_recovery`).
     pub rack: RackWait,
+    /// The shortest round trip is that of so long, or of up to twice as long
+    /// (`net.ipv4.tcp_min_rtt_wlen`). Source: RFC 8985 §6.2 step 1.
+    pub min_rtt_window: Duration,
+    /// The time-out does not double at first where few segments are under way
+    /// (`net.ipv4.tcp_thin_linear_timeouts`).
+    pub thin_linear_timeouts: bool,
     /// Find out whether a time-out was spurious (`net.ipv4.tcp_frto`). Source: RFC 5682.
     pub frto: bool,
     /// Records of what is under way that a connection keeps, one for a super-segment and one more
@@ -285,6 +291,8 @@ impl Default for TcpConfig {
             tail_loss_probe: true,
             reordering: 3,
             rack: RackWait::default(),
+            min_rtt_window: Duration::from_secs(300),
+            thin_linear_timeouts: false,
             frto: true,
             send_records: 16_384,
             path_mtu_min: 552,

@@ -93,7 +93,7 @@ impl Connection {
         let acked = seg.ack - self.snd_una;
         let window_opens = self.mode.persist && seg.wnd > 0;
         self.release_acknowledged(now, ctx, seg);
-        let told = self.count_acknowledged(now);
+        let told = self.count_acknowledged(now, &ctx.config);
         self.recover_or_grow(now, ctx, acked, flight);
         if self.tx.cc.takes_samples() {
             self.give_sample(now, &told, SampleNews { delivered: acked, lost: 0 });

@@ -36,6 +36,8 @@ pub(crate) struct AckTime {
     pub(crate) now: Instant,
     /// TSecr, and the origin of our clock.
     pub(crate) echo: Option<(u32, u32)>,
+    /// [`TcpConfig::min_rtt_window`](crate::tcp::TcpConfig::min_rtt_window).
+    pub(crate) min_rtt_window: Duration,
 }
 
 /// What the reordering window depends on.
@@ -70,7 +72,7 @@ impl Rack {
         let again = record.marks.has(Marks::EVER_RESENT);
         let rtt = ack.now.since(record.sent_at);
         if !again {
-            self.min_rtt.update(ack.now, rtt);
+            self.min_rtt.update(ack, rtt);
         }
         if !again || !self.is_of_earlier(ack, record, rtt) {
             let newer = record.sent_at > self.sent_at
@@ -163,7 +165,7 @@ impl Rack {
     }
 }
 
-/// The least of the last five to ten minutes: routes change. Source: RFC 8985 §6.2 step 1.
+/// The least of the last window or two: routes change. Source: RFC 8985 §6.2 step 1.
 #[derive(Clone, Copy, Debug, Default)]
 struct MinRtt {
     /// Microseconds; 0: none.
@@ -173,9 +175,9 @@ struct MinRtt {
 }
 
 impl MinRtt {
-    fn update(&mut self, now: Instant, rtt: Duration) {
+    fn update(&mut self, &AckTime { now, min_rtt_window, .. }: &AckTime, rtt: Duration) {
         let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1);
-        if now.since(self.since) > MIN_RTT_WINDOW {
+        if now.since(self.since) > min_rtt_window {
             (self.before_us, self.now_us, self.since) = (self.now_us, 0, now);
         }
         if self.now_us == 0 || rtt_us < self.now_us {
@@ -194,7 +196,6 @@ impl MinRtt {
 
 /// RFC 8985 §6.2 step 4: recoveries without a DSACK before the window shrinks again.
 const REO_WND_PERSIST: u8 = 16;
-const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
@@ -223,7 +224,8 @@ mod tests {
     }
 
     fn ack(now: u64, echo: Option<u32>) -> AckTime {
-        AckTime { now: at(now), echo: echo.map(|echo| (echo, 0)) }
+        let min_rtt_window = Duration::from_secs(300);
+        AckTime { now: at(now), echo: echo.map(|echo| (echo, 0)), min_rtt_window }
     }
 
     fn arrived() -> Rack {

@@ -9,6 +9,7 @@ use super::tlp::ProbeAnswer;
 use super::undo::Window;
 use super::{Phase, Sender};
 use crate::tcp::cc::CongestionControl;
+use crate::tcp::config::TcpConfig;
 use crate::tcp::congestion::{SampleNews, tell_lost};
 use crate::tcp::ctx::Ctx;
 use crate::tcp::rate::{AckSample, Arrival, Rate};
@@ -89,7 +90,7 @@ impl Connection {
     fn take_arrivals(&mut self, now: Instant, ctx: &mut Ctx, seg: &Segment, news: &mut News) {
         let echo = seg.options.timestamps.filter(|_| self.mode.timestamps);
         let echo = echo.map(|timestamps| (timestamps.echo, self.ts_offset));
-        let ack = AckTime { now, echo };
+        let ack = AckTime { now, echo, min_rtt_window: ctx.config.min_rtt_window };
         self.tx.acknowledge(&ack, self.snd_una, news);
         let duplicate = seg.options.sack.iter().next().filter(|first| is_dsack(seg, first));
         if let Some(block) = duplicate {
@@ -406,8 +407,12 @@ impl Connection {
     }
 
     /// The delivery account of a peer without SACK.
-    pub(in crate::tcp) fn count_acknowledged(&mut self, now: Instant) -> AckSample {
-        let ack = AckTime { now, echo: None };
+    pub(in crate::tcp) fn count_acknowledged(
+        &mut self,
+        now: Instant,
+        config: &TcpConfig,
+    ) -> AckSample {
+        let ack = AckTime { now, echo: None, min_rtt_window: config.min_rtt_window };
         self.tx.acknowledge(&ack, self.snd_una, &mut News::default());
         let min_rtt = self.tx.rack.min_rtt();
         self.tx.rate.finish_sample(now, min_rtt)

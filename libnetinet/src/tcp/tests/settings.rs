@@ -81,6 +81,45 @@ fn tcp_rto_max_ms_is_the_most_that_a_time_out_grows_to() {
 }
 
 #[test]
+fn tcp_thin_linear_timeouts_are_those_of_few_segments() {
+    for (thin, due) in [
+        (0, [0, 202, 606, 1_414, 3_030, 6_262, 12_726, 25_654, 51_510]),
+        // Six, and then they double.
+        (1, [0, 202, 404, 606, 808, 1_010, 1_212, 1_414, 1_818]),
+    ] {
+        let settings = [("tcp_early_retrans", 0), ("tcp_thin_linear_timeouts", thin)];
+        let (_, times) = unanswered(&mut net_with(&settings), ms(due[8] + 20));
+        assert_near(&times, &due);
+    }
+    let mut net = net_with(&[("tcp_early_retrans", 0), ("tcp_thin_linear_timeouts", 1)]);
+    let (a, _) = net.established();
+    net.judge(|_, _| Fate::Drop);
+    assert!(net.send(Side::A, a, &[7; 10_000]).is_ok());
+    net.log.clear();
+    let start = net.now;
+    net.run_for(ms(1_500));
+    let times = sent_at(&net, start + ms(1), is_data);
+    assert_near(&times, &[201, 605, 1_413]);
+}
+
+#[test]
+fn tcp_min_rtt_wlen_is_how_long_the_shortest_round_trip_is_remembered() {
+    for (seconds, remembered) in [(10, false), (300, true)] {
+        let mut net = net_with(&[("tcp_min_rtt_wlen", seconds)]);
+        net.delay = ms(10);
+        let (a, b) = net.established();
+        net.transfer(Side::A, a, b, &[7; 10_000], secs(1));
+        net.delay = ms(50);
+        for _ in 0..25 {
+            net.run_for(secs(1));
+            net.transfer(Side::A, a, b, &[7; 1_000], secs(1));
+        }
+        net.run_for(secs(1));
+        assert_eq!(net.info(Side::A, a).min_rtt < ms(90), remembered, "{seconds}");
+    }
+}
+
+#[test]
 fn tcp_retries1_is_after_how_many_retransmissions_another_way_is_looked_for() {
     // 0 counts as 1, as on Linux.
     for (retries, advised_after) in [(0, 1), (1, 1), (3, 3), (6, 6)] {
