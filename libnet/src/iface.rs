@@ -13,8 +13,10 @@ use crate::route::RouteSpec;
 use crate::stats::IfaceCounters;
 
 mod advertise;
+mod clamp;
 
 pub use advertise::{Advertise, AdvertisedPrefix, AdvertisedRoute, RouterPreference};
+pub use clamp::{ClampMss, NoSuchClamp};
 
 /// Number of an interface within its stack: 1 is `lo0`, the others follow.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -167,6 +169,8 @@ pub struct InterfaceSpec {
     pub routes: Vec<RouteSpec>,
     /// A smaller MTU than the link's, in bytes.
     pub mtu: Option<u32>,
+    /// What the SYNs that it passes on announce at most.
+    pub clamp_mss: ClampMss,
     /// What its frames meet.
     pub impair: ImpairConfig,
     /// The first text that could not be understood; reported when the stack starts.
@@ -186,6 +190,7 @@ impl InterfaceSpec {
             gateways: Vec::new(),
             routes: Vec::new(),
             mtu: None,
+            clamp_mss: ClampMss::Off,
             impair: ImpairConfig::default(),
             error: None,
         }
@@ -238,6 +243,12 @@ impl InterfaceSpec {
         self
     }
 
+    /// Bounds the MSS of the connections that we pass on from and to it.
+    pub fn clamp_mss(mut self, clamp: ClampMss) -> Self {
+        self.clamp_mss = clamp;
+        self
+    }
+
     /// Harms the frames that go one way, from the start.
     pub fn impair(mut self, way: Way, impairments: impl Into<Schedule>) -> Self {
         self.impair.set_way(way, impairments);
@@ -267,6 +278,7 @@ impl fmt::Debug for InterfaceSpec {
             .field("gateways", &self.gateways)
             .field("routes", &self.routes)
             .field("mtu", &self.mtu)
+            .field("clamp_mss", &self.clamp_mss)
             .finish_non_exhaustive()
     }
 }
@@ -293,6 +305,8 @@ pub struct IfaceConfig {
     pub forward4: bool,
     /// IPv6 packets for others that come by it are passed on: it is a router's interface.
     pub forward6: bool,
+    /// What SYNs that are passed on from or to it announce at most.
+    pub clamp_mss: ClampMss,
     /// What there is to say of IPv6 beside its addresses.
     pub six: SixConfig,
 }
@@ -413,6 +427,7 @@ impl IfaceConfig {
             addrs: Vec::new(),
             forward4: false,
             forward6: false,
+            clamp_mss: ClampMss::Off,
             six: SixConfig::default(),
         }
     }

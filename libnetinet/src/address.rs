@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use libnet::ethernet::MacAddr;
-use libnet::iface::{IfIndex, Interface, IpCidr, SixConfig};
+use libnet::iface::{ClampMss, IfIndex, Interface, IpCidr, SixConfig};
 use libnet::link::Medium;
 use libnet::packet::Packet;
 use libnet::socket::Family;
@@ -38,6 +38,8 @@ pub(crate) struct IfaceView {
     pub(crate) addrs: Vec<IpCidr>,
     /// Packets for others that come by it are passed on: IPv4, IPv6.
     forwards: [bool; 2],
+    /// What SYNs for others that come or leave by it announce at most.
+    pub(crate) clamp_mss: ClampMss,
     /// What neighbour discovery found out.
     pub(crate) six: SixConfig,
 }
@@ -114,6 +116,7 @@ impl View {
                 usable: config.up && config.running,
                 addrs: config.addrs.clone(),
                 forwards: [config.forward4, config.forward6],
+                clamp_mss: config.clamp_mss,
                 six: config.six.clone(),
             });
         }

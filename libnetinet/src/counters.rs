@@ -49,6 +49,10 @@ counters! {
     ip6_forwarded,
     /// IPv6 packets to be passed on that were too big for the next link.
     ip6_too_big,
+    /// SYNs passed on whose MSS was lowered.
+    mss_clamped,
+    /// SYNs passed on whose MSS was to be lowered and was not, because they are signed.
+    mss_clamp_signed,
     /// ARP packets received and well-formed.
     arp_in,
     /// ARP packets sent.

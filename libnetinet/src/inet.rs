@@ -155,6 +155,7 @@ impl Inet {
         }
         let (queues, control) = spec.link.start()?;
         let mut config = IfaceConfig::new(mtu);
+        config.clamp_mss = spec.clamp_mss;
         if !info.loopback {
             let forwarding = &self.wide.config().forwarding;
             (config.forward4, config.forward6) = (forwarding.ipv4, forwarding.ipv6);
@@ -485,6 +486,7 @@ impl Inet {
             up: config.up,
             running: config.running,
             mtu: config.mtu,
+            clamp_mss: config.clamp_mss,
             addrs: config.addrs.iter().map(|cidr| (*cidr, conflicts_of(cidr))).collect(),
             addresses,
             rx_frames: counters.rx_frames.load(Ordering::Relaxed),

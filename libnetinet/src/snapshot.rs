@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use libnet::iface::{IfIndex, IpCidr, RouterPreference};
+use libnet::iface::{ClampMss, IfIndex, IpCidr, RouterPreference};
 use libnet::link::{LinkInfo, LinkStats};
 use libnet::socket::{Protocol, SockType, SocketId};
 use libnet::time::Instant;
@@ -52,6 +52,8 @@ pub struct InterfaceEntry {
     pub running: bool,
     /// The largest IP packet, in bytes.
     pub mtu: u32,
+    /// What SYNs that are passed on from or to it announce at most.
+    pub clamp_mss: ClampMss,
     /// Its addresses, and how often another station was seen using each.
     pub addrs: Vec<(IpCidr, u64)>,
     /// The same with all that is known of them, and those that are not ours yet.

@@ -1,6 +1,7 @@
 //! What tests share: frames built by hand, frames read by the RFCs' diagrams, a station that speaks
 //! them to a stack, the parsers under fuzz, the cases of the semantics suite, and places in the sources.
 
+pub mod black_hole;
 pub mod bounds;
 pub mod flows;
 pub mod frames;

@@ -146,8 +146,10 @@ pub struct Interfaces {
     /// routers advertise), gw=ADDRESS (default route), route=NETWORK/BITS@GATEWAY, with @METRIC behind
     /// it if need be (several may be given), ra or ra=PREFIX/BITS (advertise us as an IPv6 router, a
     /// default one with --forward only; ra-mtu, ra-lifetime, ra-interval, ra-pref, ra-dns, ra-search),
-    /// mtu=BYTES (default: the link's, 1500), mac=ADDRESS (default: made up); of shmif: name=TEXT
-    /// (shown by `rumpnet ls`), create (make the bus if there is none); of tap and tun:
+    /// mtu=BYTES (default: the link's, 1500), clamp-mss or clamp-mss=BYTES (lower the MSS of TCP
+    /// connections that are passed on to what both links take, or to so many bytes), mac=ADDRESS
+    /// (default: made up); of shmif: name=TEXT (shown by `rumpnet ls`), create (make the bus if there
+    /// is none); of tap and tun:
     /// host=ADDRESS/BITS (set up the host's side, MTU included), offload=off (cut and checksum every
     /// frame), queues=NUMBER; of fd: header=none, virtio or virtio12, medium=tap or tun, offload=off.
     /// A bad link: loss=2% or loss=ge:P,R[,1-H[,1-K]] (bursts), delay=10ms, jitter=2ms, rate=100mbit,

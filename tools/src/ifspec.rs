@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use libnet::IpCidr;
 use libnet::ethernet::MacAddr;
-use libnet::iface::Advertise;
+use libnet::iface::{Advertise, ClampMss};
 use libnet::route::RouteSpec;
 
 use crate::impair::{self, ImpairSpec};
@@ -111,6 +111,8 @@ pub struct IfSpec {
     pub routes: Vec<RouteSpec>,
     /// A smaller MTU than the link's, in bytes; the device's own where `host` sets that up.
     pub mtu: Option<u32>,
+    /// What the SYNs that it passes on announce at most.
+    pub clamp_mss: Option<ClampMss>,
     /// Our address on the link; made up if not given.
     pub mac: Option<MacAddr>,
     /// Our name in the bus's list of members.
@@ -132,7 +134,7 @@ pub struct IfSpec {
 }
 
 /// Keys of every kind.
-const COMMON_KEYS: &[&str] = &["addr", "gw", "route", "mtu"];
+const COMMON_KEYS: &[&str] = &["addr", "gw", "route", "mtu", "clamp-mss"];
 /// What is advertised as an IPv6 router.
 const ROUTER_KEYS: &[&str] =
     &["ra", "ra-mtu", "ra-lifetime", "ra-interval", "ra-pref", "ra-dns", "ra-search"];
@@ -191,6 +193,7 @@ impl IfSpec {
             gateways: Vec::new(),
             routes: Vec::new(),
             mtu: None,
+            clamp_mss: None,
             mac: None,
             name: None,
             create: false,
@@ -214,6 +217,7 @@ impl IfSpec {
         self.check_key(key)?;
         match key {
             "create" => self.create = true,
+            "clamp-mss" => once(key, &mut self.clamp_mss, ClampMss::Mtu)?,
             "ra" => drop(self.advertise.get_or_insert_default()),
             _ => return Err(IfSpecError::NoValue { key: key.to_owned() }),
         }
@@ -237,6 +241,7 @@ impl IfSpec {
             "gw" => self.gateways.push(value.parse().map_err(|_| bad())?),
             "route" => self.routes.push(route(value).ok_or_else(bad)?),
             "mtu" => once(key, &mut self.mtu, mtu(value).ok_or_else(bad)?)?,
+            "clamp-mss" => once(key, &mut self.clamp_mss, value.parse().map_err(|_| bad())?)?,
             "mac" => once(key, &mut self.mac, station(value).ok_or_else(bad)?)?,
             "name" => {
                 let fits = !value.is_empty() && value.len() <= NAME_BYTES;
@@ -382,6 +387,19 @@ mod tests {
     }
 
     #[test]
+    fn a_clamp_is_a_key_alone_or_a_number() {
+        let clamp = |keys: &str| parse(&format!("shmif:b,{keys}")).map(|spec| spec.clamp_mss);
+        assert_eq!(clamp("mtu=1400"), Ok(None));
+        assert_eq!(clamp("clamp-mss,mtu=1400"), Ok(Some(ClampMss::Mtu)));
+        assert_eq!(clamp("clamp-mss=mtu"), Ok(Some(ClampMss::Mtu)));
+        assert_eq!(clamp("clamp-mss=1360"), Ok(Some(ClampMss::Bytes(1_360))));
+        for keys in ["clamp-mss=47", "clamp-mss=", "clamp-mss=65496"] {
+            assert!(clamp(keys).unwrap_err().contains("clamp-mss=1360"), "{keys}");
+        }
+        assert!(clamp("clamp-mss,clamp-mss=1360").unwrap_err().contains("twice"));
+    }
+
+    #[test]
     fn the_link_of_a_gateway_may_be_told() {
         let spec = parse("shmif:b,gw=fe80::1%shmif0,route=fd00:9::/64@fe80::2%shmif0").unwrap();
         let routes: Vec<String> = spec.routes.iter().map(ToString::to_string).collect();
@@ -401,8 +419,8 @@ mod tests {
         let error = parse("shmif:b,address=10.0.0.1/24").unwrap_err();
         assert_eq!(error, "unknown key `address`: did you mean `addr`?");
         let error = parse("shmif:b,colour=red").unwrap_err();
-        let expected = "unknown key `colour`: there are addr, gw, route, mtu, mac, name, create, ra, \
-                        ra-mtu, ra-lifetime, ra-interval, ra-pref, ra-dns, ra-search; \
+        let expected = "unknown key `colour`: there are addr, gw, route, mtu, clamp-mss, mac, name, \
+                        create, ra, ra-mtu, ra-lifetime, ra-interval, ra-pref, ra-dns, ra-search; \
                         and for a bad link loss, delay, jitter, rate, limit, queue, reorder, dup, \
                         corrupt, state, schedule, seed";
         assert_eq!(error, expected);

@@ -24,6 +24,7 @@ pub fn interface(spec: &IfSpec, create: Create, name: &str) -> Result<InterfaceS
     interface.gateways.clone_from(&spec.gateways);
     interface.routes.clone_from(&spec.routes);
     interface.mtu = spec.mtu;
+    interface.clamp_mss = spec.clamp_mss.unwrap_or_default();
     let schedules = Schedules::of(&spec.impair)?;
     (interface.impair.out, interface.impair.received) = (schedules.out, schedules.received);
     interface.impair.seed = spec.impair.seed.map(|_| spec.impair.full_seed()).transpose()?;

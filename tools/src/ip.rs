@@ -28,7 +28,8 @@ use words::Words;
     override_usage = "rumpnet ip [-n NODE] [OPTIONS] OBJECT [COMMAND ...]",
     after_help = "\
 OBJECT and COMMAND are iproute2's, and may be shortened as there:
-  ip link [show] [dev IF] | set IF [up|down] [mtu BYTES] [impair loss=3%,...|none]
+  ip link [show] [dev IF] | set IF [up|down] [mtu BYTES] [clamp-mss mtu|BYTES|off]
+                              [impair loss=3%,...|none]
   ip address [show] [dev IF] | add|change|replace|del ADDRESS/BITS dev IF | flush dev IF
   ip route [show] [PREFIX] | get ADDRESS | flush PREFIX |
            add|change|replace|del [blackhole|unreachable] PREFIX [via ADDRESS] [dev IF]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use libnet::iface::{IfIndex, IfaceConfig};
+use libnet::iface::{ClampMss, IfIndex, IfaceConfig};
 use libnet::socket::Family;
 
 use crate::inet::Inet;
@@ -53,6 +53,15 @@ impl Inet {
         self.hear_groups(index);
         self.speak_again(index);
         Ok(())
+    }
+
+    /// Bounds what the SYNs announce that an interface passes on, from now on: connections that
+    /// there are keep to what they agreed on.
+    ///
+    /// # Errors
+    /// `ENODEV` for an unknown interface.
+    pub fn set_clamp_mss(&self, index: IfIndex, clamp: ClampMss) -> io::Result<()> {
+        self.reconfigure(index, |config| config.clamp_mss = clamp)
     }
 
     /// Is a family forwarded by interfaces that are added?

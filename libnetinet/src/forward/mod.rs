@@ -8,6 +8,7 @@
 //! No socket sees these packets. A super-segment stays whole: what its segments are is compared
 //! with the next hop's MTU, and the link cuts it if it cannot take it.
 
+mod clamp;
 mod control;
 pub(crate) mod paths;
 pub(crate) mod queue;

@@ -88,6 +88,9 @@ impl Shard {
         if !self.hop_v4(cause.now, path, header, meta, &mut packet) {
             return;
         }
+        if header.offset_bytes == 0 {
+            self.clamp_mss(cause, path, meta, &mut packet);
+        }
         bump(&self.wide.counters.ip_forwarded);
         if too_big {
             return self.fragment_v4(cause.now, path, packet);

@@ -90,6 +90,7 @@ impl Shard {
             return self.drop_packet(DropReason::IpMalformed);
         };
         header[7] -= 1;
+        self.clamp_mss_v6(cause, path, meta, &mut packet);
         bump(&self.wide.counters.ip6_forwarded);
         self.link_output(cause.now, path, packet, Account::Transit);
     }

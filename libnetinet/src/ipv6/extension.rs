@@ -117,7 +117,8 @@ pub(crate) fn skip(front: &[u8], start: Chain, most: usize) -> Option<Chain> {
     (chain.at <= front.len()).then_some(chain)
 }
 
-const fn is_walked_over(protocol: Protocol) -> bool {
+/// Is it a header that a chain goes on behind, a fragment's aside?
+pub(crate) const fn is_walked_over(protocol: Protocol) -> bool {
     matches!(protocol, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS)
 }
 

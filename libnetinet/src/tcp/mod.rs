@@ -5,6 +5,7 @@ mod auth;
 mod budget;
 mod cc;
 mod chrono;
+mod clamp;
 mod config;
 mod congestion;
 mod ctx;
@@ -56,6 +57,7 @@ pub use cc::{
     Ack, Begin, CongestionAlgorithm, CongestionControl, ControllerFactory, Controllers, Lost,
     NoSuchAlgorithm, Sample,
 };
+pub(crate) use clamp::{Clamped, lower_mss};
 pub use config::{
     ConnOptions, MemoryLimits, MtuProbing, RackWait, SynCookies, TcpConfig, TimeWaitReuse,
 };
@@ -74,6 +76,7 @@ pub use output::Outgoing;
 pub use path::{InMeta, OutMeta, Path, PathError, PathInfo};
 pub use sack::{SackBlock, SackBlocks};
 pub use secrets::Secrets;
+pub(crate) use segment::MAX_HEADER_BYTES;
 pub use segment::{Flags, FourTuple, Header, MIN_HEADER_BYTES, Segment};
 pub use seq::SeqNumber;
 pub use state::{State, TRANSITIONS, TransitionCounts};

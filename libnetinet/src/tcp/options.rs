@@ -100,23 +100,11 @@ impl Options {
     /// assert_eq!(options.mss, Some(1460));
     /// ```
     pub fn parse(list: &[u8]) -> Self {
-        let (mut options, mut bytes) = (Options::default(), list);
-        loop {
-            bytes = match bytes {
-                // RFC 9293 §3.2: End of Option List; the rest is padding.
-                [] | [KIND_END, ..] => return options,
-                [KIND_NOP, rest @ ..] => rest,
-                // RFC 9293 §3.1 (MUST-7): a length that cannot be must not crash; nothing after
-                // it can be found, so reading ends here.
-                [_] => return options,
-                [_, len, ..] if *len < 2 || usize::from(*len) > bytes.len() => return options,
-                [kind, len, ..] => {
-                    let (option, rest) = bytes.split_at(usize::from(*len));
-                    options.take(*kind, &option[2..], list.len() - bytes.len());
-                    rest
-                }
-            };
+        let mut options = Options::default();
+        for (at, kind, body) in walk(list) {
+            options.take(kind, body, at);
         }
+        options
     }
 
     /// Bytes that [`Options::write`] fills, a multiple of 4.
@@ -209,6 +197,33 @@ impl Options {
     }
 }
 
+/// The options of a list as far as they can be found: where each stands, its kind, and what follows
+/// its length.
+pub(super) fn walk(list: &[u8]) -> impl Iterator<Item = (usize, u8, &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            return match &list[at..] {
+                // RFC 9293 §3.2: End of Option List; the rest is padding.
+                [] | [KIND_END, ..] => None,
+                [KIND_NOP, ..] => {
+                    at += 1;
+                    continue;
+                }
+                // RFC 9293 §3.1 (MUST-7): a length that cannot be must not crash; nothing after
+                // it can be found, so reading ends here.
+                [_] => None,
+                [kind, len, rest @ ..] => {
+                    let body = rest.get(..usize::from(*len).checked_sub(2)?)?;
+                    let here = at;
+                    at += usize::from(*len);
+                    Some((here, *kind, body))
+                }
+            };
+        }
+    })
+}
+
 /// The largest window shift. Source: RFC 7323 §2.2.
 pub const MAX_WINDOW_SHIFT: u8 = 14;
 /// Bytes that options may fill at most: a data offset of 15 words. Source: RFC 9293 §3.1.
@@ -216,7 +231,7 @@ pub const MAX_OPTIONS_BYTES: usize = 40;
 
 const KIND_END: u8 = 0;
 const KIND_NOP: u8 = 1;
-const KIND_MSS: u8 = 2;
+pub(super) const KIND_MSS: u8 = 2;
 const KIND_WINDOW_SHIFT: u8 = 3;
 const KIND_SACK_PERMITTED: u8 = 4;
 const KIND_SACK: u8 = 5;

@@ -345,6 +345,8 @@ pub(super) fn reset_for(segment: &Segment) -> Option<Header> {
 
 /// Bytes of a header without options.
 pub const MIN_HEADER_BYTES: usize = 20;
+/// Bytes of the longest header.
+pub(crate) const MAX_HEADER_BYTES: usize = MIN_HEADER_BYTES + MAX_OPTIONS_BYTES;
 const PROTOCOL_TCP: u16 = 6;
 
 #[cfg(test)]

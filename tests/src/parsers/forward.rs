@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libnet::capture::{CaptureTap, Direction};
+use libnet::iface::ClampMss;
 use libnet::route::RouteSpec;
 use libnet::world::LinkConfig;
 use libnet::{Checksum, Gso, GsoKind, Instant, Packet};
 
 use super::stack::{piece, pieces};
-use crate::router::{HERE, HERE6, ROUTER_LEFT, ROUTERS, RouterRig, STATIONS, THERE, THERE6};
-use crate::wire::six::{DESTINATION_OPTIONS, HOP_BY_HOP, IPV6, Ip6, options};
-use crate::wire::{ICMP, IPV4, Icmp, Ip, Udp, checksum, frame};
+use crate::router::{HERE, HERE6, RIGHT, ROUTER_LEFT, ROUTERS, RouterRig, STATIONS, THERE, THERE6};
+use crate::wire::six::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, IPV6, Ip6, fragment, options};
+use crate::wire::tcp::{SYN, mss_option};
+use crate::wire::{ICMP, IPV4, Icmp, Ip, Tcp, Udp, checksum, frame};
 
 /// Largest packet on the right.
 const MTU: usize = 1_280;
@@ -55,6 +57,7 @@ pub(super) fn run(bytes: &[u8]) {
     let rig = RouterRig::six_with(|_| {}, LinkConfig::default().mtu(MTU as u32));
     let judge = Arc::new(Judge::default());
     rig.right.segment.tap(judge.clone());
+    rig.inet.set_clamp_mss(RIGHT, ClampMss::Mtu).expect("it is there");
     for (choices, piece) in pieces(bytes) {
         let six = choices & 1 != 0;
         let mut ip = piece.to_vec();
@@ -113,11 +116,17 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let datagram = Udp::new(1, 2, b"to be passed on").packet6(HERE6, THERE6);
     let hopped = datagram.clone().behind(HOP_BY_HOP, options(&[5, 2, 0, 0]));
     let chained = hopped.clone().behind(DESTINATION_OPTIONS, options(&[1, 0]));
-    let six = [datagram, hopped, chained].map(|ip| {
+    let options = [&mss_option(1_460)[..], &[19, 18], &[0; 16], &[1, 1]].concat();
+    let syn = Tcp { flags: SYN, options: mss_option(1_460), ..Tcp::default() };
+    let signed = Tcp { options, ..syn.clone() };
+    let behind = syn.packet6(HERE6, THERE6).behind(FRAGMENT, fragment(0, true, 1));
+    let six = [datagram, hopped, chained, behind].map(|ip| {
         let mut piece = vec![ip.next];
         piece.extend(ip.data);
         piece
     });
+    let syns = [syn, signed].map(|tcp| tcp.packet(HERE, THERE));
+    let four = [&four[..], &syns].concat();
     let mut seeds: Vec<Vec<u8>> = four.iter().map(|ip| piece(0, &ip.bytes())).collect();
     seeds.extend(four.iter().map(|ip| piece(0x40, &ip.bytes())));
     seeds.extend(six.iter().map(|bytes| piece(1, bytes)));

@@ -151,6 +151,9 @@ pub(super) fn example(key: &str) -> &'static str {
             "NETWORK/BITS@GATEWAY, as in route=10.2.0.0/16@10.0.0.1, or NETWORK/BITS for neighbours"
         }
         "mtu" => "BYTES, 68 to 65535, as in mtu=1500",
+        "clamp-mss" => {
+            "mtu, off or BYTES, 48 to 65495, as in clamp-mss=1360, or clamp-mss alone for mtu"
+        }
         "mac" => "six octets of a station's address, as in mac=02:00:00:00:00:01",
         "name" => "TEXT of at most 32 bytes, as in name=alice",
         "host" => "ADDRESS/BITS of the host's side, as in host=10.1.0.1/24",

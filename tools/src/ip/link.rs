@@ -1,5 +1,6 @@
 //! `ip link`, and how an interface is described.
 
+use libnet::iface::ClampMss;
 use libnet::link::Medium;
 use rumpnet::libnetinet::AdminState;
 use rumpnet::libnetinet::snapshot::InterfaceEntry;
@@ -66,10 +67,17 @@ fn item(ip: &Ip<'_>, entry: &InterfaceEntry) -> Item {
     let mut map = head_json(entry, qlen, true);
     if ip.options.details {
         let (min, max) = (68, entry.link.mtu);
+        let clamp = match entry.clamp_mss {
+            ClampMss::Off => String::new(),
+            clamp => format!("clamp_mss {clamp} "),
+        };
         text.push_str(&format!(
-            " promiscuity 0  allmulti 0 minmtu {min} maxmtu {max} \n    {} {} ",
+            " promiscuity 0  allmulti 0 minmtu {min} maxmtu {max} {clamp}\n    {} {} ",
             entry.link.kind, entry.link.target
         ));
+        if entry.clamp_mss != ClampMss::Off {
+            map.insert("clamp_mss".into(), entry.clamp_mss.to_string().into());
+        }
         map.insert("promiscuity".into(), 0.into());
         map.insert("allmulti".into(), 0.into());
         map.insert("min_mtu".into(), min.into());
@@ -242,12 +250,14 @@ pub(super) fn stats_json(entry: &InterfaceEntry) -> Value {
 }
 
 fn set(ip: &Ip<'_>, words: &mut Words<'_>) -> Outcome {
-    let (mut device, mut state, mut mtu, mut impairments) = (None, None, None, None);
+    let (mut device, mut state, mut mtu) = (None, None, None);
+    let (mut clamp, mut impairments) = (None, None);
     while let Some(word) = words.next() {
         match word {
             "up" => state = Some(AdminState::Up),
             "down" => state = Some(AdminState::Down),
             "mtu" => mtu = Some(words.number::<u32>("mtu")?),
+            "clamp-mss" => clamp = Some(words.number("clamp-mss")?),
             "impair" => impairments = Some(words.need()?),
             "dev" => device = Some(ip.device(words.need()?)?),
             "address" | "name" | "arp" | "multicast" | "promisc" | "txqueuelen" | "master" => {
@@ -271,6 +281,9 @@ fn set(ip: &Ip<'_>, words: &mut Words<'_>) -> Outcome {
             }
             refused(&error)
         })?;
+    }
+    if let Some(clamp) = clamp {
+        ip.inet.set_clamp_mss(device, clamp).map_err(|error| refused(&error))?;
     }
     if let Some(text) = impairments {
         impairing::set(ip.inet, device, &[text.to_owned()])?;

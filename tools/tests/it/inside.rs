@@ -159,6 +159,16 @@ fn links_go_down_and_up_and_have_their_mtu_set() {
     assert_eq!(ended.status, Some(0), "{ended:?}");
     let stats = place.see_json("alice", &["ip", "-s", "-j", "link", "show", "shmif0"]);
     assert!(stats[0]["stats64"]["rx"]["packets"].as_u64().unwrap() > 0, "{stats}");
+    let clamp = || place.see_json("alice", &["ip", "-d", "-j", "link", "show", "shmif0"]);
+    assert!(clamp()[0]["clamp_mss"].is_null());
+    place.see("alice", &["ip", "link", "set", "shmif0", "clamp-mss", "1360"]);
+    assert_eq!(clamp()[0]["clamp_mss"], "1360");
+    let text = place.see("alice", &["ip", "-d", "link", "show", "shmif0"]);
+    assert!(text.contains(" clamp_mss 1360 "), "{text}");
+    let ended = place.look("alice", &["ip", "link", "set", "shmif0", "clamp-mss", "47"]);
+    failed(&ended, 255, "Error: argument \"47\" is wrong: Invalid \"clamp-mss\" value");
+    place.see("alice", &["ip", "link", "set", "shmif0", "clamp-mss", "off"]);
+    assert!(clamp()[0]["clamp_mss"].is_null());
     let ended = place.look("alice", &["ip", "link", "set", "shmif0", "mtu", "9"]);
     failed(&ended, 2, "Error: mtu less than device minimum.");
     let ended = place.look("alice", &["ip", "link", "set", "nope", "up"]);

@@ -6,11 +6,11 @@ use libnet::Packet;
 use libnet::socket::AoKey;
 
 use super::{
-    AO_MAC_BYTES, Forgery, HEADER_MAX, Isns, TrafficKey, data_of, header_of, is_same, mac, octets,
+    AO_MAC_BYTES, Forgery, Isns, TrafficKey, data_of, header_of, is_same, mac, octets,
     pseudo_header,
 };
 use crate::tcp::options::KIND_AO;
-use crate::tcp::segment::{Flags, FourTuple, MIN_HEADER_BYTES, Segment};
+use crate::tcp::segment::{Flags, FourTuple, MAX_HEADER_BYTES, MIN_HEADER_BYTES, Segment};
 use crate::tcp::seq::SeqNumber;
 
 /// What a connection knows of its keys.
@@ -238,7 +238,8 @@ fn place_of_mac(packet: &Packet) -> Option<usize> {
             0 => return None,
             1 => at += 1,
             KIND_AO => {
-                let fits = len == 4 + AO_MAC_BYTES && at + len <= header_bytes.min(HEADER_MAX);
+                let fits =
+                    len == 4 + AO_MAC_BYTES && at + len <= header_bytes.min(MAX_HEADER_BYTES);
                 return fits.then_some(at + 4);
             }
             _ if len < 2 => return None,

@@ -15,7 +15,7 @@ use libnet::Packet;
 pub(super) use self::ao::Ao;
 pub use self::keys::{AuthKeys, KeyError};
 use super::options::{Extra, KIND_AO, KIND_MD5, MAX_OPTIONS_BYTES};
-use super::segment::{Flags, FourTuple, Header, MIN_HEADER_BYTES, Segment};
+use super::segment::{Flags, FourTuple, Header, MAX_HEADER_BYTES, MIN_HEADER_BYTES, Segment};
 use super::seq::SeqNumber;
 
 /// What a connection signs and checks with.
@@ -192,8 +192,8 @@ fn octets(addr: IpAddr) -> [u8; 16] {
 }
 
 /// The TCP header that begins a packet, its checksum zero; its length.
-fn header_of(packet: &Packet) -> ([u8; HEADER_MAX], usize) {
-    let mut header = [0; HEADER_MAX];
+fn header_of(packet: &Packet) -> ([u8; MAX_HEADER_BYTES], usize) {
+    let mut header = [0; MAX_HEADER_BYTES];
     let have = packet.copy_to(0, &mut header);
     let len =
         (usize::from(header[12] >> 4) * 4).clamp(MIN_HEADER_BYTES, have.max(MIN_HEADER_BYTES));
@@ -219,5 +219,4 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
 const MD5_BYTES: usize = 16;
 /// Bytes of a signature of TCP-AO, of both algorithms. Source: RFC 5926 §3.2.
 const AO_MAC_BYTES: usize = 12;
-const HEADER_MAX: usize = MIN_HEADER_BYTES + MAX_OPTIONS_BYTES;
 const PROTOCOL_TCP: u8 = 6;
