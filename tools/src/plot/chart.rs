@@ -46,12 +46,14 @@ pub(super) fn png(plot: &Plot<'_>, size: (u32, u32)) -> Result<Vec<u8>, DrawErro
 
 /// Whose data, to whom, and how much.
 pub(super) fn title(flow: &Flow, way: usize) -> String {
+    let seconds = flow.seconds();
+    // To three digits that say something, and to a millisecond.
+    let digits = (decimals(seconds, 1) + 2).max(3);
     format!(
-        "{} > {}, {} bytes in {:.3} s, {} segments sent again",
+        "{} > {}, {} bytes in {seconds:.digits$} s, {} segments sent again",
         flow.ends()[way],
         flow.ends()[1 - way],
         flow.bytes(way),
-        flow.seconds(),
         flow.resent(way)
     )
 }
@@ -99,20 +101,24 @@ impl Plot<'_> {
     ) -> Result<Chart<'a, B>, DrawError> {
         let (from, to) = self.seconds();
         let high = if high > low { high } else { low + 1.0 };
+        let high = high + (high - low) * 0.05;
+        let digits = [decimals(to - from, TIMES), decimals(high - low, VALUES)];
         let mut chart = ChartBuilder::on(area)
             .margin(6)
+            // Half of a time's text stands right of its mark.
+            .margin_right(40)
             .x_label_area_size(26)
             .y_label_area_size(96)
-            .build_cartesian_2d(from..to, low..high + (high - low) * 0.05)
+            .build_cartesian_2d(from..to, low..high)
             .map_err(wrong)?;
         chart
             .configure_mesh()
             .light_line_style(WHITE)
             .bold_line_style(BLACK.mix(0.08))
-            .x_labels(12)
-            .y_labels(7)
-            .x_label_formatter(&|at| format!("{at:.3} s"))
-            .y_label_formatter(&|value| format!("{value:.0}"))
+            .x_labels(TIMES)
+            .y_labels(VALUES)
+            .x_label_formatter(&|at| format!("{at:.*} s", digits[0]))
+            .y_label_formatter(&|value| format!("{value:.*}", digits[1]))
             .y_desc(unit)
             .label_style(("sans-serif", 13))
             .draw()
@@ -145,7 +151,7 @@ impl Plot<'_> {
         let blocks =
             told().flat_map(|seen| seen.sack.iter().map(|&(left, right)| (seen.at, left, right)));
         bars(&mut chart, blocks, PURPLE_LINE, "SACK")?;
-        legend(&mut chart)
+        legend(&mut chart, SeriesLabelPosition::UpperLeft)
     }
 
     /// What is not acknowledged, and the congestion window where the stack has told it.
@@ -159,7 +165,7 @@ impl Plot<'_> {
         if !cwnd.is_empty() {
             line(&mut chart, cwnd, RED_LINE, "congestion window")?;
         }
-        legend(&mut chart)
+        legend(&mut chart, SeriesLabelPosition::UpperLeft)
     }
 
     fn trips<B: DrawingBackend>(&self, area: &Area<B>) -> Result<(), DrawError> {
@@ -169,7 +175,7 @@ impl Plot<'_> {
         let told = self.overlay.map(|overlay| self.shown(&overlay.rtt)).unwrap_or_default();
         let told = in_millis(told);
         let high = seen.iter().chain(&told).fold(0.0, |high: f64, (_, rtt)| high.max(*rtt));
-        let mut chart = self.chart(area, "round trip, ms", (0.0, high.max(1.0)))?;
+        let mut chart = self.chart(area, "round trip, ms", (0.0, high.max(1e-3)))?;
         let points = seen.into_iter().map(|point| Circle::new(point, 2, BLUE_LINE.filled()));
         chart
             .draw_series(points)
@@ -179,13 +185,27 @@ impl Plot<'_> {
         if !told.is_empty() {
             line(&mut chart, told, RED_LINE, "as the stack has it")?;
         }
-        legend(&mut chart)
+        // No round trip is near zero.
+        legend(&mut chart, SeriesLabelPosition::LowerRight)
     }
 
     fn shown(&self, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         points.iter().copied().filter(|(at, _)| self.is_shown(*at)).collect()
     }
 }
+
+/// Digits behind the point that tell marks apart of which at most so many are on an axis: they are
+/// at multiples of 1, 2 or 5 times a power of ten.
+fn decimals(span: f64, marks: usize) -> usize {
+    let least = span / marks as f64;
+    let power = least.log10().floor();
+    let power = if least > 5.0 * 10f64.powf(power) { power + 1.0 } else { power };
+    (-power).clamp(0.0, 9.0) as usize
+}
+
+/// Marks on the axis of time, and on the others, at most.
+const TIMES: usize = 12;
+const VALUES: usize = 7;
 
 fn in_millis(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     points.into_iter().map(|(at, seconds)| (at, seconds * 1e3)).collect()
@@ -242,10 +262,13 @@ fn key((x, y): (i32, i32), color: RGBColor) -> Rectangle<(i32, i32)> {
     Rectangle::new([(x, y - 4), (x + 14, y + 4)], color.filled())
 }
 
-fn legend<'a, B: DrawingBackend + 'a>(chart: &mut Chart<'a, B>) -> Result<(), DrawError> {
+fn legend<'a, B: DrawingBackend + 'a>(
+    chart: &mut Chart<'a, B>,
+    position: SeriesLabelPosition,
+) -> Result<(), DrawError> {
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(position)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .label_font(("sans-serif", 13))

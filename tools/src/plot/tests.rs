@@ -129,6 +129,81 @@ fn pictures_have_what_was_seen_in_both_forms() {
     assert!(pixels[..800 * 3 * 25].chunks(3).any(|pixel| pixel == [0, 0, 0]));
 }
 
+/// The upright texts of an SVG picture, each with where it stands and by which end.
+fn texts(svg: &str) -> Vec<(f64, &str, String)> {
+    let attribute = |tag: &str, name: &str| {
+        let from = tag.find(&format!(" {name}=\""))? + name.len() + 3;
+        tag[from..].split('"').next().map(str::to_owned)
+    };
+    let whole = svg.split("<text").skip(1).filter_map(|rest| rest.split("</text>").next());
+    let parts = whole.filter_map(|text| text.split_once('>'));
+    let parts = parts.filter(|(tag, _)| !tag.contains("rotate"));
+    let placed = parts.filter_map(|(tag, text)| {
+        let x = attribute(tag, "x")?.parse().ok()?;
+        Some((x, text.trim(), attribute(tag, "text-anchor")?))
+    });
+    placed.collect()
+}
+
+/// A picture of a connection whose round trips all take so long, for as many of them.
+fn of_round_trips(rtt: Duration, count: u32) -> String {
+    let mut writer = PcapngWriter::new(Vec::new(), "test").unwrap();
+    writer.add_interface(&CaptureInterface::new("t", Medium::Ip)).unwrap();
+    let mut say = |at: Duration, frame: Vec<u8>| {
+        writer.write(&CapturedFrame::new(0, at, Bytes::from(frame))).unwrap();
+    };
+    for n in 0..count {
+        let seq = 1 + n * 800;
+        say(rtt * (2 * n), segment(true, seq, 1, 0x10, 800));
+        say(rtt * (2 * n + 1), segment(false, 1, seq + 800, 0x10, 0));
+    }
+    let flows = flows_of(&writer.into_inner());
+    let flow = flows.iter().next().unwrap();
+    let plot = chart::Plot { flow, way: 0, overlay: None, span: None };
+    String::from_utf8(chart::svg(&plot, (1_000, 750)).unwrap()).unwrap()
+}
+
+#[test]
+fn labels_of_an_axis_differ_however_short_the_time() {
+    for (rtt, trip) in [
+        (Duration::from_micros(7), "0.006"),
+        (Duration::from_micros(60), "0.06"),
+        (Duration::from_micros(350), "0.3"),
+        (Duration::from_millis(20), "20"),
+        (Duration::from_millis(400), "400"),
+    ] {
+        let svg = of_round_trips(rtt, 5);
+        let texts = texts(&svg);
+        let times: Vec<_> = texts.iter().filter(|text| text.1.ends_with(" s")).collect();
+        // Three charts with the same axis of time.
+        let (marks, rest) = (times.len() / 3, times.len() % 3);
+        assert!(marks >= 4 && rest == 0, "{rtt:?}: {times:?}");
+        let mut apart: Vec<_> = times[..marks].iter().map(|text| text.1).collect();
+        apart.dedup();
+        assert_eq!(apart.len(), marks, "{rtt:?}: {times:?}");
+        assert!(texts.iter().any(|text| text.1 == trip), "{rtt:?}: {texts:?}");
+    }
+}
+
+#[test]
+fn no_text_is_cut_off_at_an_edge() {
+    for rtt in [7, 60, 350, 1_000, 20_000, 250_000, 400_000] {
+        for count in 2..9 {
+            let svg = of_round_trips(Duration::from_micros(rtt), count);
+            for (x, text, anchor) in texts(&svg) {
+                // No letter is wider than three quarters of its height.
+                let width = text.chars().count() as f64 * 13.0 * 0.62;
+                let (left, right) = match &anchor[..] {
+                    "start" => (x, x + width),
+                    "end" => (x - width, x),
+                    _ => (x - width / 2.0, x + width / 2.0),
+                };
+                assert!(left >= 0.0 && right <= 1_000.0, "{rtt}, {count}: {text} at {x}");
+            }
+        }
+    }
+}
+
 #[test]
 fn flows_are_chosen_by_number_and_by_ends() {
     let flows = flows_of(&capture(&[segment(true, 7, 0, 2, 0), segment(false, 9, 8, 0x12, 0)], 99));
