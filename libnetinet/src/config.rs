@@ -196,8 +196,12 @@ pub struct IcmpConfig {
     pub limited_types: u32,
     /// Are IPv4's echo requests answered?
     pub echo: bool,
+    /// Those to broadcast and multicast addresses, too (`net.ipv4.icmp_echo_ignore_broadcasts`)?
+    pub echo_to_many: bool,
     /// Are IPv6's echo requests answered?
     pub echo6: bool,
+    /// Those to groups, too (`net.ipv6.icmp.echo_ignore_multicast`)?
+    pub echo6_to_many: bool,
     /// Are redirects followed (RFC 1122 §3.2.2.2)? For how long, and how many, [`NdConfig`] says
     /// for both families.
     pub accept_redirects: bool,
@@ -212,7 +216,9 @@ impl Default for IcmpConfig {
             peer_burst: 6,
             limited_types: 1 << 3 | 1 << 4 | 1 << 11 | 1 << 12,
             echo: true,
+            echo_to_many: false,
             echo6: true,
+            echo6_to_many: true,
             accept_redirects: true,
         }
     }

@@ -48,10 +48,13 @@ impl Shard {
     /// RFC 1122 §3.2.2.6: a host MUST answer echo requests, with all of their data.
     fn echo(&mut self, now: Instant, meta: &IpMeta, header: IcmpHeader, mut packet: Packet) {
         // RFC 1122 §3.2.2.6: requests to many MAY be discarded; answering them helps floods.
-        if !self.config.icmp.echo || meta.cast != Cast::Unicast {
+        let to_one = meta.cast == Cast::Unicast;
+        if !self.config.icmp.echo || !(to_one || self.config.icmp.echo_to_many) {
             return self.drop_packet(DropReason::IcmpIgnored);
         }
-        if !self.may_say(now, IcmpType::ECHO_REPLY, meta.src) {
+        // If they are answered, then as seldom as errors.
+        let allowed = to_one || self.wide.allow_error(now, meta.src);
+        if !allowed || !self.may_say(now, IcmpType::ECHO_REPLY, meta.src) {
             return self.drop_packet(DropReason::IcmpRateLimited);
         }
         packet.advance(meta.header_bytes + HEADER_BYTES);
@@ -64,7 +67,8 @@ impl Shard {
         bump(&self.wide.counters.icmp_echoes);
         // RFC 1122 §3.2.2.6: from the address that was asked, with the same type of service
         // (RFC 1349 §5.1).
-        self.icmp_output(now, Some(meta.dst), meta.src, meta.tos, reply);
+        let src = to_one.then_some(meta.dst);
+        self.icmp_output(now, src, meta.src, meta.tos, reply);
     }
 
     fn icmp_error(

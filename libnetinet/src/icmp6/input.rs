@@ -50,7 +50,8 @@ impl Shard {
     fn echo6(&mut self, now: Instant, meta: &IpMeta, header: Icmp6Header, mut packet: Packet) {
         let (IpAddr::V6(src), IpAddr::V6(dst)) = (meta.src, meta.dst) else { return };
         let to_one = meta.cast == Cast::Unicast;
-        if !self.config.icmp.echo6 || src.is_unspecified() {
+        let answers = self.config.icmp.echo6 && (to_one || self.config.icmp.echo6_to_many);
+        if !answers || src.is_unspecified() {
             return self.drop_packet(DropReason::IcmpIgnored);
         }
         // Answering what was sent to many helps floods: as seldom as errors.

@@ -1,11 +1,13 @@
 //! Settings beside TCP's by their names, each by what it changes. `tests/conformance/sysctls.toml` lists
 //! them.
 
+use std::net::SocketAddrV6;
+
 use bytes::Bytes;
 use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
 use libnet::packet::Packet;
-use libnet::socket::{Domain, OptionKey, Protocol, SocketId, SocketOption};
+use libnet::socket::{Domain, Family, OptionKey, Protocol, SockType, SocketId, SocketOption};
 use libnet::stats::DropReason;
 
 use crate::arp::packet::{ArpPacket, Operation};
@@ -145,6 +147,33 @@ fn icmp_ratemask_is_for_what_the_bounds_of_icmp_hold() {
         }
         let answers = std::iter::from_fn(|| a.recv(ping).ok()).count();
         assert_eq!(answers, echoes, "{mask}");
+    }
+}
+
+#[test]
+fn echo_requests_to_many_are_answered_where_they_are_not_ignored() {
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node(2));
+    for (node, addr) in [(&a, "fd00::1/64"), (&b, "fd00::2/64")] {
+        node.inet.add_address(IfIndex(2), addr.parse().unwrap()).unwrap();
+    }
+    net.run_ms(3_000);
+    let ping = a.ping();
+    a.inet.set_option(ping, SocketOption::Broadcast(true)).unwrap();
+    let ping6 = a.inet.socket(Family::Inet6, SockType::Datagram, Protocol::ICMPV6).unwrap();
+    let all_nodes = SocketAddrV6::new("ff02::1".parse().unwrap(), 0, 0, 2).into();
+    for (socket, ty, to, name) in [
+        (ping, 8, at(255, 0), "net.ipv4.icmp_echo_ignore_broadcasts"),
+        (ping6, 128, all_nodes, "net.ipv6.icmp.echo_ignore_multicast"),
+    ] {
+        for ignored in [1, 0] {
+            set(&b, name, ignored);
+            // It would answer itself, too.
+            set(&a, name, 1);
+            a.send_to(socket, &[ty, 0, 0, 0, 0, 0, 0, 1], to).unwrap();
+            net.run_ms(50);
+            assert_eq!(a.recv(socket).is_ok(), ignored == 0, "{name} = {ignored}");
+        }
     }
 }
 

@@ -18,6 +18,14 @@ pub(super) const TABLE: &[Sysctl] = &[
         |config| Value::switch(!config.icmp.echo),
         |config, value| config.icmp.echo = !value.is_on()
     ),
+    config!(
+        "net.ipv4.icmp_echo_ignore_broadcasts",
+        Kind::Switch,
+        "",
+        "leave ICMP echo requests to broadcast and multicast addresses without an answer",
+        |config| Value::switch(!config.icmp.echo_to_many),
+        |config, value| config.icmp.echo_to_many = !value.is_on()
+    ),
     number!(
         "net.ipv4.icmp_msgs_burst",
         icmp.error_burst,
@@ -147,6 +155,14 @@ pub(super) const TABLE: &[Sysctl] = &[
         "leave ICMPv6 echo requests without an answer",
         |config| Value::switch(!config.icmp.echo6),
         |config, value| config.icmp.echo6 = !value.is_on()
+    ),
+    config!(
+        "net.ipv6.icmp.echo_ignore_multicast",
+        Kind::Switch,
+        "",
+        "leave ICMPv6 echo requests to groups without an answer",
+        |config| Value::switch(!config.icmp.echo6_to_many),
+        |config, value| config.icmp.echo6_to_many = !value.is_on()
     ),
     number!(
         "net.ipv6.ip6frag_high_thresh",
