@@ -26,12 +26,13 @@ mod red;
 mod schedule;
 
 use codel::{Picked, Waiting, mark_congestion};
+use config::Measure;
 pub use config::{Discipline, Fcs, Impairments, Loss, Overflow, QueueLimit};
 use fault::Rule;
 pub use fault::{Fault, FaultCount, Which};
 pub use link::{ImpairConfig, Impairer};
 use queue::Queue;
-use red::{Fate, Fill};
+use red::{Fate, Fill, Red};
 use schedule::Running;
 pub use schedule::{Schedule, Step};
 
@@ -186,6 +187,7 @@ impl Impair {
     pub fn reseed(&mut self, seed: [u8; 32]) {
         self.rng = ChaCha8Rng::from_seed(seed);
         self.in_bad_state = false;
+        self.queue.reseed(seed);
     }
 
     /// Keeps what it loses from now on, for [`take_lost`](Self::take_lost).
@@ -232,6 +234,10 @@ impl Impair {
             self.rate_was.get_or_insert(self.config.rate_bits_per_second);
         }
         self.queue.set_discipline(config.queue.discipline);
+        if config.queue.measure() != self.config.queue.measure() {
+            // Its average is in what the limit was told in.
+            self.queue.red = Red::default();
+        }
         self.config = config;
     }
 
@@ -277,7 +283,14 @@ impl Impair {
     /// arrives, and when.
     pub fn advance(&mut self, now: Instant, out: &mut Vec<Delivery>) {
         while let Some(running) = &mut self.schedule {
-            let Some((at, config)) = running.due(now) else { break };
+            let Some((at, mut config)) = running.due(now) else { break };
+            // Of changes at one time the last alone holds for any: a rate that is taken back and given
+            // again, or a schedule that begins again, lets no frame leave in between.
+            while running.next_at() == Some(at)
+                && let Some((_, last)) = running.due(now)
+            {
+                config = last;
+            }
             self.serve_wire(at, out);
             self.change(config);
             self.keep_to_rate(at);
@@ -328,6 +341,12 @@ impl Impair {
     /// Frames that wait for the wire or are on it.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len() + usize::from(self.on_wire.is_some())
+    }
+
+    /// Their bytes.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        let on_wire = self.on_wire.as_ref().map_or(0, |wire| wire.waiting.frame.len() as u64);
+        self.queue.bytes() + on_wire
     }
 
     /// What it does now.
@@ -430,16 +449,18 @@ impl Impair {
     fn fill(&self, now: Instant) -> Fill {
         let limit = self.config.queue;
         let on_wire = self.on_wire.as_ref();
-        if limit.bytes != u64::MAX {
-            let bytes = on_wire.map_or(0, |wire| wire.waiting.frame.len() as u64);
-            return Fill { now: (self.queue.bytes() + bytes) as f64, limit: limit.bytes as f64 };
+        match limit.measure() {
+            Measure::Bytes => {
+                let bytes = on_wire.map_or(0, |wire| wire.waiting.frame.len() as u64);
+                Fill { now: (self.queue.bytes() + bytes) as f64, limit: limit.bytes as f64 }
+            }
+            Measure::Time => {
+                let wait = on_wire.map_or(Duration::ZERO, |wire| wire.ends.since(now));
+                let wait = wait + self.time_on_wire(self.queue.bytes());
+                Fill { now: wait.as_secs_f64(), limit: limit.time.as_secs_f64() }
+            }
+            Measure::Frames => Fill { now: self.waiting() as f64, limit: limit.frames as f64 },
         }
-        if limit.time != Duration::MAX {
-            let wait = on_wire.map_or(Duration::ZERO, |wire| wire.ends.since(now));
-            let wait = wait + self.time_on_wire(self.queue.bytes());
-            return Fill { now: wait.as_secs_f64(), limit: limit.time.as_secs_f64() };
-        }
-        Fill { now: self.waiting() as f64, limit: limit.frames as f64 }
     }
 
     /// What the wire does to a frame that has left it.

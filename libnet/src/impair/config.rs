@@ -82,6 +82,17 @@ pub enum Discipline {
     FqCoDel,
 }
 
+/// What a limit is told in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Measure {
+    /// Frames.
+    Frames,
+    /// Bytes.
+    Bytes,
+    /// How long a frame would have to wait.
+    Time,
+}
+
 /// The queue in front of a wire that has a rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -131,6 +142,15 @@ impl QueueLimit {
     pub const fn discipline(mut self, discipline: Discipline) -> Self {
         self.discipline = discipline;
         self
+    }
+
+    /// What it is told in.
+    pub(super) fn measure(&self) -> Measure {
+        match (self.bytes, self.time) {
+            (u64::MAX, Duration::MAX) => Measure::Frames,
+            (u64::MAX, _) => Measure::Time,
+            _ => Measure::Bytes,
+        }
     }
 
     /// Did somebody ask for frames to be dropped past this very limit?

@@ -63,7 +63,13 @@ impl Line {
     /// [`has_room`](Self::has_room) first.
     pub(super) fn take(&mut self, now: Instant, packet: Packet) {
         let mut arriving = std::mem::take(&mut self.arriving);
-        self.impair.offer(now, packet, &mut arriving);
+        self.impair.advance(now, &mut arriving);
+        if self.is_full() {
+            // Whoever receives cannot let the sender wait.
+            self.impair.stats.too_many += 1;
+        } else {
+            self.impair.offer(now, packet, &mut arriving);
+        }
         self.keep(&mut arriving);
         self.arriving = arriving;
     }
@@ -92,14 +98,19 @@ impl Line {
 
     /// May a sender that waits send a frame now?
     pub(super) fn has_room(&self, now: Instant) -> bool {
-        let frames = self.delayed.len() + self.impair.waiting();
-        let is_full = frames >= self.max_frames || self.delayed_bytes >= self.max_bytes;
-        !(is_full && frames > 0) && self.impair.room_at(now) <= now
+        !self.is_full() && self.impair.room_at(now) <= now
     }
 
     /// Is nothing under way?
     pub(super) fn is_idle(&self) -> bool {
         self.delayed.is_empty() && self.impair.waiting() == 0
+    }
+
+    /// Is as much under way as may be, in the queue, on the wire and in flight?
+    fn is_full(&self) -> bool {
+        let frames = self.delayed.len() + self.impair.waiting();
+        let bytes = self.delayed_bytes as u64 + self.impair.waiting_bytes();
+        frames > 0 && (frames >= self.max_frames || bytes >= self.max_bytes as u64)
     }
 
     fn keep(&mut self, arriving: &mut Vec<Delivery>) {
@@ -178,5 +189,21 @@ mod tests {
         line.arrived(Instant::from_millis(6), &mut frames);
         assert_eq!(frames.len(), 1);
         assert!(line.has_room(Instant::from_millis(6)));
+    }
+
+    #[test]
+    fn what_waits_for_the_wire_is_bounded_too() {
+        let slow = Impairments::none().rate(1_000);
+        for (max_frames, max_bytes) in [(10, usize::MAX), (usize::MAX, 6_000)] {
+            let mut line = line(slow.clone(), max_frames, max_bytes);
+            let has_room = |line: &mut Line| {
+                let has_room = line.has_room(Instant::ZERO);
+                line.take(Instant::ZERO, frame());
+                has_room
+            };
+            // A sender that waits for room loses nothing.
+            assert_eq!((0..15).filter(|_| has_room(&mut line)).count(), 10);
+            assert_eq!((line.impair.waiting(), line.impair.stats().too_many), (10, 5));
+        }
     }
 }

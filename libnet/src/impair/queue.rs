@@ -25,6 +25,15 @@ impl Queue {
         Queue { fifo, codel, red, flows: None, seed, medium, longest_frame }
     }
 
+    /// Flows are told apart by another seed.
+    pub(super) fn reseed(&mut self, seed: [u8; 32]) {
+        self.seed = seed;
+        if self.sheds() {
+            self.set_discipline(Discipline::Fifo);
+            self.set_discipline(Discipline::FqCoDel);
+        }
+    }
+
     /// What waits comes under another discipline.
     pub(super) fn set_discipline(&mut self, discipline: Discipline) {
         let has_flows = discipline == Discipline::FqCoDel;

@@ -261,4 +261,17 @@ mod tests {
         assert_eq!(schedule.again_at(SECOND).period(), Some(SECOND * 2));
         assert_eq!(Schedule::default().again_at(SECOND).period(), None, "nothing changes");
     }
+
+    #[test]
+    fn of_changes_at_one_time_the_last_alone_lets_frames_leave() {
+        // A second for each; the rate is never away for longer than no time.
+        let slow = Impairments::none().rate(8_000);
+        let again = Schedule::default().at(Duration::ZERO, |l| l.rate(8_000)).again_at(SECOND * 2);
+        let anew = Schedule::new(slow.clone())
+            .at(SECOND * 2, |_| Impairments::none())
+            .at(SECOND * 2, |_| slow.clone());
+        for schedule in [again, anew] {
+            assert_eq!(send_at(&mut impair(schedule), [0; 4]), [1_000, 2_000, 3_000, 4_000]);
+        }
+    }
 }

@@ -116,8 +116,10 @@ impl Connection {
 
     /// RFC 9293 §3.8.6.1: the window is closed; ask whether it has opened.
     fn on_persist(&mut self, now: Instant, ctx: &mut Ctx) {
-        if self.mode.corked && self.snd_nxt.lt(self.snd_una + self.snd_wnd) {
-            // The window is open: it was the cork that held the data back, and for long enough.
+        let edge = self.snd_una + self.snd_wnd;
+        let fits = (self.snd_una + self.buffered_to_send()).le(edge);
+        if self.mode.corked && fits && self.snd_nxt.lt(edge) {
+            // The window has room: it was the cork that held the data back, and for long enough.
             self.mode.persist = false;
             self.cold.pushed = Some(self.snd_una + self.buffered_to_send());
             return;

@@ -166,3 +166,42 @@ fn what_waits_stays_when_the_discipline_changes() {
         assert!(numbers.len() == 10 && numbers.is_sorted(), "{flow}: {numbers:?}");
     }
 }
+
+#[test]
+fn red_begins_anew_when_its_limit_is_told_in_something_else() {
+    let slow = Impairments::none().rate(8_000_000);
+    let bytes = QueueLimit::drop_past_bytes(400_000).discipline(Discipline::Red);
+    let mut impair = wire(slow.clone().queue(bytes), 17);
+    let mut out = Vec::new();
+    let mut number = 0..;
+    for ms in 0..5_000 {
+        let now = Instant::from_millis(ms);
+        impair.advance(now, &mut out);
+        while impair.waiting() < 20 {
+            impair.offer(now, ip_frame(number.next().unwrap(), false), &mut out);
+        }
+    }
+    let frames = QueueLimit::drop_past_frames(400).discipline(Discipline::Red);
+    impair.configure(slow.queue(frames));
+    for ms in 5_000..5_100 {
+        impair.offer(Instant::from_millis(ms), ip_frame(number.next().unwrap(), false), &mut out);
+    }
+    assert_eq!(impair.stats().red_dropped, 0, "20 frames are far below a twelfth of 400");
+}
+
+#[test]
+fn a_seed_given_again_gives_flows_the_same_queues_again() {
+    let of = |seed: u8| {
+        let mut impair = queued(30, Discipline::FqCoDel);
+        impair.reseed([seed; 32]);
+        let mut out = Vec::new();
+        for n in 0..400 {
+            let now = Instant::from_millis(u64::from(n / 4));
+            impair.offer(now, of_flow((n % 200) as u8, n, 1_000), &mut out);
+        }
+        drain(&mut impair, &mut out);
+        out.iter().map(|d| flow_and_number(&d.packet)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(3), of(3));
+    assert_ne!(of(3), of(4));
+}

@@ -265,3 +265,23 @@ fn the_first_flight_is_ten_segments_and_its_last_is_pushed() {
     let last = net.sent_by(Side::A).into_iter().max_by_key(|sent| sent.at).unwrap();
     assert!(last.has(Flags::PSH));
 }
+
+#[test]
+fn a_cork_does_not_keep_a_small_window_from_being_asked_about() {
+    let mut net = Net::new();
+    let theirs = with(|options| options.receive_buffer_bytes = 20_000);
+    let (a, b) = net.established_with(corked(), theirs);
+    // All but 300 bytes of the window.
+    let mut left = 19_700;
+    while left > 0 {
+        left -= net.send(Side::A, a, &vec![1; left]).unwrap_or(0);
+        net.run_for(ms(500));
+    }
+    assert_eq!(net.info(Side::A, a).snd_wnd_bytes, 300);
+    assert_eq!(net.send(Side::A, a, &[2; 1_000]), Ok(1_000));
+    // The reader's window is lost.
+    net.drop_next(1, |sent| sent.by == Side::B);
+    while net.recv(Side::B, b).is_ok_and(|got| !got.is_empty()) {}
+    net.run_for(secs(10));
+    assert_eq!(net.info(Side::A, a).bytes_acked, 20_700);
+}
