@@ -15,6 +15,8 @@ use crate::link::{LinkInfo, Offload};
 use crate::packet::{Checksum, Packet};
 use crate::time::Instant;
 
+mod admit;
+mod asked;
 mod codel;
 mod config;
 mod fault;
@@ -25,14 +27,14 @@ mod queue;
 mod red;
 mod schedule;
 
-use codel::{Picked, Waiting, mark_congestion};
-use config::Measure;
+use asked::Asked;
+use codel::Waiting;
 pub use config::{Discipline, Fcs, Impairments, Loss, Overflow, QueueLimit};
 use fault::Rule;
 pub use fault::{Fault, FaultCount, Which};
 pub use link::{ImpairConfig, Impairer};
 use queue::Queue;
-use red::{Fate, Fill, Red};
+use red::Red;
 use schedule::Running;
 pub use schedule::{Schedule, Step};
 
@@ -144,8 +146,7 @@ pub struct Impair {
     stats: ImpairStats,
     /// What was lost since somebody asked, for whoever wants to know.
     lost: Option<Vec<Lost>>,
-    /// Faults that were ever asked for, by [`KNOBS`].
-    asked: [bool; KNOBS.len()],
+    asked: Asked,
 }
 
 /// A frame on the wire, and when its last bit is.
@@ -153,9 +154,6 @@ struct OnWire {
     waiting: Waiting,
     ends: Instant,
 }
-
-/// As their keys are called.
-const KNOBS: [&str; 8] = ["loss", "dup", "reorder", "corrupt", "limit", "queue", "jitter", "state"];
 
 impl Impair {
     /// A direction of a link like `link`; what it does is a function of `seed` and the frames.
@@ -177,7 +175,7 @@ impl Impair {
             rules: Vec::new(),
             stats: ImpairStats::default(),
             lost: None,
-            asked: [false; KNOBS.len()],
+            asked: Asked::default(),
         };
         impair.configure(config);
         impair
@@ -217,19 +215,7 @@ impl Impair {
     }
 
     fn change(&mut self, config: Impairments) {
-        let asked = [
-            config.loss.is_asked_for(),
-            config.duplicate > 0.0,
-            config.reorder > 0.0,
-            config.corrupt > 0.0,
-            config.queue.is_asked_for(),
-            config.queue.discipline != Discipline::Fifo,
-            !config.jitter.is_zero(),
-            config.is_down,
-        ];
-        for (ever, now) in self.asked.iter_mut().zip(asked) {
-            *ever |= now;
-        }
+        self.asked.note(&config);
         if config.rate_bits_per_second != self.config.rate_bits_per_second {
             self.rate_was.get_or_insert(self.config.rate_bits_per_second);
         }
@@ -349,7 +335,12 @@ impl Impair {
         self.queue.bytes() + on_wire
     }
 
-    /// What it does now.
+    /// What it does to a frame that comes `now`, whether or not one has come lately.
+    pub fn config_at(&self, now: Instant) -> &Impairments {
+        self.schedule.as_ref().and_then(|running| running.at(now)).unwrap_or(&self.config)
+    }
+
+    /// What it did when it was last told the time.
     pub fn config(&self) -> &Impairments {
         &self.config
     }
@@ -357,35 +348,6 @@ impl Impair {
     /// What it did so far.
     pub fn stats(&self) -> ImpairStats {
         self.stats
-    }
-
-    /// Names the faults that were asked for and never fired.
-    pub fn unfired(&self) -> Vec<String> {
-        let s = &self.stats;
-        // With flows the limit is part of the discipline.
-        let by_limit = if self.queue.sheds() { s.queue_dropped } else { 0 };
-        let by_discipline = s.codel_dropped + s.red_dropped + s.ecn_marked + by_limit;
-        let fired = [
-            s.lost,
-            s.duplicated,
-            s.reordered,
-            s.corrupted,
-            s.queue_dropped,
-            by_discipline,
-            s.jittered,
-            s.lost_down,
-        ];
-        let knobs = KNOBS.iter().zip(self.asked).zip(fired);
-        let mut names: Vec<String> = knobs
-            .filter(|&((_, asked), fired)| asked && fired == 0)
-            .map(|((name, _), _)| (*name).to_owned())
-            .collect();
-        let never_come = self.schedule.as_ref().map_or(0, |running| running.never_come());
-        if never_come > 0 {
-            names.push(format!("schedule (its last {never_come} steps)"));
-        }
-        names.extend(self.rules.iter().filter(|rule| !rule.has_fired()).map(Rule::describe));
-        names
     }
 
     fn offer_frame(&mut self, now: Instant, mut frame: Packet, out: &mut Vec<Delivery>) {
@@ -396,71 +358,8 @@ impl Impair {
         }
         let Some(frame) = self.admit(now, frame) else { return };
         self.queue.push(Waiting { since: now, frame, verdict });
-        while self.queue.sheds() && self.drops_past_limit() && self.is_full(now, 0, 0) {
-            let shed = self.queue.shed();
-            if shed.is_empty() {
-                break;
-            }
-            self.stats.queue_dropped += shed.len() as u64;
-            for frame in shed {
-                self.lose("the queue was full, of its flow most", frame);
-            }
-        }
+        self.keep_to_limit(now);
         self.advance(now, out);
-    }
-
-    /// Lets a frame into the queue, marked maybe, or loses it.
-    fn admit(&mut self, now: Instant, mut frame: Packet) -> Option<Packet> {
-        let discipline = self.config.queue.discipline;
-        if matches!(discipline, Discipline::Red | Discipline::RedEcn) {
-            let frame_time = self.time_on_wire(self.wire.mtu.into());
-            let fill = self.fill(now);
-            let is_picked = match self.queue.red.arrives(now, fill, frame_time) {
-                Fate::Waits => false,
-                Fate::Drops => true,
-                Fate::Perhaps(share) if !self.chance(share) => false,
-                Fate::Perhaps(_) => {
-                    self.queue.red.picked();
-                    let marks = discipline == Discipline::RedEcn;
-                    let is_marked = marks && mark_congestion(&mut frame, self.wire.medium);
-                    self.stats.ecn_marked += u64::from(is_marked);
-                    !is_marked
-                }
-            };
-            if is_picked {
-                self.stats.red_dropped += 1;
-                self.lose("by RED", frame);
-                return None;
-            }
-        }
-        if !self.queue.sheds() && self.drops_past_limit() && self.is_full(now, 1, frame.len()) {
-            self.stats.queue_dropped += 1;
-            self.lose("the queue was full", frame);
-            return None;
-        }
-        Some(frame)
-    }
-
-    fn drops_past_limit(&self) -> bool {
-        self.config.queue.overflow == Overflow::Drops
-    }
-
-    /// How full the queue is, in what its limit is told in.
-    fn fill(&self, now: Instant) -> Fill {
-        let limit = self.config.queue;
-        let on_wire = self.on_wire.as_ref();
-        match limit.measure() {
-            Measure::Bytes => {
-                let bytes = on_wire.map_or(0, |wire| wire.waiting.frame.len() as u64);
-                Fill { now: (self.queue.bytes() + bytes) as f64, limit: limit.bytes as f64 }
-            }
-            Measure::Time => {
-                let wait = on_wire.map_or(Duration::ZERO, |wire| wire.ends.since(now));
-                let wait = wait + self.time_on_wire(self.queue.bytes());
-                Fill { now: wait.as_secs_f64(), limit: limit.time.as_secs_f64() }
-            }
-            Measure::Frames => Fill { now: self.waiting() as f64, limit: limit.frames as f64 },
-        }
     }
 
     /// What the wire does to a frame that has left it.
@@ -557,21 +456,6 @@ impl Impair {
         verdict
     }
 
-    /// The next frame for the wire, which takes it at `begins`.
-    fn dequeue(&mut self, begins: Instant) -> Option<Waiting> {
-        let discipline = self.config.queue.discipline;
-        let marks = matches!(discipline, Discipline::Ecn | Discipline::FqCoDel);
-        let mark = marks.then_some(self.wire.medium);
-        let mut picked = Picked { mark, dropped: Vec::new(), settled: 0, marked: 0 };
-        let next = self.queue.pop(begins, discipline, &mut picked);
-        self.stats.codel_dropped += picked.dropped.len() as u64;
-        self.stats.ecn_marked += picked.marked;
-        for frame in picked.dropped {
-            self.lose("by CoDel", frame);
-        }
-        next
-    }
-
     fn time_on_wire(&self, bytes: u64) -> Duration {
         let rate = self.config.rate_bits_per_second;
         if rate == 0 {
@@ -589,17 +473,6 @@ impl Impair {
         let left = wire.ends.since(now).as_nanos() * u128::from(was);
         let left = left.checked_div(u128::from(rate)).unwrap_or(0);
         wire.ends = now + Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX));
-    }
-
-    /// Is the limit passed with so many frames more, and bytes?
-    fn is_full(&self, now: Instant, more_frames: usize, more_bytes: usize) -> bool {
-        let limit = self.config.queue;
-        let Some(wire) = &self.on_wire else { return false };
-        let bytes = self.queue.bytes() + wire.waiting.frame.len() as u64 + more_bytes as u64;
-        let wait = wire.ends.since(now) + self.time_on_wire(self.queue.bytes());
-        self.waiting() + more_frames > limit.frames.max(1)
-            || bytes > limit.bytes
-            || wait > limit.time
     }
 
     fn is_lost(&mut self) -> bool {

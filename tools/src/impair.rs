@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use libnet::Instant;
 use libnet::impair::{Discipline, Impairer, Impairments, Loss, Overflow, QueueLimit, Way};
 use rumpnet::Inet;
 use serde_json::{Value, json};
@@ -64,13 +65,18 @@ pub fn is_key(key: &str) -> bool {
     KEYS.contains(&key) || OTHER_KEYS.contains(&key)
 }
 
+/// Is it `down` or `up`, which stand for `state=down` and `state=up`, whatever way it is for?
+pub fn is_state(word: &str) -> bool {
+    matches!(way_of(word).1, "down" | "up")
+}
+
 /// Splits `a=1,b=2` at its commas, but for those within `loss=ge:P,R,1-H,1-K`.
 pub fn split_keys(text: &str) -> Vec<&str> {
     let mut parts: Vec<&str> = Vec::new();
     let mut begin = 0;
     for part in text.split(',') {
         let end = begin + part.len();
-        let is_number = part.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+        let is_number = part.trim_start().starts_with(|c: char| c.is_ascii_digit() || c == '.');
         match parts.last_mut() {
             Some(last) if is_number && last.contains("loss=ge:") => {
                 let from = begin - 1 - last.len();
@@ -125,7 +131,8 @@ impl ImpairSpec {
     /// # Errors
     /// [`ImpairSpecError`].
     pub fn read(&mut self, text: &str) -> Result<(), ImpairSpecError> {
-        for part in split_keys(text).into_iter().filter(|part| !part.is_empty()) {
+        let parts = split_keys(text).into_iter().map(str::trim);
+        for part in parts.filter(|part| !part.is_empty()) {
             match (part.split_once('='), way_of(part).1) {
                 (Some((key, value)), _) => self.set(key.trim(), value.trim())?,
                 (None, "none") => {
@@ -245,7 +252,7 @@ fn loss(text: &str) -> Option<Loss> {
     let Some(chain) = text.strip_prefix("ge:") else {
         return share(text).map(|share| if share > 0.0 { Loss::Random(share) } else { Loss::None });
     };
-    let shares: Option<Vec<f64>> = chain.split(',').map(share).collect();
+    let shares: Option<Vec<f64>> = chain.split(',').map(|part| share(part.trim())).collect();
     let &[enter, leave, ref rest @ ..] = &shares?[..] else { return None };
     if rest.len() > 2 {
         return None;
@@ -400,12 +407,13 @@ impl Faults {
         self.0.iter().flat_map(of).collect()
     }
 
-    /// What was done to the frames of each interface that has anything done to it.
-    pub fn to_json(&self) -> Value {
+    /// What is done `now` to the frames of each interface that has anything done to it, and was.
+    pub fn to_json(&self, now: Instant) -> Value {
         let stats = |(name, impairer): &(String, Impairer)| {
             let of = |way| stats_json(&impairer.stats(way));
             let mut spec = ImpairSpec::default();
-            (spec.out, spec.received) = (impairer.get(Way::Out), impairer.get(Way::In));
+            let [out, received] = Way::BOTH.map(|way| impairer.get(now, way));
+            (spec.out, spec.received) = (out, received);
             let is_asked = !spec.is_none() || impairer.stats(Way::Out).offered > 0;
             is_asked.then(|| {
                 json!({

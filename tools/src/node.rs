@@ -74,13 +74,14 @@ pub fn run(args: &NodeArgs, global: &Global) -> Outcome {
         }
         report(global, inet, &faults, &mut output)?;
     }
+    let ended = inet.engine().driver().now();
     drop(control);
     drop(metrics);
     drop(echo);
     drop(stack);
     if global.json {
         let left = json!({
-            "event": "left", "impaired": faults.to_json(), "unfired_faults": faults.unfired(),
+            "event": "left", "impaired": faults.to_json(ended), "unfired_faults": faults.unfired(),
         });
         output.json(&left)?;
     } else {
@@ -177,7 +178,7 @@ fn report(
             drops.iter().map(|(reason, n)| (reason.name().to_owned(), (*n).into())).collect();
         output.json(&json!({
             "event": "report", "interfaces": interfaces, "drops": drops,
-            "impaired": faults.to_json(),
+            "impaired": faults.to_json(inet.engine().driver().now()),
         }))?;
         return output.flush();
     }

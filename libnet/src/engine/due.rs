@@ -10,12 +10,12 @@ use crate::impair::{ImpairStats, Impairer, Impairments, Schedule, Way};
 use crate::time::Instant;
 
 impl<C: StackCore> Engine<C> {
-    /// What is done to an interface's frames in one direction.
+    /// What is done to an interface's frames in one direction now.
     ///
     /// # Errors
     /// `ENODEV` for an unknown interface, `EOPNOTSUPP` for a loopback.
     pub fn impairments(&self, index: IfIndex, way: Way) -> io::Result<Impairments> {
-        self.impairer(index).map(|impairer| impairer.get(way))
+        self.impairer(index).map(|impairer| impairer.get(self.driver.now(), way))
     }
 
     /// Changes it, for frames from now on.

@@ -59,7 +59,7 @@ pub(super) struct Picked {
     pub(super) marked: u64,
 }
 
-/// The state of RFC 8289 §5.1.
+/// The state of RFC 8289 §5.2.
 #[derive(Default)]
 pub(super) struct CoDel {
     first_above: Option<Instant>,
@@ -69,13 +69,13 @@ pub(super) struct CoDel {
     is_dropping: bool,
 }
 
-/// RFC 8289 §4.4: the wait that is tolerated.
+/// RFC 8289 §4.3: the wait that is tolerated.
 const TARGET: Duration = Duration::from_millis(5);
-/// RFC 8289 §4.3: a round trip, in which a sender may answer.
+/// RFC 8289 §4.2: a round trip, in which a sender may answer.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 impl CoDel {
-    /// Takes the next frame that may go onto the wire at `now` (RFC 8289 §5.4).
+    /// Takes the next frame that may go onto the wire at `now` (RFC 8289 §5.5).
     pub(super) fn pop(
         &mut self,
         now: Instant,
@@ -111,7 +111,7 @@ impl CoDel {
 
     fn start_dropping(&mut self, now: Instant) {
         self.is_dropping = true;
-        // §5.4: soon after the last time the rate that worked is a good guess.
+        // §5.5: soon after the last time the rate that worked is a good guess.
         let delta = self.count.saturating_sub(self.last_count);
         let is_soon = now.since(self.drop_next) < INTERVAL * 16;
         self.count = if delta > 1 && is_soon { delta } else { 1 };
@@ -119,7 +119,7 @@ impl CoDel {
         self.last_count = self.count;
     }
 
-    /// Takes a frame, and says whether it waited too long as all have for an interval (§5.3).
+    /// Takes a frame, and says whether it waited too long as all have for an interval (§5.6).
     fn look(
         &mut self,
         now: Instant,
@@ -139,7 +139,7 @@ impl CoDel {
     }
 }
 
-/// RFC 8289 §5.5.
+/// RFC 8289 §5.6.
 fn control_law(at: Instant, count: u32) -> Instant {
     at + INTERVAL.div_f64(f64::from(count.max(1)).sqrt())
 }

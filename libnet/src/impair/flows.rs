@@ -40,7 +40,7 @@ struct Flow {
     is_listed: bool,
 }
 
-/// §5.2.3: queues that flows are hashed into.
+/// §5.2.5: queues that flows are hashed into.
 const FLOWS: u64 = 1_024;
 /// §4.1: frames that the fattest flow loses at a time, at most.
 const SHED_AT_ONCE: usize = 64;
@@ -61,9 +61,11 @@ impl FlowQueues {
         })
     }
 
-    pub(super) fn push(&mut self, waiting: Waiting) {
+    /// A frame waits; says whether one of another flow does, so that they share the wire.
+    pub(super) fn push(&mut self, waiting: Waiting) -> bool {
         let number = self.flow_of(&waiting.frame);
         let flow = &mut self.flows[usize::from(number)];
+        let is_shared = self.frames > flow.queue.len();
         self.frames += 1;
         self.bytes += waiting.frame.len() as u64;
         flow.queue.push(waiting);
@@ -71,6 +73,7 @@ impl FlowQueues {
             (flow.is_listed, flow.credit) = (true, self.quantum as i64);
             self.new.push_back(number);
         }
+        is_shared
     }
 
     /// Takes the next frame that may go onto the wire at `now` (§4.2).
@@ -180,7 +183,7 @@ impl FlowQueues {
     }
 }
 
-/// §3: addresses, protocol and ports; of fragments no ports, of what is not IP the link's addresses.
+/// §4.1: addresses, protocol and ports; of fragments no ports, of what is not IP the link's addresses.
 fn hash_flow(head: &[u8], medium: Medium, hasher: &mut SipHasher13) {
     let (link, ip) = match medium {
         Medium::Ethernet => head.split_at(head.len().min(14)),

@@ -130,9 +130,9 @@ impl Impairer {
         lock(&self.way(way).line).impair.reseed(seed);
     }
 
-    /// What is done in one direction now.
-    pub fn get(&self, way: Way) -> Impairments {
-        lock(&self.way(way).line).impair.config().clone()
+    /// What is done in one direction to a frame that comes `now`.
+    pub fn get(&self, now: Instant, way: Way) -> Impairments {
+        lock(&self.way(way).line).impair.config_at(now).clone()
     }
 
     /// What was done in one direction so far. Frames that passed while there was nothing to do to
@@ -158,9 +158,10 @@ impl Impairer {
 
 impl fmt::Debug for Impairer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = |way| lock(&self.way(way).line).impair.config().clone();
         f.debug_struct("Impairer")
-            .field("out", &self.get(Way::Out))
-            .field("in", &self.get(Way::In))
+            .field("out", &last(Way::Out))
+            .field("in", &last(Way::In))
             .finish()
     }
 }

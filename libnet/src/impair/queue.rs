@@ -14,6 +14,8 @@ pub(super) struct Queue {
     pub(super) red: Red,
     /// In place of `fifo`, with [`Discipline::FqCoDel`].
     flows: Option<Box<FlowQueues>>,
+    /// Frames of several flows have waited at a time.
+    has_shared: bool,
     seed: [u8; 32],
     medium: Medium,
     longest_frame: usize,
@@ -22,7 +24,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(seed: [u8; 32], medium: Medium, longest_frame: usize) -> Self {
         let (fifo, codel, red) = (Fifo::default(), CoDel::default(), Red::default());
-        Queue { fifo, codel, red, flows: None, seed, medium, longest_frame }
+        Queue { fifo, codel, red, flows: None, has_shared: false, seed, medium, longest_frame }
     }
 
     /// Flows are told apart by another seed.
@@ -43,7 +45,7 @@ impl Queue {
         if has_flows {
             let mut flows = FlowQueues::new(&self.seed, self.medium, self.longest_frame);
             while let Some(waiting) = self.fifo.pop() {
-                flows.push(waiting);
+                self.has_shared |= flows.push(waiting);
             }
             self.flows = Some(flows);
         } else if let Some(mut flows) = self.flows.take() {
@@ -55,7 +57,7 @@ impl Queue {
 
     pub(super) fn push(&mut self, waiting: Waiting) {
         match &mut self.flows {
-            Some(flows) => flows.push(waiting),
+            Some(flows) => self.has_shared |= flows.push(waiting),
             None => self.fifo.push(waiting),
         }
     }
@@ -84,6 +86,11 @@ impl Queue {
     /// Is a frame that comes taken always, and room made by [`shed`](Self::shed)?
     pub(super) const fn sheds(&self) -> bool {
         self.flows.is_some()
+    }
+
+    /// Have flows ever shared the wire, each in its turn?
+    pub(super) const fn has_shared(&self) -> bool {
+        self.has_shared
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,5 +1,7 @@
 //! Drops or marks at random as the average queue grows: RED (Floyd and Jacobson, "Random Early
-//! Detection Gateways for Congestion Avoidance", 1993), gentle above its upper threshold.
+//! Detection Gateways for Congestion Avoidance", 1993), "gentle" above its upper threshold and with the
+//! largest probability of 0.1, as Floyd's later notes have it ("Recommendation on using the gentle_
+//! variant of RED", 2000; "RED: Discussions of Setting Parameters", 1997).
 
 use std::time::Duration;
 
@@ -35,9 +37,9 @@ pub(super) enum Fate {
     Drops,
 }
 
-/// §11: the weight of one frame in the average.
+/// §6 discusses it, §5 uses it: the weight of one frame in the average.
 const WEIGHT: f64 = 0.002;
-/// The share that is picked at the upper threshold: what Floyd recommends with "gentle".
+/// The share that is picked at the upper threshold: of Floyd's notes of 1997, the paper has 0.02.
 const MAX_PROBABILITY: f64 = 0.1;
 /// The upper threshold as a share of the limit; from twice that on everything is dropped.
 const UPPER: f64 = 0.25;

@@ -82,6 +82,16 @@ impl Schedule {
         (!self.period.is_zero() && !self.steps.is_empty()).then(|| self.period.max(last))
     }
 
+    /// What is done so long after the beginning.
+    pub fn holds_after(&self, time: Duration) -> &Impairments {
+        let in_round = match self.period() {
+            Some(period) => time.as_nanos() % period.as_nanos().max(1),
+            None => time.as_nanos(),
+        };
+        let come = self.steps.partition_point(|step| step.after.as_nanos() <= in_round);
+        come.checked_sub(1).map_or(&self.start, |last| &self.steps[last].impairments)
+    }
+
     /// Does it never do anything to any frame?
     pub fn is_none(&self) -> bool {
         self.start.is_none() && self.steps.iter().all(|step| step.impairments.is_none())
@@ -170,9 +180,15 @@ impl Running {
         self.next >= self.schedule.steps.len() && self.schedule.period().is_none()
     }
 
-    /// Steps that have never come so far.
-    pub(super) fn never_come(&self) -> usize {
-        if self.is_repeated { 0 } else { self.schedule.steps.len() - self.next }
+    /// When the first step was to come that has never come so far, counted from the beginning.
+    pub(super) fn never_came(&self) -> Option<Duration> {
+        let next = self.schedule.steps.get(self.next).filter(|_| !self.is_repeated);
+        next.map(|step| step.after)
+    }
+
+    /// What holds `now`, whoever has looked; `None` before it began.
+    pub(super) fn at(&self, now: Instant) -> Option<&Impairments> {
+        self.began.map(|began| self.schedule.holds_after(now.since(began)))
     }
 }
 
@@ -248,7 +264,7 @@ mod tests {
             .at(SECOND * 10, Impairments::down);
         let mut impair = impair(schedule);
         assert_eq!(send_at(&mut impair, [5]), [5_000]);
-        assert_eq!(impair.unfired(), ["schedule (its last 1 steps)"]);
+        assert_eq!(impair.unfired(), ["schedule from 10s on (no frame came)"]);
         impair.configure(Impairments::none());
         assert_eq!(send_at(&mut impair, [20]), [20_000]);
         assert!(impair.is_settled() && impair.unfired().is_empty());
@@ -260,6 +276,31 @@ mod tests {
         assert_eq!(schedule.steps()[1].after, SECOND * 2);
         assert_eq!(schedule.again_at(SECOND).period(), Some(SECOND * 2));
         assert_eq!(Schedule::default().again_at(SECOND).period(), None, "nothing changes");
+    }
+
+    #[test]
+    fn what_holds_is_told_at_any_time_whether_frames_come_or_not() {
+        let delay = |ms: u64| Impairments::none().delay(Duration::from_millis(ms));
+        let schedule = Schedule::new(delay(1))
+            .at(SECOND, |_| delay(2))
+            .at(SECOND * 2, |_| delay(3))
+            .at(SECOND * 2, |_| delay(4));
+        let again = schedule.clone().again_at(SECOND * 3);
+        let held = |impair: &Impair| {
+            let at = |halves: u64| impair.config_at(Instant::from_millis(halves * 500)).delay;
+            (0..8).map(|halves| at(halves).as_millis()).collect::<Vec<_>>()
+        };
+        for (schedule, rest) in [(schedule, [4, 4]), (again, [1, 1])] {
+            let mut impair = impair(schedule);
+            assert_eq!(held(&impair), [1; 8], "it has not begun");
+            impair.begin(Instant::ZERO);
+            let expected = [&[1, 1, 2, 2, 4, 4][..], &rest].concat();
+            assert_eq!(held(&impair), expected);
+            // A look at the time is no other than none.
+            impair.advance(Instant::from_millis(3_600), &mut Vec::new());
+            assert_eq!(held(&impair)[6..], expected[6..]);
+            assert_eq!(*impair.config_at(Instant::from_millis(3_600)), *impair.config());
+        }
     }
 
     #[test]

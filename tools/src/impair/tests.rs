@@ -29,6 +29,18 @@ fn everything_at_once() {
 }
 
 #[test]
+fn spaces_after_commas_are_none_of_the_keys() {
+    for (spaced, plain) in [
+        ("loss=5%, down", "loss=5%,state=down"),
+        (" out.down , in.loss = 1% ", "out.state=down,in.loss=1%"),
+        ("loss=ge:1%, 25%, 90%, delay=1ms", "loss=ge:1%,25%,90%,delay=1ms"),
+    ] {
+        assert_eq!(parse(spaced), parse(plain), "{spaced}");
+        assert!(parse(spaced).is_ok(), "{spaced}");
+    }
+}
+
+#[test]
 fn each_way_may_have_its_own() {
     let spec = parse("loss=1%,out.delay=5ms,in.loss=0").unwrap();
     assert_eq!(spec.out, Impairments::none().loss(0.01).delay(Duration::from_millis(5)));

@@ -83,7 +83,7 @@ fn a_schedule_is_read_from_a_file_and_a_wrong_line_is_named() {
     let last: Value = serde_json::from_str(ended.out.lines().last().unwrap()).unwrap();
     assert!(last["impaired"][0]["in"]["lost_down"].as_u64().unwrap() > 0, "{last}");
     let unfired = last["unfired_faults"].to_string();
-    assert!(unfired.contains("in.schedule (its last 1 steps)"), "{unfired}");
+    assert!(unfired.contains("in.schedule from 3600s on (no frame came)"), "{unfired}");
     std::fs::write(&file, "0s loss=1%\n5s lost=3%\n").unwrap();
     let ended = place.run(&["ping", &with(place.interface(9)), "10.0.0.1"]);
     assert_eq!(ended.status, Some(2));

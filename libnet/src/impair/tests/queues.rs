@@ -205,3 +205,21 @@ fn a_seed_given_again_gives_flows_the_same_queues_again() {
     assert_eq!(of(3), of(3));
     assert_ne!(of(3), of(4));
 }
+
+#[test]
+fn flows_that_only_shared_the_wire_have_met_with_their_queues() {
+    let unfired = |flows: u32| {
+        let mut impair = queued(30, Discipline::FqCoDel);
+        let mut out = Vec::new();
+        for n in 0..4 {
+            impair.offer(Instant::ZERO, of_flow((n % flows) as u8, n, 1_000), &mut out);
+        }
+        drain(&mut impair, &mut out);
+        assert_eq!((impair.stats().queue_dropped, impair.stats().ecn_marked), (0, 0));
+        impair.unfired()
+    };
+    assert_eq!(
+        (unfired(1), unfired(2)),
+        (vec!["limit".into(), "queue".into()], vec!["limit".into()])
+    );
+}

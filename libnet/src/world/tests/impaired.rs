@@ -140,6 +140,8 @@ fn a_loopback_cannot_be_harmed() {
 #[should_panic(expected = "faults that never fired: segment0")]
 fn a_world_can_fail_a_test_whose_faults_did_not_happen() {
     let world = World::new(1);
+    // It fails as it should: nothing is to be left behind.
+    world.record(Recording::OFF);
     let (_, a, b) = two(&world, Impairments::none().loss(1e-9));
     a.ping(b.mac(), b"x");
     world.run_for(MS);
@@ -188,4 +190,20 @@ fn a_segments_schedule_begins_with_each_port() {
     a.ping(b.mac(), b"x");
     world.run_for(MS * 100);
     assert_eq!(times(&b), [10_000]);
+}
+
+#[test]
+fn what_is_done_to_an_interface_follows_its_schedule_though_no_frame_comes() {
+    let world = World::new(1);
+    let (a, _) = direct(&world);
+    let schedule = crate::impair::Schedule::new(Impairments::none().delay(MS))
+        .at(MS * 500, Impairments::down)
+        .at(MS * 9_000, Impairments::up);
+    a.engine.set_impairments(IF, Way::Out, schedule).unwrap();
+    let now = || a.engine.impairments(IF, Way::Out).unwrap();
+    assert_eq!(now(), Impairments::none().delay(MS));
+    world.run_for(MS * 600);
+    assert_eq!(now(), Impairments::none().delay(MS).down());
+    let unfired = a.engine.impairer(IF).unwrap().unfired();
+    assert_eq!(unfired, ["out.schedule from 500ms on (no frame came)"]);
 }
