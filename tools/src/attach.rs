@@ -66,8 +66,9 @@ pub struct AttachArgs {
     #[command(flatten)]
     device: DeviceArgs,
     /// Harm frames in each direction, or in one (out.loss=2% for those of the command, in.loss=2% for
-    /// those to it): loss=2%, delay=10ms, jitter=2ms, rate=10mbit, limit=100, queue=codel, reorder=5%,
-    /// dup=1%, corrupt=0.1%, seed=7; with commas between them
+    /// those to it): loss=2%, delay=10ms, jitter=2ms, rate=10mbit, limit=100, queue=codel (ecn, red,
+    /// red-ecn, fq-codel), reorder=5%, dup=1%, corrupt=0.1%, state=down (or down alone), schedule=FILE
+    /// (how it changes as time goes on), seed=7; with commas between them
     #[arg(long, value_name = "KEY=VALUE,...")]
     impair: Option<ImpairSpec>,
     /// What becomes of each frame depends on this number and the frames alone, but for rate, which

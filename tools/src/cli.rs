@@ -153,9 +153,10 @@ pub struct Interfaces {
     /// host=ADDRESS/BITS (set up the host's side, MTU included), offload=off (cut and checksum every
     /// frame), queues=NUMBER; of fd: header=none, virtio or virtio12, medium=tap or tun, offload=off.
     /// A bad link: loss=2% or loss=ge:P,R[,1-H[,1-K]] (bursts), delay=10ms, jitter=2ms, rate=100mbit,
-    /// limit=100, 64k or 20ms (what may wait for the rate), queue=fifo, codel or ecn, reorder=5%,
-    /// dup=1%, corrupt=0.1%, seed=NUMBER; for one direction alone with out. or in. in front, as in
-    /// out.loss=1%
+    /// limit=100, 64k or 20ms (what may wait for the rate), queue=fifo, codel, ecn, red, red-ecn or
+    /// fq-codel, reorder=5%, dup=1%, corrupt=0.1%, state=down (or down alone), schedule=FILE (how all
+    /// this changes as time goes on), seed=NUMBER; for one direction alone with out. or in. in front,
+    /// as in out.loss=1%
     #[arg(long = "if", value_name = "KIND:PATH[,KEY=VALUE...]")]
     pub interfaces: Vec<IfSpec>,
     /// Add a route; may be given several times. VIA is a gateway's address, an interface's name, or

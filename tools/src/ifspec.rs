@@ -214,6 +214,9 @@ impl IfSpec {
     }
 
     fn set_flag(&mut self, key: &str) -> Result<(), IfSpecError> {
+        if impair::is_state(key) {
+            return Ok(self.impair.read(key)?);
+        }
         self.check_key(key)?;
         match key {
             "create" => self.create = true,
@@ -473,6 +476,10 @@ mod tests {
         let spec = spec.unwrap();
         assert_eq!(spec.impair, "out.loss=ge:1%,25%,delay=10ms,seed=3".parse().unwrap());
         assert!(spec.create);
+        assert_eq!(
+            parse("shmif:b,loss=1%,in.down,out.up").unwrap().impair,
+            "loss=1%,in.state=down".parse().unwrap()
+        );
         assert!(parse("tun:t,loss=2").unwrap_err().contains("write loss=2%"));
         assert!(parse("tap:t,loss").unwrap_err().contains("`loss` needs a value"));
     }

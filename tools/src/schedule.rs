@@ -34,9 +34,12 @@ pub enum StepError {
     /// Something after the step that begins again.
     #[error("nothing comes after `again`: make it the last step, and alone")]
     AfterAgain,
-    /// Nothing to begin again, or at once.
-    #[error("there is nothing to begin again: write steps before it, and a time above 0")]
+    /// Nothing to begin again.
+    #[error("there is nothing to begin again: write steps before it")]
     NothingAgain,
+    /// A round that is over at once.
+    #[error("{0} again is too soon: a round takes 1ms at least")]
+    TooSoon(String),
     /// What holds for all of it.
     #[error("`{0}` cannot change: give it to --if or --impair itself")]
     Fixed(String),
@@ -50,6 +53,8 @@ pub enum StepError {
 
 /// Steps of a schedule at most.
 const MAX_STEPS: usize = 10_000;
+/// What a round takes at least, before it begins again: links look at every step of it.
+const LEAST_PERIOD: Duration = Duration::from_millis(1);
 /// Bytes of a file at most.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -65,8 +70,7 @@ impl Schedules {
         let named = path.display();
         let text = read(path)
             .map_err(|error| Failure::doing(format!("cannot read schedule={named}"), &error))?;
-        let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
-        Schedules::parse(lines, spec)
+        Schedules::of_text(&text, spec)
             .map_err(|(line, error)| Failure::usage(format!("{named}, line {line}: {error}")))
     }
 
@@ -75,9 +79,8 @@ impl Schedules {
     /// # Errors
     /// A step that makes no sense, and what to write instead.
     pub fn of_words(words: &[String], first: &ImpairSpec) -> Result<Self, Failure> {
-        let steps: Vec<String> =
-            words.split(|word| word == "at").map(|step| step.join(" ")).collect();
-        let numbered = steps.iter().enumerate().skip(1).map(|(i, step)| (i, &**step));
+        let steps = words.split(|word| word == "at").map(|step| format!("at {}", step.join(" ")));
+        let numbered = steps.enumerate().skip(1);
         Schedules::parse(numbered, first)
             .map_err(|(step, error)| Failure::usage(format!("step {step}: {error}")))
     }
@@ -86,24 +89,30 @@ impl Schedules {
         Schedules { out: (&spec.out).into(), received: (&spec.received).into() }
     }
 
-    fn parse<'a>(
-        lines: impl Iterator<Item = (usize, &'a str)>,
+    /// A step on each line, and comments behind `#`.
+    fn of_text(text: &str, first: &ImpairSpec) -> Result<Self, (usize, StepError)> {
+        // Some editors put a mark in front.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let steps = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+        let numbered = steps.enumerate().map(|(i, step)| (i + 1, step));
+        Schedules::parse(numbered.filter(|(_, step)| !step.is_empty()), first)
+    }
+
+    fn parse(
+        steps: impl Iterator<Item = (usize, impl AsRef<str>)>,
         first: &ImpairSpec,
     ) -> Result<Self, (usize, StepError)> {
-        let mut steps = Steps {
+        let mut read = Steps {
             all: Schedules::always(first),
             now: first.clone(),
             last: Duration::ZERO,
             count: 0,
             has_ended: false,
         };
-        for (number, line) in lines {
-            let line = line.split('#').next().unwrap_or_default().trim();
-            if !line.is_empty() {
-                steps.add(line).map_err(|error| (number, error))?;
-            }
+        for (number, step) in steps {
+            read.add(step.as_ref()).map_err(|error| (number, error))?;
         }
-        Ok(steps.all)
+        Ok(read.all)
     }
 }
 
@@ -129,20 +138,22 @@ struct Steps {
 
 impl Steps {
     /// `at 2s loss=3%,rate=1mbit down`, `10s again`.
-    fn add(&mut self, line: &str) -> Result<(), StepError> {
+    fn add(&mut self, step: &str) -> Result<(), StepError> {
         if self.has_ended {
             return Err(StepError::AfterAgain);
         }
-        let line = line.strip_prefix("at ").unwrap_or(line).trim_start();
-        let (time, changes) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let words: Vec<&str> = step.split_whitespace().collect();
+        let (time, changes) = match words[..] {
+            ["at", time, ref changes @ ..] | [time, ref changes @ ..] => (time, changes),
+            [] => ("", &[][..]),
+        };
         let after = duration(time).ok_or_else(|| StepError::NoTime(time.to_owned()))?;
         if after < self.last {
             return Err(StepError::Disorder(time.to_owned()));
         }
-        let changes: Vec<&str> = changes.split_whitespace().collect();
-        match changes[..] {
+        match changes {
             [] => return Err(StepError::NoChange(time.to_owned())),
-            ["again"] => return self.again(after),
+            ["again"] => return self.again(after, time),
             _ if changes.contains(&"again") => return Err(StepError::AfterAgain),
             _ => {}
         }
@@ -171,9 +182,12 @@ impl Steps {
         Ok(())
     }
 
-    fn again(&mut self, after: Duration) -> Result<(), StepError> {
-        if self.count == 0 || after.is_zero() {
+    fn again(&mut self, after: Duration, time: &str) -> Result<(), StepError> {
+        if self.count == 0 {
             return Err(StepError::NothingAgain);
+        }
+        if after < LEAST_PERIOD {
+            return Err(StepError::TooSoon(time.to_owned()));
         }
         self.has_ended = true;
         for way in Way::BOTH {
@@ -197,8 +211,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Schedules, String> {
         let first: ImpairSpec = "delay=20ms,seed=7".parse().unwrap();
-        let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
-        Schedules::parse(lines, &first).map_err(|(line, error)| format!("line {line}: {error}"))
+        Schedules::of_text(text, &first).map_err(|(line, error)| format!("line {line}: {error}"))
     }
 
     #[test]
@@ -238,6 +251,9 @@ mod tests {
             ("1s schedule=other", "line 1: `schedule=other` cannot change"),
             ("1s again", "line 1: there is nothing to begin again"),
             ("1s down\n2s again\n3s up", "line 3: nothing comes after `again`"),
+            ("0s down\n999us again", "line 2: 999us again is too soon: a round takes 1ms at least"),
+            ("at", "line 1: `at` is no time: write 2s"),
+            ("\u{feff}soon down", "line 1: `soon` is no time"),
             ("1s down again", "line 1: nothing comes after `again`"),
             (&"1s down\n".repeat(MAX_STEPS + 1), "line 10001: there are more than 10000 steps"),
         ] {
@@ -255,6 +271,19 @@ mod tests {
         assert_eq!(all.out.steps().len(), 2);
         let error = Schedules::of_words(&words("at 2s down at 1s up"), &first).unwrap_err();
         assert!(error.to_string().contains("step 2: 1s is before"), "{error}");
+        for text in ["at", "loss=5% at", "at 2s down at", "at 2s down at #"] {
+            let error = Schedules::of_words(&words(text), &first).unwrap_err().to_string();
+            assert!(error.contains("is no time: write 2s"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_whatever_editor_wrote_it() {
+        let expected = parse("at 2s down\n3s up in.loss=1%\n4s again").unwrap();
+        assert_eq!(
+            parse("\u{feff}at\t2s\tdown\r\n3s\tup  in.loss=1%\r\n4s again\r\n").unwrap(),
+            expected
+        );
     }
 
     #[test]

@@ -136,26 +136,30 @@ fn report(
         return output.flush();
     }
     for (to, stats) in infos.iter().zip(&stats) {
-        let (frames, harm) = (stats.frames, &stats.impaired);
-        output.line(format!(
-            "to {}: {frames} frames, {} bytes, {} that it cannot carry, full {} times; lost {}, \
-             duplicated {}, reordered {}, corrupted {}, dropped in the queue {}, by CoDel {}, by RED {}, \
-             marked {}",
-            to.target,
-            stats.bytes,
-            stats.dropped,
-            stats.waits,
-            harm.lost,
-            harm.duplicated,
-            harm.reordered,
-            harm.corrupted,
-            harm.queue_dropped,
-            harm.codel_dropped,
-            harm.red_dropped,
-            harm.ecn_marked
-        ))?;
+        output.line(format!("to {}: {}", to.target, counters(stats)))?;
     }
     output.flush()
+}
+
+fn counters(stats: &PatchStats) -> String {
+    let (frames, harm) = (stats.frames, &stats.impaired);
+    format!(
+        "{frames} frames, {} bytes, {} that it cannot carry, full {} times; lost {}, while down {}, \
+         duplicated {}, reordered {}, corrupted {}, dropped in the queue {}, by CoDel {}, by RED {}, \
+         marked {}",
+        stats.bytes,
+        stats.dropped,
+        stats.waits,
+        harm.lost,
+        harm.lost_down,
+        harm.duplicated,
+        harm.reordered,
+        harm.corrupted,
+        harm.queue_dropped,
+        harm.codel_dropped,
+        harm.red_dropped,
+        harm.ecn_marked
+    )
 }
 
 fn to_json(stats: &PatchStats) -> Value {
@@ -170,4 +174,17 @@ fn unfired(patch: &Patch) -> Vec<String> {
     let [into_a, into_b] = patch.unfired_faults();
     let out = into_b.into_iter().map(|what| format!("out.{what}"));
     out.chain(into_a.into_iter().map(|what| format!("in.{what}"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_while_the_wire_is_down_is_told() {
+        let mut stats = PatchStats::default();
+        (stats.impaired.lost, stats.impaired.lost_down) = (3, 15);
+        let told = counters(&stats);
+        assert!(told.contains("; lost 3, while down 15, duplicated 0"), "{told}");
+    }
 }
