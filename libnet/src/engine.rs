@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::Waker;
 
 use smallvec::SmallVec;
 
@@ -22,8 +21,10 @@ use crate::time::Instant;
 
 mod due;
 mod feed;
+mod wakes;
 
 use due::{instant_of, note_due};
+pub use wakes::Wakes;
 
 /// One shard of a stack, pure: no I/O, no clock, no lock of its own shard.
 pub trait StackCore: Send {
@@ -197,9 +198,6 @@ struct RxSide {
     /// The last batch's buffer, empty, to be filled again.
     batch: Vec<Packet>,
 }
-
-/// Wakers on their way from a shard to whoever fires them: mostly one or two.
-pub type Wakes = SmallVec<[Waker; 4]>;
 
 /// What is to be done once the shard's lock is released.
 #[derive(Default)]
@@ -588,7 +586,7 @@ impl<C> Held<C> {
 
 /// Has a core nothing to send and nobody to wake?
 fn is_silent<C: StackCore>(core: &mut C) -> bool {
-    let (mut pending, mut wakes) = (Vec::new(), Wakes::new());
+    let (mut pending, mut wakes) = (Vec::new(), Wakes::default());
     core.poll_pending(&mut pending);
     core.poll_wakes(&mut wakes);
     pending.is_empty() && wakes.is_empty()

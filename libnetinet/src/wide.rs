@@ -1,7 +1,8 @@
 //! What the shards of a stack share.
 //!
 //! Lock ranks, in the order in which they may be taken: a shard (the engine's lock), then one of
-//! the wide locks here, never two, then a leaf (one socket's state, a set of wakers).
+//! the wide locks here, never two, then a leaf (one socket's state, a set of wakers). That of the
+//! configuration comes last: it may be read under any other, and none is taken under it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -46,7 +47,7 @@ use crate::tcp::{self, FourTuple, Secrets};
 
 /// The shared part of a stack.
 pub(crate) struct Wide {
-    /// Rank: wide. Guards the pointer; a configuration itself never changes.
+    /// Rank: last, below the leaves. Guards the pointer; a configuration itself never changes.
     config: RwLock<Arc<InetConfig>>,
     /// TTL and hop limit of packets whose socket has set none, for each family.
     usual_hops: [AtomicU8; 2],

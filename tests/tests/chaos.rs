@@ -119,9 +119,9 @@ fn chaos(seed: u64, shards: usize) -> u64 {
     });
     for i in 0..12 {
         let (stack, world) = (pair.a.clone(), pair.world.handle());
-        drop(
-            pair.world.spawn("client", move || client(&stack, seed.wrapping_mul(100) + i, &world)),
-        );
+        drop(pair.world.spawn("client", move || {
+            client(&stack, seed.wrapping_mul(100).wrapping_add(i), &world)
+        }));
     }
     pair.world.run();
     server.join();

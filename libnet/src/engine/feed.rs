@@ -63,9 +63,7 @@ impl<C: StackCore> Engine<C> {
             let Some(port) = self.port(index) else { continue };
             self.drain(after.now, index, port.queue_number(shard));
         }
-        for waker in after.wakes {
-            waker.wake();
-        }
+        after.wakes.wake();
         for (index, packet) in after.handoff {
             let Some(port) = self.port(index) else { continue };
             self.deliver(after.now, &port.iface, &mut vec![packet]);

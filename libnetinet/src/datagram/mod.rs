@@ -55,7 +55,8 @@ pub(crate) struct DatagramSocket {
     id: OnceLock<SocketId>,
     /// What a UDP socket's queue is of; the others' have their own bound alone.
     memory: Option<Arc<UdpMemory>>,
-    /// Rank: leaf. Guards everything that changes.
+    /// Rank: leaf; the stack's configuration alone is looked at under it. Guards everything that
+    /// changes.
     state: Mutex<State>,
 }
 
