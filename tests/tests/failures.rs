@@ -102,3 +102,20 @@ fn captures_tell_what_happened(file: &Path) {
     assert_eq!((sent, received + lost, dropped), (20, 20, received));
     assert!(received > 0 && lost > 0, "{counts:?}");
 }
+
+#[test]
+fn of_one_test_the_captures_of_the_newest_runs_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    for other in ["another-0x1-0000000000000001", &format!("{THIS}-notes")] {
+        std::fs::create_dir(folder.path().join(other)).unwrap();
+    }
+    for seed in 1..=10 {
+        said(&run_it(&["--exact", THIS], folder.path(), Some(&seed.to_string())));
+    }
+    let runs = std::fs::read_dir(folder.path()).unwrap();
+    let runs: Vec<String> =
+        runs.map(|run| run.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(runs.iter().any(|run| run.starts_with(&format!("{THIS}-0xa-"))), "{runs:?}");
+    assert!(!runs.iter().any(|run| run.starts_with(&format!("{THIS}-0x1-"))), "{runs:?}");
+    assert_eq!(runs.len(), 8 + 2, "{runs:?}");
+}

@@ -20,6 +20,7 @@ use crate::iface::IfIndex;
 use crate::impair::{Delivery, Impair, Schedule, Way};
 use crate::link::{LinkInfo, LinkStats, Medium, Readiness, RxFilter};
 use crate::packet::{Checksum, Packet};
+use crate::stats::DropTap;
 use crate::time::Instant;
 
 /// The world behind its handles.
@@ -198,7 +199,12 @@ impl Shared {
         }
         if let Some(drops) = host.drops() {
             let ports = owned.iter().map(|&(port, iface, _)| (iface, port)).collect();
-            drops.watch(Arc::new(Drops { shared: Arc::downgrade(self), ports }));
+            let tap: Arc<dyn DropTap> = Arc::new(Drops { shared: Arc::downgrade(self), ports });
+            // Attached again, it has other interfaces, and one tap.
+            if let Some(before) = self.lock().hosts[slot].tap.replace(Arc::clone(&tap)) {
+                drops.unwatch(&before);
+            }
+            drops.watch(tap);
         }
         let deadline = host.next_deadline();
         let mut state = self.lock();

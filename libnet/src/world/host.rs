@@ -9,7 +9,7 @@ use crate::driver::{Driver, Signal};
 use crate::engine::{Engine, StackCore};
 use crate::iface::IfIndex;
 use crate::link::Readiness;
-use crate::stats::DropCounters;
+use crate::stats::{DropCounters, DropTap};
 use crate::time::Instant;
 
 /// A stack as a world sees it. [`Engine`] is one; a wrapper passes on to its engine.
@@ -144,6 +144,8 @@ impl std::fmt::Debug for HostDriver {
 pub(super) struct HostSlot {
     pub(super) name: String,
     pub(super) host: Option<Weak<dyn Host>>,
+    /// What keeps the packets that it drops.
+    pub(super) tap: Option<Arc<dyn DropTap>>,
     /// When its timer event is due; an event for another time is stale.
     pub(super) timer_at: Option<Instant>,
     /// Queues of links that are not the world's, with their doorbells.
@@ -152,6 +154,6 @@ pub(super) struct HostSlot {
 
 impl HostSlot {
     pub(super) const fn new(name: String) -> Self {
-        HostSlot { name, host: None, timer_at: None, foreign: Vec::new() }
+        HostSlot { name, host: None, tap: None, timer_at: None, foreign: Vec::new() }
     }
 }

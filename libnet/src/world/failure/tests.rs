@@ -10,6 +10,7 @@ fn run(program: &str, test: Option<&str>) -> Run {
         program: PathBuf::from(program),
         test: test.map(str::to_owned),
         failures: None,
+        caches: None,
     }
 }
 
@@ -30,6 +31,27 @@ fn the_command_names_package_target_test_and_seed() {
 }
 
 #[test]
+fn examples_benches_binaries_and_documentation_are_run_as_what_they_are() {
+    for (folder, program, expected) in [
+        ("../examples", "t/examples/virtual_time", "cargo run -p p --example virtual_time --"),
+        (
+            "../benches",
+            "t/release/deps/paths-0123456789abcdef",
+            "cargo bench -p p --bench paths --",
+        ),
+        ("", "/tmp/rustdoctestAbC/rust_out", "cargo test -p p --doc --"),
+        ("", "/tmp/rustdoctestAbC/merged_doctest_2024/rust_out", "cargo test -p p --doc --"),
+        ("../examples", "t/debug/deps/prog-0123456789abcdef", "cargo test -p p --bin prog --"),
+        ("../examples", "t/debug/prog", "t/debug/prog"),
+    ] {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let package = Some("p".to_owned());
+        let run = Run { package, manifest: Some(manifest), ..run(program, None) };
+        assert_eq!(run.command(7), format!("RUMPNET_SEED=0x7 {expected}"), "{program}");
+    }
+}
+
+#[test]
 fn without_cargo_the_program_itself_is_named() {
     let alone = Run { package: None, ..run("bin/worlds-0123456789abcdef", Some("one")) };
     assert_eq!(alone.command(7), "RUMPNET_SEED=0x7 bin/worlds-0123456789abcdef --exact one");
@@ -40,9 +62,16 @@ fn without_cargo_the_program_itself_is_named() {
 #[test]
 fn captures_go_where_the_environment_says_and_each_run_has_a_folder() {
     let own = Run { failures: Some("out".into()), ..run("bin/w", Some("a::b c")) };
-    assert_eq!(own.folder(7, 0xabc), Path::new("out/a.b_c-0x7-0000000000000abc"));
+    assert_eq!(own.folder(7, 0xabc).unwrap(), Path::new("out/a.b_c-0x7-0000000000000abc"));
     let target = run(std::env::current_exe().unwrap().to_str().unwrap(), Some("t")).folder(1, 2);
+    let target = target.unwrap();
     assert!(target.ends_with("world-failures/t-0x1-0000000000000002"), "{}", target.display());
+    // Elsewhere only where nobody else writes.
+    let caches = Some("/home/me/.cache".into());
+    let own = Run { caches, ..run("/no/such/w", Some("t")) }.folder(1, 2).unwrap();
+    assert_eq!(own.parent(), Some(Path::new("/home/me/.cache/rumpnet/world-failures")));
+    assert_eq!(run("/no/such/w", Some("t")).folder(1, 2), None);
+    assert_eq!(path_in("RUMPNET_NO_SUCH_VARIABLE"), None);
 }
 
 #[test]

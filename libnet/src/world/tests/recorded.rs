@@ -1,6 +1,8 @@
 //! What a world remembers of its frames.
 
 use super::*;
+use crate::link::Medium;
+use crate::stats::{DropReason, Dropped};
 
 #[test]
 fn a_segment_remembers_who_sent_and_who_received() {
@@ -76,4 +78,16 @@ fn what_is_lost_is_remembered_with_its_reason() {
     assert_eq!(why(Impairments::none(), drop_second), "a: by `drop_nth`");
     let pull = |segment: &Segment, _: &Stack| segment.plug(PortId(1), Plug::Pulled);
     assert_eq!(why(Impairments::none(), pull), "b: the plug is pulled");
+}
+
+#[test]
+fn a_stack_that_is_attached_again_has_each_drop_noted_once() {
+    let world = World::new(1);
+    let (segment, a, _) = two(&world, Impairments::none());
+    a.driver.attach(&a.engine).unwrap();
+    let packet = Packet::from_payload(Bytes::from_static(b"x"));
+    let dropped = Dropped::new(IfIndex(2), Medium::Ethernet, &packet);
+    a.engine.drops().count_packet(DropReason::ALL[0], dropped);
+    let noted: Vec<Seen> = segment.last_frames().into_iter().map(|frame| frame.seen).collect();
+    assert_eq!(noted, [Seen::Dropped(DropReason::ALL[0])]);
 }
