@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns, unshare};
 use rumpnet_benches::ends::{Report, WRITE_BYTES, ask, serve, touch};
 use rumpnet_benches::pair::{self, Options, Row, Run, wrong};
-use rumpnet_benches::place::{Placement, cpu_seconds, pin};
+use rumpnet_benches::place::{Core, Placement, cpu_seconds, pin};
 use rumpnet_benches::smol::Smol;
 use rumpnet_benches::transport::Transport;
 use virtif::{HostSide, Offloads};
@@ -207,7 +207,7 @@ fn cidr(addr: &str) -> io::Result<rumpnet::IpCidr> {
     format!("{addr}/24").parse().map_err(|_| wrong("address"))
 }
 
-fn spawn(wires: &Wires, end: End, core: usize, seconds: f64, words: &[&str]) -> io::Result<Child> {
+fn spawn(wires: &Wires, end: End, core: Core, seconds: f64, words: &[&str]) -> io::Result<Child> {
     let (transport, namespace) = match end {
         End::Near => ("linux".to_owned(), 0),
         End::Far => ("linux".to_owned(), wires.far.id()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::ends::{Report, ask, serve};
-use crate::place::{Placement, pin};
+use crate::place::{Core, Placement, pin};
 use crate::stats::{Summary, summarize};
 use crate::transport::Transport;
 
@@ -209,7 +209,7 @@ pub fn finish(
 ///
 /// # Errors
 /// The host's.
-pub fn spawn(role: &[&str], core: usize, seconds: f64) -> io::Result<Child> {
+pub fn spawn(role: &[&str], core: Core, seconds: f64) -> io::Result<Child> {
     Command::new(std::env::current_exe()?)
         .arg("role")
         .args([core.to_string(), seconds.to_string()])

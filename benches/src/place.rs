@@ -1,5 +1,9 @@
 //! Where the two ends run: on one core, or on one each.
 
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::Serialize;
@@ -12,17 +16,20 @@ pub enum Placement {
     OneCore,
     /// One end on core 0, the other on core 1.
     TwoCores,
+    /// Where the kernel puts them.
+    Anywhere,
 }
 
 impl Placement {
-    /// Both.
+    /// Those that pin.
     pub const ALL: [Placement; 2] = [Placement::OneCore, Placement::TwoCores];
 
-    /// The core of the client (0) or the server (1).
-    pub const fn core(self, end: usize) -> usize {
+    /// Where the client (0) or the server (1) is put.
+    pub const fn core(self, end: usize) -> Core {
         match self {
-            Placement::OneCore => 0,
-            Placement::TwoCores => end,
+            Placement::OneCore => Core(Some(0)),
+            Placement::TwoCores => Core(Some(end)),
+            Placement::Anywhere => Core(None),
         }
     }
 
@@ -31,7 +38,29 @@ impl Placement {
         match self {
             Placement::OneCore => "one core",
             Placement::TwoCores => "one core each",
+            Placement::Anywhere => "not placed",
         }
+    }
+}
+
+/// The number of a core, or any: a word of a command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Core(Option<usize>);
+
+impl fmt::Display for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(core) => core.fmt(f),
+            None => f.write_str("any"),
+        }
+    }
+}
+
+impl FromStr for Core {
+    type Err = ParseIntError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        if word == "any" { Ok(Core(None)) } else { word.parse().map(|core| Core(Some(core))) }
     }
 }
 
@@ -39,7 +68,8 @@ impl Placement {
 ///
 /// # Errors
 /// When the machine has no such core.
-pub fn pin(core: usize) -> nix::Result<()> {
+pub fn pin(core: Core) -> nix::Result<()> {
+    let Some(core) = core.0 else { return Ok(()) };
     let mut set = CpuSet::new();
     set.set(core)?;
     sched_setaffinity(Pid::from_raw(0), &set)

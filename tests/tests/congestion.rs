@@ -41,6 +41,28 @@ fn cubic_fills_a_gigabit_at_200_ms() {
     assert!(share >= 900, "{share} thousandths");
 }
 
+/// The first loss after a queue is full tells only a round trip later: all that while the sender goes
+/// on, and what it may hold has room for that. Where it had none, it stopped, and what it sent
+/// at once when the hole was filled did not fit the queue: 77 of 100.
+#[test]
+fn a_shallow_queue_costs_cubic_a_tenth() {
+    let line = Line { queue: 0.1, ..Line::new(100, 50) };
+    let share = share(&line, CongestionAlgorithm::Cubic, 15 * SECOND, 15 * SECOND);
+    assert!(share >= 900, "{share} thousandths");
+}
+
+#[test]
+fn a_shallow_queue_on_a_path_that_reorders_costs_cubic_a_fifth() {
+    let line = Line { queue: 0.1, reorder: 0.01, ..Line::new(100, 50) };
+    let share = median(|seed| {
+        let mut flows = Flows::new(&line, InetConfig::default(), seed);
+        flows.start(CongestionAlgorithm::Cubic);
+        flows.pair.world.run_for(15 * SECOND);
+        flows.measure(15 * SECOND)[0] * 1_000 / line.most()
+    });
+    assert!(share >= 800, "{share} thousandths");
+}
+
 /// The less of two flows' shares, thousandths of their sum, and the sum in those of the line: the
 /// second begins a second later; measured for 40 s after 20 s.
 fn lesser_share(line: &Line, algorithms: [CongestionAlgorithm; 2], seed: u64) -> (u64, u64) {

@@ -26,6 +26,8 @@ use crate::vnet::{self, LONG_BYTES};
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Frames up to this size leave the buffer that they were read into for one of their own size.
 const COPIED_BYTES: usize = 32 * 1024;
+/// What one call reads at most, but for its last frame: the next of its readers finds it in a cache.
+const BATCH_BYTES: usize = 256 * 1024;
 /// Buffers that were not needed for so long are freed.
 const SHRINK_AFTER: Duration = Duration::from_secs(1);
 /// Frames up to this size are joined: cheaper than to have the kernel take pieces apart.
@@ -255,11 +257,11 @@ impl LinkRx for Receiver {
         if self.end.is_lost() {
             self.end.look_again()?;
         }
-        let mut taken = 0;
+        let (mut taken, mut bytes) = (0, 0);
         let asked = budget.min(self.expected);
         let mut is_drained = false;
         for _ in 0..budget {
-            if taken == asked {
+            if taken == asked || bytes >= BATCH_BYTES {
                 break;
             }
             if self.buf.capacity() == 0 {
@@ -271,6 +273,7 @@ impl LinkRx for Receiver {
                 Ok(0) if has_hung_up(&self.end.fd) => return Err(self.end.lose(Errno::PIPE)),
                 Ok(_) => match self.accept(now) {
                     Some(packet) => {
+                        bytes += packet.len();
                         sink.push(packet);
                         taken += 1;
                     }

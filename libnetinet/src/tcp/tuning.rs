@@ -201,6 +201,8 @@ impl Connection {
     /// Lets the send buffer hold twice the congestion window, if its writer waits for room: more
     /// than what costs nothing only where all that it held has left, so that it is the buffer that
     /// holds the sender back; and on a short path only as long as that is not for a longer queue.
+    /// What is SACKed waits in the buffer for a hole to be filled and is in no window: were it
+    /// counted, a recovery would stop sending, and make up for it in a burst.
     pub(super) fn grow_send_buffer(&mut self, config: &TcpConfig) {
         let cwnd = self.tx.cc.cwnd_bytes();
         let useful = match self.rtt.srtt() {
@@ -214,7 +216,8 @@ impl Connection {
             }
             _ => u32::MAX,
         };
-        let wanted = cwnd.saturating_mul(2).min(config.send_buffer_max_bytes).min(useful);
+        let wanted = cwnd.saturating_mul(2).saturating_add(self.tx.board.sacked_bytes());
+        let wanted = wanted.min(config.send_buffer_max_bytes).min(useful);
         if self.cold.options.send_buffer_bytes > 0 || wanted <= self.send_limit() {
             return;
         }
