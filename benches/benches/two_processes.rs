@@ -106,7 +106,8 @@ fn start_times(folder: &Path, runs: usize) -> io::Result<Summary> {
     let mut times = Vec::new();
     for _ in 0..runs {
         let start = Instant::now();
-        let mut child = pair::spawn(&["client", "start", &bus, CLIENT], Placement::TwoCores.core(1), 0.0)?;
+        let mut child =
+            pair::spawn(&["client", "start", &bus, CLIENT], Placement::TwoCores.core(1), 0.0)?;
         let (_, from) = socket.recv_from(&mut [0; 16])?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
         socket.send_to(b"seen", from)?;

@@ -51,7 +51,7 @@ counters! {
     ip6_too_big,
     /// SYNs passed on whose MSS was lowered.
     mss_clamped,
-    /// SYNs passed on whose MSS was to be lowered and was not, because they are signed.
+    /// SYNs passed on whose MSS was to be lowered and was not, because TCP-AO signs them.
     mss_clamp_signed,
     /// ARP packets received and well-formed.
     arp_in,

@@ -3,7 +3,7 @@
 use libnet::checksum;
 use libnet::packet::Checksum;
 
-use super::options::{KIND_AO, KIND_MD5, KIND_MSS, MAX_OPTIONS_BYTES, walk};
+use super::options::{KIND_AO, KIND_MSS, MAX_OPTIONS_BYTES, walk};
 use super::segment::{Flags, MIN_HEADER_BYTES};
 
 /// What became of a segment.
@@ -11,7 +11,7 @@ use super::segment::{Flags, MIN_HEADER_BYTES};
 pub(crate) enum Clamped {
     /// It is as it was: no SYN, or none that announces more.
     No,
-    /// It is as it was although it announces more, because it is signed.
+    /// It is as it was although it announces more, because TCP-AO signs it.
     Signed,
     /// It announces the bound.
     Lowered,
@@ -21,7 +21,8 @@ pub(crate) enum Clamped {
 /// least if there is one, with what `checksum` says in the field.
 ///
 /// No option is added: who announces nothing is sent 536 or 1,220 bytes (RFC 9293 §3.7.1, MUST-15).
-/// A signed segment is left alone: RFC 5925 §3.1 covers options too.
+/// One that TCP-AO signs is left alone, since that covers options (RFC 5925 §5.1); TCP-MD5 does not (RFC
+/// 2385 §2.0).
 pub(crate) fn lower_mss(segment: &mut [u8], most: u16, checksum: Checksum) -> Clamped {
     let Some(header) = syn_header(segment) else { return Clamped::No };
     let (fixed, list) = header.split_at_mut(MIN_HEADER_BYTES);
@@ -30,7 +31,7 @@ pub(crate) fn lower_mss(segment: &mut [u8], most: u16, checksum: Checksum) -> Cl
     let (mut count, mut is_signed) = (0, false);
     for (at, kind, body) in walk(list) {
         match (kind, body) {
-            (KIND_MD5 | KIND_AO, _) => is_signed = true,
+            (KIND_AO, _) => is_signed = true,
             (KIND_MSS, &[high, low]) if u16::from_be_bytes([high, low]) > most => {
                 // The values of as many options as the list has room for.
                 found[count] = at + 2;
@@ -136,14 +137,16 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_segment_is_left_alone() {
-        for signature in [&[19, 18][..], &[29, 16]] {
+    fn a_segment_whose_options_are_signed_is_left_alone() {
+        for (signature, is_covered) in [(&[19, 18][..], false), (&[29, 16], true)] {
             let body = vec![0xaa; usize::from(signature[1]) - 2];
             let mut options = [&[2, 4, 0x05, 0xb4][..], signature, &body].concat();
             options.resize(options.len().next_multiple_of(4), 1);
             let whole = segment(SYN, &options, &[]);
-            assert_eq!(lowered(&whole, 1_360), (Clamped::Signed, whole.clone()));
-            assert_eq!(lowered(&whole, 1_460), (Clamped::No, whole));
+            assert_eq!(lowered(&whole, 1_460), (Clamped::No, whole.clone()));
+            let (what, after) = lowered(&whole, 1_360);
+            let expected = if is_covered { Clamped::Signed } else { Clamped::Lowered };
+            assert_eq!((what, after == whole), (expected, is_covered));
         }
     }
 
