@@ -26,20 +26,59 @@ impl Write for Shared {
     }
 }
 
-/// A capture file's bytes, as the sender's link has them, of a transfer of so many bytes over 10 Mbit/s
-/// and 20 ms, and what the sender's stack says of itself every 5 ms. Two segments are lost.
-pub(super) fn transfer(bytes: usize) -> io::Result<(Vec<u8>, String)> {
+/// What is sent over 10 Mbit/s, and how bad the path is.
+#[derive(Clone, Copy)]
+pub(super) struct Sample {
+    /// Of the picture in the documentation.
+    pub(super) name: &'static str,
+    pub(super) bytes: usize,
+    /// Each way, milliseconds.
+    pub(super) delay_ms: u64,
+    /// Frames that the queue holds.
+    queue: usize,
+    /// Which of the full frames are lost.
+    lost: &'static [u64],
+    /// The share of frames that is held back for 5 ms at most.
+    reorder: f64,
+}
+
+/// 300,000 bytes over 20 ms; two segments are lost.
+pub(super) const TRANSFER: Sample = Sample {
+    name: "transfer",
+    bytes: 300_000,
+    delay_ms: 10,
+    queue: 40,
+    lost: &[30, 90],
+    reorder: 0.0,
+};
+
+/// Those of the documentation.
+pub(super) const SAMPLES: [Sample; 4] = [
+    TRANSFER,
+    Sample { name: "tail", bytes: 60_000, lost: &[41], ..TRANSFER },
+    Sample { name: "reordering", delay_ms: 20, lost: &[], reorder: 0.02, ..TRANSFER },
+    Sample { name: "overflow", bytes: 700_000, delay_ms: 25, queue: 10, lost: &[], ..TRANSFER },
+];
+
+/// A capture file's bytes, as the sender's link has them, and what the sender's stack says of itself
+/// every 5 ms.
+pub(super) fn transfer(sample: &Sample) -> io::Result<(Vec<u8>, String)> {
+    let bytes = sample.bytes;
     let world = World::new(1);
     let mut queue = QueueLimit::default();
-    queue.frames = 40;
-    let path = Impairments::none().rate(10_000_000).queue(queue).delay(Duration::from_millis(10));
+    queue.frames = sample.queue;
+    let delay = Duration::from_millis(sample.delay_ms);
+    let mut path = Impairments::none().rate(10_000_000).queue(queue).delay(delay);
+    if sample.reorder > 0.0 {
+        path = path.reorder(sample.reorder).reorder_by(Duration::from_millis(5));
+    }
     let segment = world.segment(LinkConfig::default().impairments(path));
     let start = |name: &str, addr: &str| {
         let interface = InterfaceSpec::new(segment.next_link()).addr(addr);
         Stack::builder().interface(interface).start_in(&world.host(name)).map_err(io::Error::other)
     };
     let (a, b) = (start("a", "10.0.0.1/24")?, start("b", "10.0.0.2/24")?);
-    for n in [30, 90] {
+    for &n in sample.lost {
         segment.drop_nth(n, |frame| frame.len() > 1_000);
     }
     let written = Shared::default();
@@ -78,6 +117,6 @@ pub(super) fn transfer(bytes: usize) -> io::Result<(Vec<u8>, String)> {
 
 /// A short one.
 pub(super) fn capture() -> Vec<u8> {
-    let capture = transfer(100).map(|(capture, _)| capture);
+    let capture = transfer(&Sample { bytes: 100, ..TRANSFER }).map(|(capture, _)| capture);
     capture.expect("a world has room for two stacks and one connection")
 }

@@ -14,7 +14,7 @@ fn flows_of(capture: &[u8]) -> Flows {
 
 #[test]
 fn a_transfer_is_read_as_it_was() {
-    let (capture, overlay) = sample::transfer(300_000).unwrap();
+    let (capture, overlay) = sample::transfer(&sample::TRANSFER).unwrap();
     let flows = flows_of(&capture);
     assert_eq!(flows.iter().count(), 1);
     let flow = flows.iter().next().unwrap();
@@ -108,7 +108,7 @@ fn ends_that_meet_again_are_another_connection() {
 
 #[test]
 fn pictures_have_what_was_seen_in_both_forms() {
-    let (capture, overlay) = sample::transfer(300_000).unwrap();
+    let (capture, overlay) = sample::transfer(&sample::TRANSFER).unwrap();
     let flows = flows_of(&capture);
     let flow = flows.iter().next().unwrap();
     let overlay = Overlay::parse(&overlay, flow, 0).unwrap();
@@ -225,20 +225,24 @@ fn sizes_and_spans_are_read() {
     assert!(["", "1", "2..1", "a..b", "-1..2"].iter().all(|text| parse_span(text).is_err()));
 }
 
-/// The picture of the documentation; `PLOT_WRITE=1` writes it anew.
+/// The pictures of the documentation; `PLOT_WRITE=1` writes them anew.
 #[test]
 fn the_documentation_shows_what_is_drawn() {
-    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plots/transfer.svg");
-    let (capture, overlay) = sample::transfer(300_000).unwrap();
-    let flows = flows_of(&capture);
-    let flow = flows.iter().next().unwrap();
-    let overlay = Overlay::parse(&overlay, flow, 0).unwrap();
-    let plot = chart::Plot { flow, way: 0, overlay: Some(&overlay), span: None };
-    let drawn = String::from_utf8(chart::svg(&plot, (1_000, 750)).unwrap()).unwrap();
-    if std::env::var_os("PLOT_WRITE").is_some() {
-        std::fs::create_dir_all(picture.parent().unwrap()).unwrap();
-        std::fs::write(&picture, &drawn).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plots");
+    for sample in sample::SAMPLES {
+        let picture = folder.join(sample.name).with_extension("svg");
+        let (capture, overlay) = sample::transfer(&sample).unwrap();
+        let flows = flows_of(&capture);
+        let flow = flows.iter().next().unwrap();
+        let overlay = Overlay::parse(&overlay, flow, 0).unwrap();
+        let plot = chart::Plot { flow, way: 0, overlay: Some(&overlay), span: None };
+        let drawn = String::from_utf8(chart::svg(&plot, (1_000, 750)).unwrap()).unwrap();
+        if std::env::var_os("PLOT_WRITE").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&picture, &drawn).unwrap();
+        }
+        let shown = std::fs::read_to_string(&picture).unwrap_or_default();
+        let name = picture.display();
+        assert!(shown == drawn, "{name} is another: PLOT_WRITE=1 writes it anew");
     }
-    let shown = std::fs::read_to_string(&picture).unwrap_or_default();
-    assert!(shown == drawn, "docs/plots/transfer.svg is another: PLOT_WRITE=1 writes it anew");
 }
