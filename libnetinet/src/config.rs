@@ -192,7 +192,7 @@ pub struct IcmpConfig {
     /// Errors sent to one destination in a burst.
     pub peer_burst: u32,
     /// Which messages of ICMP for IPv4 these bounds hold for, bit n for type n; echo replies (0) and
-    /// errors (3, 11, 12) look at it. Those of ICMPv6 are always bounded (RFC 4443 §2.4).
+    /// errors (3, 11, 12) look at it, but for "fragmentation needed", which nothing bounds. Those of ICMPv6 are always bounded (RFC 4443 §2.4).
     pub limited_types: u32,
     /// Are IPv4's echo requests answered?
     pub echo: bool,

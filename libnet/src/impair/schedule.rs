@@ -159,20 +159,22 @@ impl Running {
         let began = self.begin(now);
         let at = self.next_at().filter(|at| *at <= now)?;
         let Some(step) = self.schedule.steps.get(self.next) else {
-            self.begin_again(began, now);
-            return Some((at, self.schedule.start.clone()));
+            // Of the rounds that are left out nothing holds.
+            let began = self.begin_again(began, now);
+            return Some((began, self.schedule.start.clone()));
         };
         self.next += 1;
         Some((at, step.impairments.clone()))
     }
 
     /// Whole rounds in which nobody looked are left out.
-    fn begin_again(&mut self, began: Instant, now: Instant) {
+    fn begin_again(&mut self, began: Instant, now: Instant) -> Instant {
         let period = self.schedule.period().unwrap_or(Duration::MAX);
         let rounds = now.since(began).as_nanos() / period.as_nanos().max(1);
         let passed = period.as_nanos().saturating_mul(rounds);
-        self.began = Some(began + Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX)));
-        (self.next, self.is_repeated) = (0, true);
+        let began = began + Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX));
+        (self.began, self.next, self.is_repeated) = (Some(began), 0, true);
+        began
     }
 
     /// Will nothing change any more?
@@ -314,5 +316,20 @@ mod tests {
         for schedule in [again, anew] {
             assert_eq!(send_at(&mut impair(schedule), [0; 4]), [1_000, 2_000, 3_000, 4_000]);
         }
+    }
+
+    #[test]
+    fn a_look_that_comes_rounds_late_lets_no_frame_leave_early() {
+        let schedule =
+            Schedule::default().at(Duration::ZERO, |link| link.rate(8_000)).again_at(SECOND * 2);
+        let (mut impair, mut out) = (impair(schedule), Vec::new());
+        impair.advance(Instant::ZERO, &mut out);
+        for _ in 0..4 {
+            let frame = Packet::from_payload(Bytes::from(vec![0; 1_000]));
+            impair.offer(Instant::ZERO, frame, &mut out);
+        }
+        impair.advance(Instant::ZERO + SECOND * 7, &mut out);
+        let arrived: Vec<_> = out.iter().map(|Delivery { at, .. }| at.as_millis()).collect();
+        assert_eq!(arrived, [1_000, 2_000, 3_000, 4_000]);
     }
 }

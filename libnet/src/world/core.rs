@@ -201,7 +201,8 @@ impl Shared {
             let ports = owned.iter().map(|&(port, iface, _)| (iface, port)).collect();
             let tap: Arc<dyn DropTap> = Arc::new(Drops { shared: Arc::downgrade(self), ports });
             // Attached again, it has other interfaces, and one tap.
-            if let Some(before) = self.lock().hosts[slot].tap.replace(Arc::clone(&tap)) {
+            let before = self.lock().hosts[slot].tap.replace(Arc::clone(&tap));
+            if let Some(before) = before {
                 drops.unwatch(&before);
             }
             drops.watch(tap);

@@ -172,7 +172,8 @@ impl Run {
     /// write too, who could have put links there.
     fn folder(&self, seed: u64, trace: u64) -> Option<PathBuf> {
         let in_target = || {
-            let is_target = |folder: &&Path| folder.join("CACHEDIR.TAG").exists();
+            let is_target =
+                |folder: &&Path| folder.join("CACHEDIR.TAG").exists() && is_ours(folder);
             let target = self.program.ancestors().skip(1).find(is_target);
             target.map(|target| target.join("world-failures"))
         };
@@ -181,6 +182,12 @@ impl Run {
         let test = self.test.clone().or_else(|| self.program_name()).unwrap_or_default();
         Some(root.join(format!("{}-{seed:#x}-{trace:016x}", plain(&test))))
     }
+}
+
+/// Nobody else may write in a folder, as anyone may in `/tmp`.
+fn is_ours(folder: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    folder.metadata().is_ok_and(|folder| folder.permissions().mode() & 0o002 == 0)
 }
 
 /// A path in the environment; an empty one is none.
@@ -250,14 +257,15 @@ mod capture {
         }
     }
 
-    /// Captures and their folder, if nothing else is in it.
+    /// Captures and their folder, if nothing else is in it: a note beside them keeps them.
     fn remove(folder: &Path) -> io::Result<()> {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|kind| kind == "pcapng") {
-                fs::remove_file(path)?;
-            }
+        let entries: io::Result<Vec<_>> =
+            fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect();
+        let captures = entries?;
+        if captures.iter().any(|path| path.extension().is_none_or(|kind| kind != "pcapng")) {
+            return Ok(());
         }
+        captures.iter().try_for_each(fs::remove_file)?;
         fs::remove_dir(folder)
     }
 

@@ -49,12 +49,16 @@ impl Shard {
     fn echo(&mut self, now: Instant, meta: &IpMeta, header: IcmpHeader, mut packet: Packet) {
         // RFC 1122 §3.2.2.6: requests to many MAY be discarded; answering them helps floods.
         let to_one = meta.cast == Cast::Unicast;
-        if !self.config.icmp.echo || !(to_one || self.config.icmp.echo_to_many) {
+        let answers = self.config.icmp.echo && (to_one || self.config.icmp.echo_to_many);
+        if !answers || meta.src.is_unspecified() {
             return self.drop_packet(DropReason::IcmpIgnored);
         }
-        // If they are answered, then as seldom as errors.
-        let allowed = to_one || self.wide.allow_error(now, meta.src);
-        if !allowed || !self.may_say(now, IcmpType::ECHO_REPLY, meta.src) {
+        // If those to many are answered, then as seldom as errors.
+        let allowed = match to_one {
+            true => self.may_say(now, IcmpType::ECHO_REPLY, meta.src),
+            false => self.wide.allow_error(now, meta.src),
+        };
+        if !allowed {
             return self.drop_packet(DropReason::IcmpRateLimited);
         }
         packet.advance(meta.header_bytes + HEADER_BYTES);

@@ -153,7 +153,9 @@ impl Shard {
         complaint: Complaint,
     ) {
         self.looked_at.set(Family::Inet);
-        if !self.may_say(now, complaint.header().ty, dst) {
+        // As on Linux, path MTU discovery is not held up: one that is not told of it goes on at once.
+        let is_limited = !matches!(complaint, Complaint::TooBig { .. });
+        if is_limited && !self.may_say(now, complaint.header().ty, dst) {
             return self.drop_packet(DropReason::IcmpRateLimited);
         }
         // RFC 1122 §3.2.2: from the address that the packet was sent to. Of one that was not for

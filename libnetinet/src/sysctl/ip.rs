@@ -57,7 +57,8 @@ pub(super) const TABLE: &[Sysctl] = &[
         MOST,
         "",
         "which messages of ICMP for IPv4 icmp_ratelimit and icmp_msgs_per_sec are about, the sum of 1: \
-         echo replies; 8: unreachable; 2048: time exceeded; 4096: parameter problem"
+         echo replies; 8: unreachable, but for a packet that is too big; 2048: time exceeded; 4096: \
+         parameter problem"
     ),
     number!(
         "net.ipv4.igmp_max_memberships",

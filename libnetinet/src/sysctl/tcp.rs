@@ -410,7 +410,7 @@ pub(super) const TABLE: &[Sysctl] = &[
     switch!(
         "net.ipv4.tcp_thin_linear_timeouts",
         tcp.thin_linear_timeouts,
-        "the first 6 time-outs of a connection do not double while it has fewer than 4 segments under way"
+        "the first 6 time-outs of a connection do not double while it has less than 4 full segments under way"
     ),
     switch!(
         "net.ipv4.tcp_timestamps",

@@ -146,6 +146,7 @@ impl Connection {
             // RFC 4821 §7.7: paths change, and nobody tells that one has grown.
             Some(at) if now >= at => {
                 (search.high, search.again_at, search.tried_high) = (most, None, false);
+                search.end_if_close(now, &ctx.config);
             }
             _ => search.end_if_close(now, &ctx.config),
         }

@@ -74,14 +74,19 @@ impl Connection {
             return;
         }
         let config = ctx.config.clone();
+        // DEVIATES RFC 6298 §5.5: where it is asked for, the time-out of few segments does not double, as
+        // on Linux: they bring no three duplicates, and are no burden. R2 stands for as long as ever.
+        let flight = self.snd_max - self.snd_una;
+        let thin = flight < THIN_SEGMENTS * u32::from(self.mss);
+        let thin = config.thin_linear_timeouts && thin && self.state == State::Established;
         // RFC 9293 §3.8.3 (MUST-20): R2 ends the connection, R1 is advice to IP.
-        let limit = self.retry_limit(&config);
+        let limit = self.retry_limit(&config).saturating_add(if thin { THIN_RETRIES } else { 0 });
         if self.retries >= limit || self.user_timeout_over(now) {
             return self.give_up(ctx);
         }
         self.forget_mtu_probe();
         self.suspect_black_hole(now, ctx);
-        let (flight, again) = (self.snd_max - self.snd_una, self.retries > 0);
+        let again = self.retries > 0;
         let in_recovery = self.mode.sack && self.tx.phase == Phase::Recovery;
         let reduced = in_recovery || self.has_reduced_for_this();
         self.tx.reducing = false;
@@ -102,11 +107,7 @@ impl Connection {
         ctx.counters.timeouts += 1;
         self.cold.counts.timeouts = self.cold.counts.timeouts.saturating_add(1);
         tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, retries = self.retries, "rto");
-        // DEVIATES RFC 6298 §5.5: where it is asked for, the time-out of few segments does not double, as
-        // on Linux: they bring no three duplicates, and are no burden.
-        let thin = flight < THIN_SEGMENTS * u32::from(self.mss) && self.retries <= THIN_RETRIES;
-        let linear = config.thin_linear_timeouts && thin && self.state == State::Established;
-        if !linear {
+        if !thin || self.retries > THIN_RETRIES {
             self.rtt.back_off(&config);
         }
         self.rtt.cancel();

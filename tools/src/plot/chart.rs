@@ -48,7 +48,7 @@ pub(super) fn png(plot: &Plot<'_>, size: (u32, u32)) -> Result<Vec<u8>, DrawErro
 pub(super) fn title(flow: &Flow, way: usize) -> String {
     let seconds = flow.seconds();
     // To three digits that say something, and to a millisecond.
-    let digits = (decimals(seconds, 1) + 2).max(3);
+    let digits = if seconds > 0.0 { (decimals(seconds, 1) + 2).max(3) } else { 3 };
     format!(
         "{} > {}, {} bytes in {seconds:.digits$} s, {} segments sent again",
         flow.ends()[way],
