@@ -8,7 +8,7 @@ use std::time::Duration;
 use libnet::InterfaceSpec;
 use libnet::capture::pcapng::{CaptureConfig, CaptureFile, PcapngWriter};
 use libnet::capture::{CaptureTap, ClockAnchor};
-use libnet::impair::{Impairments, QueueLimit};
+use libnet::impair::{Impairments, Overflow, QueueLimit};
 use libnet::world::{LinkConfig, World};
 use rumpnet::Stack;
 
@@ -29,36 +29,25 @@ impl Write for Shared {
 /// What is sent over 10 Mbit/s, and how bad the path is.
 #[derive(Clone, Copy)]
 pub(super) struct Sample {
-    /// Of the picture in the documentation.
-    pub(super) name: &'static str,
     pub(super) bytes: usize,
     /// Each way, milliseconds.
     pub(super) delay_ms: u64,
-    /// Frames that the queue holds.
-    queue: usize,
+    /// Frames that the queue holds, and what becomes of others.
+    pub(super) queue: (usize, Overflow),
     /// Which of the full frames are lost.
-    lost: &'static [u64],
+    pub(super) lost: &'static [u64],
     /// The share of frames that is held back for 5 ms at most.
-    reorder: f64,
+    pub(super) reorder: f64,
 }
 
 /// 300,000 bytes over 20 ms; two segments are lost.
 pub(super) const TRANSFER: Sample = Sample {
-    name: "transfer",
     bytes: 300_000,
     delay_ms: 10,
-    queue: 40,
+    queue: (40, Overflow::Waits),
     lost: &[30, 90],
     reorder: 0.0,
 };
-
-/// Those of the documentation.
-pub(super) const SAMPLES: [Sample; 4] = [
-    TRANSFER,
-    Sample { name: "tail", bytes: 60_000, lost: &[41], ..TRANSFER },
-    Sample { name: "reordering", delay_ms: 20, lost: &[], reorder: 0.02, ..TRANSFER },
-    Sample { name: "overflow", bytes: 700_000, delay_ms: 25, queue: 10, lost: &[], ..TRANSFER },
-];
 
 /// A capture file's bytes, as the sender's link has them, and what the sender's stack says of itself
 /// every 5 ms.
@@ -66,7 +55,7 @@ pub(super) fn transfer(sample: &Sample) -> io::Result<(Vec<u8>, String)> {
     let bytes = sample.bytes;
     let world = World::new(1);
     let mut queue = QueueLimit::default();
-    queue.frames = sample.queue;
+    (queue.frames, queue.overflow) = sample.queue;
     let delay = Duration::from_millis(sample.delay_ms);
     let mut path = Impairments::none().rate(10_000_000).queue(queue).delay(delay);
     if sample.reorder > 0.0 {

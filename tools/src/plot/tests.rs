@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libnet::capture::pcapng::{CaptureInterface, CapturedFrame, PcapngWriter};
+use libnet::impair::Overflow;
 use libnet::link::Medium;
 
+use super::sample::{Sample, TRANSFER};
 use super::*;
 
 fn flows_of(capture: &[u8]) -> Flows {
@@ -14,7 +16,7 @@ fn flows_of(capture: &[u8]) -> Flows {
 
 #[test]
 fn a_transfer_is_read_as_it_was() {
-    let (capture, overlay) = sample::transfer(&sample::TRANSFER).unwrap();
+    let (capture, overlay) = sample::transfer(&TRANSFER).unwrap();
     let flows = flows_of(&capture);
     assert_eq!(flows.iter().count(), 1);
     let flow = flows.iter().next().unwrap();
@@ -108,7 +110,7 @@ fn ends_that_meet_again_are_another_connection() {
 
 #[test]
 fn pictures_have_what_was_seen_in_both_forms() {
-    let (capture, overlay) = sample::transfer(&sample::TRANSFER).unwrap();
+    let (capture, overlay) = sample::transfer(&TRANSFER).unwrap();
     let flows = flows_of(&capture);
     let flow = flows.iter().next().unwrap();
     let overlay = Overlay::parse(&overlay, flow, 0).unwrap();
@@ -225,12 +227,24 @@ fn sizes_and_spans_are_read() {
     assert!(["", "1", "2..1", "a..b", "-1..2"].iter().all(|text| parse_span(text).is_err()));
 }
 
+/// Those of the documentation, by name.
+fn samples() -> [(&'static str, Sample); 4] {
+    let sample = TRANSFER;
+    let overflow = (10, Overflow::Drops);
+    [
+        ("transfer", sample),
+        ("tail", Sample { bytes: 60_000, lost: &[41], ..sample }),
+        ("reordering", Sample { delay_ms: 20, lost: &[], reorder: 0.02, ..sample }),
+        ("overflow", Sample { bytes: 700_000, delay_ms: 25, queue: overflow, lost: &[], ..sample }),
+    ]
+}
+
 /// The pictures of the documentation; `PLOT_WRITE=1` writes them anew.
 #[test]
 fn the_documentation_shows_what_is_drawn() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plots");
-    for sample in sample::SAMPLES {
-        let picture = folder.join(sample.name).with_extension("svg");
+    for (name, sample) in samples() {
+        let picture = folder.join(name).with_extension("svg");
         let (capture, overlay) = sample::transfer(&sample).unwrap();
         let flows = flows_of(&capture);
         let flow = flows.iter().next().unwrap();
@@ -242,7 +256,6 @@ fn the_documentation_shows_what_is_drawn() {
             std::fs::write(&picture, &drawn).unwrap();
         }
         let shown = std::fs::read_to_string(&picture).unwrap_or_default();
-        let name = picture.display();
-        assert!(shown == drawn, "{name} is another: PLOT_WRITE=1 writes it anew");
+        assert!(shown == drawn, "{name}.svg is another: PLOT_WRITE=1 writes it anew");
     }
 }
