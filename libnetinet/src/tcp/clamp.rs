@@ -73,7 +73,7 @@ fn syn_header(segment: &mut [u8]) -> Option<&mut [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use libnet::checksum::{Sum, checksum};
+    use libnet::checksum::Sum;
     use proptest::prelude::*;
 
     use super::super::options::Options;
