@@ -78,7 +78,7 @@ pub struct TracerouteArgs {
     #[arg(short, long, value_name = "TOS")]
     tos: Option<u8>,
     /// How long to wait: MAX seconds, or HERE times what another answer from the same hop took, or
-    /// NEAR times one from another hop
+    /// NEAR times one from another hop, and 0.1 s at least
     #[arg(short, long, value_name = "MAX[,HERE,NEAR]", default_value = "5,3,10",
         value_parser = parse_wait)]
     wait: Wait,
@@ -117,7 +117,7 @@ impl Wait {
             _ => self.longest,
         }
         // Not less than what a busy machine needs.
-        .max(self.longest.min(Duration::from_millis(10)))
+        .max(self.longest.min(Duration::from_millis(100)))
     }
 }
 
@@ -327,6 +327,7 @@ mod tests {
         assert_eq!(wait.of(None, None), ms(5000));
         assert_eq!(wait.of(Some(ms(100)), Some(ms(1))), ms(300));
         assert_eq!(wait.of(None, Some(ms(20))), ms(200));
+        assert_eq!(wait.of(Some(ms(1)), None), ms(100), "of a machine that is busy");
         assert_eq!(parse_wait("0.5,2,4").unwrap().of(Some(ms(400)), None), ms(500));
         for text in ["", "x", "1,2,3,4", "1,-1"] {
             assert!(parse_wait(text).is_err(), "{text}");

@@ -29,6 +29,8 @@ pub(super) struct Flow {
 pub(super) struct Flows {
     flows: Vec<Flow>,
     next: usize,
+    /// Cookies that each end has believed.
+    believed: [u64; 2],
 }
 
 impl Flow {
@@ -97,7 +99,7 @@ impl Flow {
 impl Flows {
     /// Those that are known without being seen.
     pub(super) fn new(known: [Flow; 2]) -> Self {
-        Flows { flows: known.to_vec(), next: known.len() }
+        Flows { flows: known.to_vec(), next: known.len(), believed: [0; 2] }
     }
 
     /// One of them.
@@ -111,6 +113,16 @@ impl Flows {
         if seg.wnd == 0 && (table.time_waits() > 0 || is_short) {
             // It may be a TIME-WAIT's, which takes no data, or that of one who has no memory for them.
             return;
+        }
+        let believed = table.counters().syn_cookies_received;
+        let before = &mut self.believed[usize::from(side == Side::B)];
+        if std::mem::replace(before, believed) != believed {
+            // An old segment that brings a cookie back makes the connection anew, with the same numbers
+            // and without a SYN (RFC 4987 §3.6).
+            self.flows
+                .iter_mut()
+                .filter(|flow| flow.side == side)
+                .for_each(|flow| flow.acked = None);
         }
         let tuple = FourTuple {
             local: seg.tuple.remote,
