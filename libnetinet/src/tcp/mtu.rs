@@ -112,7 +112,9 @@ impl Connection {
             return None;
         }
         let mss = u32::from(self.mss);
-        let len = search.next_mtu().checked_sub(self.header_bytes())?.max(mss + 1);
+        // A router may have said that nothing larger passes.
+        let most = search.high.checked_sub(self.header_bytes()).filter(|most| *most > mss)?;
+        let len = search.next_mtu().saturating_sub(self.header_bytes()).clamp(mss + 1, most);
         let needed = len + FOLLOWING_SEGMENTS * mss;
         let unsent = (self.snd_una + self.buffered_to_send()).saturating_since(self.snd_nxt);
         let window = (self.snd_una + self.snd_wnd).saturating_since(self.snd_nxt);
