@@ -9,6 +9,7 @@ use super::output::{DataKind, DataPlan};
 use super::recovery::{Frto, Phase};
 use super::seq::SeqNumber;
 use super::tcb::{Connection, TIMESTAMP_OPTION_BYTES, fixed_header_bytes};
+use super::timers::advice_limit;
 use crate::ipv6::header::MIN_MTU;
 
 /// The search for a path's MTU; sizes are of IP packets, bytes.
@@ -65,7 +66,7 @@ impl Connection {
     /// with half the size.
     pub(super) fn suspect_black_hole(&mut self, now: Instant, ctx: &mut Ctx) {
         let config = ctx.config.clone();
-        if config.mtu_probing == MtuProbing::Off || self.retries < config.advice_retries.max(1) {
+        if config.mtu_probing == MtuProbing::Off || self.retries < advice_limit(&config) {
             return;
         }
         let before = self.mss;

@@ -102,8 +102,7 @@ impl Connection {
         self.note_reduced();
         self.suspect_options();
         self.retries += 1;
-        // As on Linux, none counts as one.
-        self.mode.advise |= self.retries == config.advice_retries.max(1);
+        self.mode.advise |= self.retries == advice_limit(&config);
         ctx.counters.timeouts += 1;
         self.cold.counts.timeouts = self.cold.counts.timeouts.saturating_add(1);
         tracing::trace!(tuple = ?self.tuple, snd_una = ?self.snd_una, retries = self.retries, "rto");
@@ -255,6 +254,11 @@ impl Connection {
         }
         self.finish(ctx, Some(error));
     }
+}
+
+/// R1 of RFC 9293 §3.8.3; as on Linux, none counts as one.
+pub(super) fn advice_limit(config: &TcpConfig) -> u8 {
+    config.advice_retries.max(1)
 }
 
 /// As on Linux: a connection with fewer segments under way is thin.
