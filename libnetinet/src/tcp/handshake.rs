@@ -34,6 +34,7 @@ impl Connection {
         let auth = conn.cold.options.auth.as_ref().and_then(|keys| keys.for_peer(tuple.remote));
         conn.set_auth(auth.map(Box::new));
         conn.owed.syn = true;
+        conn.promise_window(conn.first_window());
         conn
     }
 
@@ -57,6 +58,7 @@ impl Connection {
         conn.mode.scaling = request.peer_shift.is_some();
         (conn.mode.timestamps, conn.mode.sack) = (request.timestamps, request.sack);
         conn.rcv_shift = request.rcv_shift;
+        conn.promise_window(request.rcv_wnd);
         conn.set_auth(request.auth.clone());
         conn.take_syn(request.created_at, ctx, &request.syn());
         conn.continue_ecn(&ctx.config, &request);
@@ -210,11 +212,12 @@ impl Connection {
 
     /// Takes in what the peer's SYN says.
     pub(super) fn take_syn(&mut self, now: Instant, ctx: &Ctx, syn: &Segment) {
+        let window = self.first_window();
         self.irs = syn.seq;
         self.rcv_nxt = syn.seq + 1;
         self.last_ack_sent = self.rcv_nxt;
         // RFC 7323 §2.2: the window of a SYN is never scaled, in either direction.
-        self.rcv_adv = self.rcv_nxt + u32::from(self.first_window());
+        self.rcv_adv = self.rcv_nxt + u32::from(window);
         (self.snd_wnd, self.max_snd_wnd) = (u32::from(syn.wnd), u32::from(syn.wnd));
         (self.snd_wl1, self.snd_wl2) = (syn.seq, syn.ack);
         match syn.options.window_shift {

@@ -20,6 +20,7 @@ mod input;
 mod listen;
 mod memory;
 mod mtu;
+mod offer;
 mod options;
 mod output;
 mod pacing;

@@ -10,13 +10,14 @@ use super::config::{ConnOptions, TcpConfig};
 use super::ctx::Ctx;
 use super::ecn::{Answer, EcnField, answer_of_listener};
 use super::listen::Listener;
+use super::offer::{first_window, window_shift};
 use super::options::{Options, Timestamps};
 use super::path::PathInfo;
 use super::segment::{Flags, FourTuple, Header, Segment};
 use super::seq::SeqNumber;
 use super::slab::{List, Oldest, Slab};
 use super::syncookie::{Kept, clock_with};
-use super::tcb::{first_window, offered_mss, timestamp, window_shift};
+use super::tcb::{offered_mss, timestamp};
 use super::tuning::Tuning;
 
 /// A SYN that was answered, until its answer is acknowledged: about 150 bytes instead of a connection.
@@ -123,7 +124,23 @@ impl Request {
         }
     }
 
-    /// The SYN-ACK: the listener's `options` and the way back decide with the SYN what it offers.
+    /// What the SYN-ACK offers, by the SYN and by what the listener and the stack are set to now.
+    pub(super) fn decide_offer(&mut self, config: &TcpConfig, options: &ConnOptions) {
+        self.timestamps &=
+            config.timestamps && self.auth.as_ref().is_none_or(|auth| auth.leaves_timestamps());
+        self.sack &= config.sack;
+        self.peer_shift = self.peer_shift.filter(|_| config.window_scaling);
+        self.decide_window(config, options);
+    }
+
+    /// The window and its shift, by what the listener and the stack are set to now.
+    pub(super) fn decide_window(&mut self, config: &TcpConfig, options: &ConnOptions) {
+        self.rcv_wnd = first_window(Tuning::new(config, options).receive_limit, options);
+        self.rcv_shift = window_shift(config, options);
+    }
+
+    /// The SYN-ACK, the first one or one that comes again: whatever was set since, it offers what was
+    /// decided.
     pub(super) fn syn_ack(
         &mut self,
         now: Instant,
@@ -132,12 +149,6 @@ impl Request {
         way: &PathInfo,
     ) -> Header {
         let config = &ctx.config;
-        self.rcv_wnd = first_window(Tuning::new(config, options).receive_limit, options);
-        self.timestamps &=
-            config.timestamps && self.auth.as_ref().is_none_or(|auth| auth.leaves_timestamps());
-        self.sack &= config.sack;
-        self.peer_shift = self.peer_shift.filter(|_| config.window_scaling);
-        self.rcv_shift = window_shift(config, options);
         let Answer { flags: mut ecn, option: mut marked_bytes } = answer_of_listener(config, self);
         let timestamps = self.timestamps.then(|| {
             let offset = ctx.secrets.timestamp_offset(self.tuple.local, self.tuple.remote);

@@ -17,6 +17,7 @@ use super::fast_open::Attempt;
 use super::info::Counts;
 use super::listen::Listener;
 use super::mtu::MtuSearch;
+use super::offer::window_shift;
 use super::path::PathInfo;
 use super::rcvbuf::ReceiveBuffer;
 use super::reassembly::Reassembly;
@@ -422,11 +423,6 @@ impl Connection {
         self.cold.tuning.receive_limit
     }
 
-    /// The window of a SYN.
-    pub(super) fn first_window(&self) -> u16 {
-        first_window(self.receive_limit(), &self.cold.options)
-    }
-
     /// Bytes that the send buffer may hold.
     pub(super) fn send_limit(&self) -> u32 {
         self.cold.tuning.send_limit
@@ -536,15 +532,6 @@ pub(super) fn offered_mss(tuple: &FourTuple, options: &ConnOptions, mtu: u32) ->
     if wanted > 0 { mss.min(wanted.max(MIN_MSS)) } else { mss }
 }
 
-/// The window of a SYN, which is never scaled, by what the buffer holds. Source: RFC 7323 §2.2.
-pub(super) fn first_window(receive_limit: u32, options: &ConnOptions) -> u16 {
-    let clamp = match options.window_clamp_bytes {
-        0 => u32::MAX,
-        clamp => clamp,
-    };
-    receive_limit.min(clamp).min(u32::from(u16::MAX)) as u16
-}
-
 /// The timestamp clock: 1 ms, within RFC 7323 §5.4's 1 ms to 1 s.
 pub(super) fn timestamp(now: Instant, offset: u32) -> u32 {
     (now.as_millis() as u32).wrapping_add(offset)
@@ -565,27 +552,6 @@ fn no_controller(config: &TcpConfig, options: &ConnOptions, tuple: &FourTuple) -
     let mss = u32::from(default_mss(tuple));
     let begin = Begin { mss, cwnd_bytes: initial_window(mss), ..Begin::default() };
     Controller::new(congestion::algorithm(config, options), &config.controllers, &begin)
-}
-
-/// The shift that lets the window reach the largest buffer, as on Linux: the one that was set, or
-/// else the one that it may grow to. Source: RFC 7323 §2.3.
-pub(super) fn window_shift(config: &TcpConfig, options: &ConnOptions) -> u8 {
-    let largest = match options.receive_buffer_bytes {
-        0 => config.receive_buffer_bytes.max(config.receive_buffer_max_bytes),
-        fixed => fixed,
-    };
-    let largest = match options.window_clamp_bytes {
-        0 => largest,
-        clamp => largest.min(clamp),
-    };
-    let mut shift = 0;
-    if !config.window_scaling {
-        return shift;
-    }
-    while shift < super::options::MAX_WINDOW_SHIFT && largest >> shift > u32::from(u16::MAX) {
-        shift += 1;
-    }
-    shift
 }
 
 /// An IP packet's length field ends here, whatever the MTU.

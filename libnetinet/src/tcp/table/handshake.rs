@@ -20,7 +20,7 @@ use crate::tcp::request::Request;
 use crate::tcp::segment::{Flags, Header, Segment};
 use crate::tcp::state::State;
 use crate::tcp::syncookie;
-use crate::tcp::tcb::{Connection, MIN_MSS, default_mss, window_shift};
+use crate::tcp::tcb::{Connection, MIN_MSS, default_mss};
 
 /// How a SYN is answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,7 @@ impl Table {
         let mut request = Request::new(now, seg, listener);
         request.gives_cookie = grant == Grant::Cookie;
         (request.iface, request.bound, request.auth) = (way.iface, bound, auth);
+        request.decide_offer(&self.ctx.config, &options);
         if answer == Answer::Cookie {
             return self.send_cookie(now, path, request, &options, &way);
         }
@@ -421,6 +422,8 @@ impl Table {
         (request.peer_shift, request.sack) = (None, false);
         request.bound = seg.tuple.zone.iface().or(listener.options().sharing.iface);
         request.from_cookie = true;
+        // As on Linux: nothing tells what the SYN-ACK said of them.
+        request.decide_window(&self.ctx.config, &listener.options());
         let Some(timestamps) = seg.options.timestamps else { return Some(request) };
         let config = &self.ctx.config;
         let offset = self.ctx.secrets.timestamp_offset(seg.tuple.local, seg.tuple.remote);
@@ -430,7 +433,6 @@ impl Table {
             return None;
         }
         (request.peer_shift, request.sack) = (kept.shift, kept.sack);
-        request.rcv_shift = window_shift(config, &listener.options());
         request.syn_flags |= flags_kept(config, kept.ecn, seg);
         Some(request)
     }

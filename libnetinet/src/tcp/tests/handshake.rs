@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use libnet::{DropReason, Ready};
 
 use super::net::*;
+use super::window::{assert_first_window_stands, small_receiver};
 use crate::tcp::*;
 
 /// Both ends connect to each other at the same time, from fixed ports.
@@ -44,6 +45,21 @@ fn crossing_connects_survive_the_loss_of_either_syn_ack() {
     net.run_for(secs(5));
     assert_eq!(net.state(Side::A, a), State::Established);
     assert_eq!(net.state(Side::B, b), State::Established);
+}
+
+#[test]
+fn what_a_syn_offered_stands_where_the_buffer_is_made_smaller_since() {
+    let mut net = Net::new();
+    let listener = net.listen(4);
+    let a = net.connect();
+    net.pump(Side::A);
+    net.a.table.set_options(net.now, a, small_receiver(20_000));
+    net.run_for(ms(5));
+    let b = listener.accept().expect("the handshake is over").id;
+    assert_eq!(net.send(Side::B, b, &[1; 60_000]), Ok(60_000));
+    net.run_for(secs(1));
+    assert_first_window_stands(&net, Side::A);
+    assert_eq!(net.info(Side::A, a).receive_queue_bytes, 60_000);
 }
 
 #[test]

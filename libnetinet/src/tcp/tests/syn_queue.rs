@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use libnet::DropReason;
 
 use super::net::*;
+use super::window::{assert_first_window_stands, small_receiver};
 use crate::tcp::*;
 
 fn cookies(syn_cookies: SynCookies) -> TcpConfig {
@@ -62,6 +63,33 @@ fn what_answers_for_a_half_open_connection_scales_its_window() {
     assert_eq!(answer.flags, Flags::ACK);
     // RFC 7323 §2.3: only the SYN's is as it is.
     assert_eq!(answer.wnd, syn_ack.wnd >> shift);
+}
+
+#[test]
+fn what_a_syn_ack_offered_stands_whatever_is_set_since() {
+    let mut net = Net::new();
+    let listener = net.listen(4);
+    let a = net.connect();
+    net.drop_next(1, |sent| sent.by == Side::B);
+    net.run_for(ms(5));
+    listener.set_options(small_receiver(20_000));
+    let off = TcpConfig { sack: false, timestamps: false, ..TcpConfig::default() };
+    net.b.table.set_config(net.now, std::sync::Arc::new(off));
+    net.run_for(secs(1));
+    let [first, again] = [0, 1].map(|nth| net.sent_by(Side::B)[nth].seg);
+    assert!(first.flags.has(Flags::SYN) && again.flags == first.flags);
+    let offer = |seg: &Segment| {
+        let options = &seg.options;
+        (seg.wnd, options.window_shift, options.sack_permitted, options.timestamps.is_some())
+    };
+    assert_eq!(offer(&first), (u16::MAX, Some(10), true, true));
+    assert_eq!(offer(&again), offer(&first));
+    assert_eq!(net.send(Side::A, a, &[1; 60_000]), Ok(60_000));
+    net.run_for(secs(1));
+    assert_first_window_stands(&net, Side::B);
+    // It has all that was offered, and keeps it until somebody reads.
+    let b = listener.accept().expect("the handshake is over").id;
+    assert_eq!(net.info(Side::B, b).receive_queue_bytes, 60_000);
 }
 
 #[test]

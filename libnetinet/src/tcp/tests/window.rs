@@ -7,7 +7,7 @@ use libnet::DropReason;
 use super::net::*;
 use crate::tcp::*;
 
-fn small_receiver(bytes: u32) -> ConnOptions {
+pub(super) fn small_receiver(bytes: u32) -> ConnOptions {
     let mut options = ConnOptions::new();
     options.receive_buffer_bytes = bytes;
     options
@@ -25,6 +25,20 @@ fn drain(net: &mut Net, side: Side, id: ConnId) -> usize {
         total += got.len();
     }
     total
+}
+
+/// What `by` says of its window does not fall short of what its SYN said, by a unit of its field at
+/// most. RFC 9293 §3.8.6 (SHOULD-14), RFC 7323 §2.4.
+pub(super) fn assert_first_window_stands(net: &Net, by: Side) {
+    let syn = |by| net.sent_by(by).into_iter().find(|sent| sent.has(Flags::SYN)).expect("a SYN");
+    let (own, first) = (syn(by).seg, syn(by.other()).seg.seq + 1);
+    let unit = 1 << own.options.window_shift.expect("it scales");
+    let later = || net.sent_by(by).into_iter().filter(|sent| !sent.has(Flags::SYN));
+    assert!(later().count() > 1);
+    for sent in later() {
+        let right = sent.seg.ack + (sent.seg.wnd as u32 + 1) * unit;
+        assert!(right.gt(first + u32::from(own.wnd)), "{:?}", sent.seg);
+    }
 }
 
 #[test]
