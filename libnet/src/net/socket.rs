@@ -4,12 +4,11 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::SocketLayer;
-use crate::driver::Signal;
 use crate::errno;
 use crate::socket::{
     Domain, OptionKey, Received, RecvMsg, SendControl, SendMsg, SocketId, SocketOption,
@@ -19,6 +18,9 @@ use crate::time::Instant;
 use crate::wake::Ready;
 
 mod opening;
+mod waiting;
+
+use waiting::Timeout;
 
 /// A socket of any family, type and protocol: what `TcpStream` and the others are made of, and
 /// what raw and ping sockets are used by. Closed on drop.
@@ -338,26 +340,6 @@ impl Socket {
         self.domain.ready(self.id)
     }
 
-    /// Waits until it is ready for any of `interest`, at most `timeout`; what it is ready for.
-    ///
-    /// # Errors
-    /// As [`Domain::ready`].
-    pub fn wait_ready(&self, interest: Ready, timeout: Option<Duration>) -> io::Result<Ready> {
-        self.wait_ready_until(interest, timeout.map(|timeout| self.layer.driver().now() + timeout))
-    }
-
-    fn wait_ready_until(&self, interest: Ready, deadline: Option<Instant>) -> io::Result<Ready> {
-        let wanted = interest | Ready::ERROR | Ready::HANGUP;
-        let waited = self.wait_until(interest, deadline, || {
-            let ready = self.domain.ready(self.id)?;
-            if ready.intersects(wanted) { Ok(ready) } else { Err(errno::would_block()) }
-        });
-        match waited {
-            Err(error) if errno::is_would_block(&error) => Ok(Ready::NONE),
-            done => done,
-        }
-    }
-
     /// Sets an option.
     ///
     /// # Errors
@@ -425,47 +407,12 @@ impl Socket {
         self.write_timeout.get()
     }
 
-    fn deadline(&self, timeout: &Timeout) -> Option<Instant> {
-        timeout.get().map(|timeout| self.layer.driver().now() + timeout)
-    }
-
-    /// `socket(7)`, SO_RCVLOWAT: a receive waits for as many bytes, if it has room for them; when its
-    /// time is over it takes what there is.
-    fn wait_for_low_water(
-        &self,
-        deadline: Option<Instant>,
-        room: impl FnOnce() -> usize,
-    ) -> io::Result<()> {
-        let low = self.low_water.load(Ordering::Relaxed) as usize;
-        if low <= 1 || self.is_nonblocking() || room() < low {
-            return Ok(());
-        }
-        let interest = Ready::READABLE | Ready::READ_CLOSED;
-        self.wait_ready_until(interest, deadline).map(drop)
-    }
-
-    fn block_on_read(
-        &self,
-        deadline: Option<Instant>,
-        op: impl FnMut() -> io::Result<Received>,
-    ) -> io::Result<Received> {
-        let interest = Ready::READABLE | Ready::READ_CLOSED;
-        match self.block_on(interest, deadline, op) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Received::stream(0)),
-            done => done,
-        }
-    }
-
     /// Sends in one call of the domain's that may sleep, where it has such; else `None`.
     fn send_asleep(&self, msg: SendMsg<'_>) -> Option<io::Result<usize>> {
         if !self.waits_for_ever(&self.write_timeout) {
             return None;
         }
         self.domain.send_blocking(self.id, msg)
-    }
-
-    fn waits_for_ever(&self, timeout: &Timeout) -> bool {
-        !self.is_nonblocking() && timeout.get().is_none()
     }
 
     /// As [`send_all`](Self::send_all), of what is left of `bufs`.
@@ -514,75 +461,6 @@ impl Socket {
         }
         Ok(sent)
     }
-
-    fn block_on<T>(
-        &self,
-        interest: Ready,
-        deadline: Option<Instant>,
-        mut op: impl FnMut() -> io::Result<T>,
-    ) -> io::Result<T> {
-        match op() {
-            Err(error) if errno::is_would_block(&error) && !self.is_nonblocking() => {
-                self.wait_until(interest, deadline, op)
-            }
-            done => done,
-        }
-    }
-
-    /// Tries `op` until it does not give `WouldBlock`, asleep in between.
-    fn wait_until<T>(
-        &self,
-        interest: Ready,
-        deadline: Option<Instant>,
-        mut op: impl FnMut() -> io::Result<T>,
-    ) -> io::Result<T> {
-        if let Some(done) = self.wait_in_domain(interest, deadline, &mut op) {
-            return done;
-        }
-        if self.layer.driver().look() {
-            match op() {
-                Err(error) if errno::is_would_block(&error) => {}
-                done => return done,
-            }
-        }
-        let signal = Signal::new();
-        let _registration = self.domain.register(self.id, interest, &signal.waker());
-        loop {
-            match op() {
-                Err(error) if errno::is_would_block(&error) => {}
-                done => return done,
-            }
-            let driver = self.layer.driver();
-            if !driver.wait(&signal, deadline)?
-                && deadline.is_some_and(|deadline| deadline <= driver.now())
-            {
-                // One last look: it may have become ready as the time ran out.
-                return op();
-            }
-        }
-    }
-
-    /// As [`wait_until`](Self::wait_until), asleep in the domain; `None` if it does not do that.
-    fn wait_in_domain<T>(
-        &self,
-        interest: Ready,
-        deadline: Option<Instant>,
-        op: &mut impl FnMut() -> io::Result<T>,
-    ) -> Option<io::Result<T>> {
-        loop {
-            let left = deadline.map(|deadline| deadline.since(self.layer.driver().now()));
-            if let Err(error) = self.domain.wait(self.id, interest, left)? {
-                return Some(Err(error));
-            }
-            match op() {
-                Err(error) if errno::is_would_block(&error) => {}
-                done => return Some(done),
-            }
-            if left == Some(Duration::ZERO) {
-                return Some(Err(errno::would_block()));
-            }
-        }
-    }
 }
 
 impl Drop for Socket {
@@ -601,32 +479,5 @@ impl fmt::Debug for Socket {
             out.field("peer", &peer);
         }
         out.field("id", &self.id).finish()
-    }
-}
-
-/// A time-out in nanoseconds; 0: none.
-#[derive(Default)]
-struct Timeout(AtomicU64);
-
-impl Timeout {
-    fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
-        if timeout == Some(Duration::ZERO) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "cannot set a 0 duration timeout",
-            ));
-        }
-        let nanos = timeout.map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
-        self.0.store(nanos, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn copy(&self, other: &Timeout) {
-        self.0.store(other.0.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-
-    fn get(&self) -> Option<Duration> {
-        let nanos = self.0.load(Ordering::Relaxed);
-        (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 }
