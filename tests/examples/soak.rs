@@ -28,6 +28,9 @@ const UDP_PORT: u16 = 9000;
 const TCP_PORT: u16 = 9001;
 /// Header of a datagram: sender, sequence number, hash of the rest.
 const HEADER_BYTES: usize = 20;
+/// How long nodes may take to meet, however busy the machine is, and how often they are asked.
+const MEETING: Duration = Duration::from_secs(30);
+const ASKED_EVERY: Duration = Duration::from_millis(10);
 
 fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -111,8 +114,8 @@ impl Soak {
         let mut members: Vec<Member> =
             (0..NODES).map(|i| Member::spawn(bus, i)).collect::<io::Result<_>>()?;
         let mut random = Random(self.seed);
-        // Let every node resolve and connect to every other before the windows begin.
-        thread::sleep(Duration::from_secs(1));
+        meet(&mut members)?;
+        // The windows begin.
         for member in &mut members {
             member.report()?;
         }
@@ -171,6 +174,29 @@ impl Soak {
         let within = phase == "control" || at(1.0) <= self.bar.as_secs_f64() * 1e3;
         Ok(within && torn == 0 && alive == 0 && datagrams > 0 && bytes > 0)
     }
+}
+
+/// Waits until every node hears from every other, and has a stream from its neighbour.
+fn meet(members: &mut [Member]) -> io::Result<()> {
+    let until = Instant::now() + MEETING;
+    for (i, member) in members.iter_mut().enumerate() {
+        let mut streams = false;
+        loop {
+            let report = member.report()?;
+            streams |= report.stream_bytes > 0;
+            let heard = report.gap_us.len();
+            if streams && heard == NODES - 1 {
+                break;
+            }
+            if Instant::now() >= until {
+                let of = NODES - 1;
+                let what = format!("node {i} hears {heard} of {of} others, a stream: {streams}");
+                return Err(io::Error::other(what));
+            }
+            thread::sleep(ASKED_EVERY);
+        }
+    }
+    Ok(())
 }
 
 /// Does to the victim what the phase asks for, and leaves it running again.
