@@ -33,6 +33,8 @@ enum End {
     Far,
     /// Our stack over the tap.
     Ours(Offloads),
+    /// The same with offloads, no frame longer than 64 KiB.
+    Short,
     /// smoltcp over the tap.
     Smol(Offloads),
 }
@@ -54,6 +56,7 @@ const OFF: Offloads = Offloads::Off;
 const ROWS: &[Kind] = &[
     row("in", "bulk", (End::Near, End::Ours(ON)), "veth", (End::Near, End::Far)),
     row("out", "bulk", (End::Ours(ON), End::Near), "veth", (End::Near, End::Far)),
+    row("out-64k", "bulk", (End::Short, End::Near), "veth", (End::Near, End::Far)),
     row("in-smoltcp", "bulk", (End::Near, End::Ours(ON)), "smoltcp", (End::Near, End::Smol(ON))),
     row("out-smoltcp", "bulk", (End::Ours(ON), End::Near), "smoltcp", (End::Smol(ON), End::Near)),
     row("plain-in", "bulk", (End::Near, End::Ours(OFF)), "smoltcp", (End::Near, End::Smol(OFF))),
@@ -126,11 +129,11 @@ fn pair(
     let ip = match server {
         End::Near => HOST,
         End::Far => FAR,
-        End::Ours(_) | End::Smol(_) => OURS,
+        End::Ours(_) | End::Short | End::Smol(_) => OURS,
     };
     let own_ip = match client {
         End::Near | End::Far => "0.0.0.0",
-        End::Ours(_) | End::Smol(_) => OURS,
+        End::Ours(_) | End::Short | End::Smol(_) => OURS,
     };
     let server = spawn(wires, server, placement.core(1), 0.0, &["server", mode, ip])?;
     pair::finish(mode, server, |addr| {
@@ -213,6 +216,7 @@ fn spawn(wires: &Wires, end: End, core: Core, seconds: f64, words: &[&str]) -> i
         End::Far => ("linux".to_owned(), wires.far.id()),
         End::Ours(ON) => (format!("tap:{TAP}"), 0),
         End::Ours(OFF) => (format!("plain:{TAP}"), 0),
+        End::Short => (format!("short:{TAP}"), 0),
         End::Smol(ON) => ("smol-on".to_owned(), 0),
         End::Smol(OFF) => ("smol-off".to_owned(), 0),
     };

@@ -7,7 +7,7 @@ use std::path::Path;
 use rumpnet::sockin::Sockin;
 use rumpnet::{Shmif, Stack};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use virtif::{Offloads, Virtif, VirtifConfig};
+use virtif::{BigTcp, Offloads, Virtif, VirtifConfig};
 
 /// What carries the bytes.
 #[derive(Debug)]
@@ -61,7 +61,8 @@ pub enum Stream {
 impl Transport {
     /// The kernel's sockets for `linux` and, with the host's congestion control, `std`; a stack
     /// over them for `sockin`; else a stack with `addr`, on the tap behind `tap:` or
-    /// `plain:` (without offloads), or on the bus at that path.
+    /// `short:` (no frame longer than 64 KiB) or `plain:` (without offloads), or on the bus at that
+    /// path.
     ///
     /// # Errors
     /// As attaching gives them.
@@ -76,6 +77,11 @@ impl Transport {
         }
         let interface = match name.split_once(':') {
             Some(("tap", device)) => Virtif::open(device)?.addr(addr),
+            Some(("short", device)) => {
+                let mut config = VirtifConfig::default();
+                config.big_tcp = BigTcp::Off;
+                Virtif::open_with(device, &config)?.addr(addr)
+            }
             Some(("plain", device)) => {
                 let mut config = VirtifConfig::default();
                 config.offloads = Offloads::Off;

@@ -149,9 +149,9 @@ pub struct Interfaces {
     /// mtu=BYTES (default: the link's, 1500), clamp-mss or clamp-mss=BYTES (lower the MSS of TCP
     /// connections that are passed on to what both links take, or to so many bytes), mac=ADDRESS
     /// (default: made up); of shmif: name=TEXT (shown by `rumpnet ls`), create (make the bus if there
-    /// is none); of tap and tun:
-    /// host=ADDRESS/BITS (set up the host's side, MTU included), offload=off (cut and checksum every
-    /// frame), queues=NUMBER; of fd: header=none, virtio or virtio12, medium=tap or tun, offload=off.
+    /// is none); of tap and tun: host=ADDRESS/BITS (set up the host's side, MTU included), offload=off
+    /// (cut and checksum every frame), big-tcp=off (no frame longer than 64 KiB), queues=NUMBER; of
+    /// fd: header=none, virtio or virtio12, medium=tap or tun, offload=off.
     /// A bad link: loss=2% or loss=ge:P,R[,1-H[,1-K]] (bursts), delay=10ms, jitter=2ms, rate=100mbit,
     /// limit=100, 64k or 20ms (what may wait for the rate), queue=fifo, codel, ecn, red, red-ecn or
     /// fq-codel, reorder=5%, dup=1%, corrupt=0.1%, state=down (or down alone), schedule=FILE (how all

@@ -47,8 +47,8 @@ impl IfKind {
     fn keys(self) -> Vec<&'static str> {
         let own: &[&str] = match self {
             IfKind::Shmif => &["mac", "name", "create"],
-            IfKind::Tap => &["mac", "host", "offload", "queues"],
-            IfKind::Tun => &["host", "offload", "queues"],
+            IfKind::Tap => &["mac", "host", "offload", "big-tcp", "queues"],
+            IfKind::Tun => &["host", "offload", "big-tcp", "queues"],
             IfKind::Fd => &["mac", "offload", "header", "medium"],
         };
         // Nobody hears an advertisement on a tun device.
@@ -123,6 +123,8 @@ pub struct IfSpec {
     pub host: Vec<IpCidr>,
     /// Whether super-segments cross the device whole.
     pub offload: Option<Switch>,
+    /// Whether frames to the host itself may be longer than 64 KiB.
+    pub big_tcp: Option<Switch>,
     /// Queues of the device.
     pub queues: Option<u16>,
     /// What stands in front of a descriptor's frames.
@@ -199,6 +201,7 @@ impl IfSpec {
             create: false,
             host: Vec::new(),
             offload: None,
+            big_tcp: None,
             queues: None,
             header: None,
             medium: None,
@@ -255,6 +258,10 @@ impl IfSpec {
             "offload" => {
                 let known = [("on", Switch::On), ("off", Switch::Off)];
                 once(key, &mut self.offload, one_of(&known, value).ok_or_else(bad)?)?;
+            }
+            "big-tcp" => {
+                let known = [("on", Switch::On), ("off", Switch::Off)];
+                once(key, &mut self.big_tcp, one_of(&known, value).ok_or_else(bad)?)?;
             }
             "queues" => {
                 let queues = value.parse().ok().filter(|queues| QUEUES.contains(queues));
@@ -451,11 +458,12 @@ mod tests {
 
     #[test]
     fn a_device_has_keys_of_its_own() {
-        let spec =
-            parse("tap:tap0,addr=10.1.0.2/24,host=10.1.0.1/24,offload=off,queues=2,mtu=9000");
-        let spec = spec.unwrap();
+        let text =
+            "tap:tap0,addr=10.1.0.2/24,host=10.1.0.1/24,offload=off,big-tcp=off,queues=2,mtu=9000";
+        let spec = parse(text).unwrap();
         assert_eq!((spec.kind, spec.queues, spec.mtu), (IfKind::Tap, Some(2), Some(9_000)));
         assert_eq!((spec.offload, spec.host.len()), (Some(Switch::Off), 1));
+        assert_eq!(spec.big_tcp, Some(Switch::Off));
         let spec = parse("fd:3,header=virtio,medium=tun").unwrap();
         assert_eq!((spec.header, spec.medium), (Some(Header::Virtio), Some(IfKind::Tun)));
         let error = parse("tap:tap0,create").unwrap_err();
@@ -466,6 +474,7 @@ mod tests {
         assert_eq!(error, "`queues` is a key of tap and tun, not of shmif");
         assert!(parse("tap:t,queues=0").unwrap_err().contains("1 to 256"));
         assert!(parse("tap:t,offload=maybe").unwrap_err().contains("on or off"));
+        assert!(parse("tap:t,big-tcp=1").unwrap_err().contains("on or off"));
         assert!(parse("fd:3,header=x").unwrap_err().contains("virtio12"));
         assert!(parse("fd:3,medium=x").unwrap_err().contains("tun (IP packets)"));
     }

@@ -4,7 +4,7 @@ use libnet::InterfaceSpec;
 use libnet::link::{Link, LinkInfo, Medium};
 use rumpnet::Shmif;
 use shmif::{AttachError, BusConfig};
-use virtif::{FdConfig, FrameHeader, HostSide, Offloads, Virtif, VirtifConfig};
+use virtif::{BigTcp, FdConfig, FrameHeader, HostSide, Offloads, Virtif, VirtifConfig};
 
 use crate::fail::Failure;
 use crate::host::Create;
@@ -66,6 +66,9 @@ fn device(spec: &IfSpec) -> Result<Virtif, Failure> {
     let mut config = VirtifConfig::default();
     config.medium = if spec.kind == IfKind::Tun { Medium::Ip } else { Medium::Ethernet };
     config.offloads = offloads(spec);
+    if spec.big_tcp == Some(Switch::Off) {
+        config.big_tcp = BigTcp::Off;
+    }
     config.queues = spec.queues.map_or(1, usize::from);
     let name = spec.path.to_string_lossy();
     let mut device =

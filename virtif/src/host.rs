@@ -202,10 +202,10 @@ pub fn loopback_up() -> io::Result<()> {
 }
 
 /// A socket on which one request at a time is answered.
-struct Netlink(Socket);
+pub(crate) struct Netlink(Socket);
 
 impl Netlink {
-    fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_ROUTE)?;
         socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Netlink(socket))
@@ -258,6 +258,17 @@ impl Netlink {
         message.attributes.push(RouteAttribute::Oif(index));
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
         self.request(RouteNetlinkMessage::NewRoute(message), flags).map(drop)
+    }
+
+    /// Would the host keep what is sent to `addr`?
+    pub(crate) fn is_local(&self, addr: IpAddr) -> io::Result<bool> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family_of(addr);
+        message.header.destination_prefix_length = if addr.is_ipv4() { 32 } else { 128 };
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::from(addr)));
+        let answer = self.request(RouteNetlinkMessage::GetRoute(message), 0)?;
+        Ok(matches!(answer, Some(RouteNetlinkMessage::NewRoute(route))
+            if route.header.kind == RouteType::Local))
     }
 
     /// Sends a request; what was answered to it, if anything but "done".

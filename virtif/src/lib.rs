@@ -22,8 +22,10 @@ use std::sync::Arc;
 use libnet::link::{Link, LinkControl, LinkInfo, LinkQueue, MAX_FRAME_BYTES, Medium, Offload};
 use libnet::{InterfaceSpec, MacAddr};
 
+mod big;
 mod device;
 mod host;
+mod local;
 mod queue;
 mod sys;
 #[cfg(test)]
@@ -33,6 +35,7 @@ mod vnet;
 pub use device::OpenError;
 use device::{Opened, Passed, Recipe};
 pub use host::{HostError, HostLink, HostSide, loopback_up, query};
+use local::Local;
 use queue::{Control, Counters, Endpoint, Receiver, Sender};
 use vnet::{LONG_BYTES, SHORT_BYTES};
 
@@ -62,12 +65,32 @@ pub struct VirtifConfig {
     /// Queues, 1 to 256: as many as the stack has shards is best. More than one needs a device
     /// with `multi_queue`.
     pub queues: usize,
+    /// Whether what goes to the host itself may be written in frames longer than 64 KiB.
+    pub big_tcp: BigTcp,
+}
+
+/// Whether super-segments that follow each other are joined to frames of up to 192 KiB, which Linux
+/// calls BIG TCP: only what goes to an address of the host's own, and where its kernel takes them
+/// (IPv4 since Linux 6.3; IPv6 from 5.19 up to 6.x).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum BigTcp {
+    /// Where the device has offloads and the kernel takes them.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
 }
 
 impl Default for VirtifConfig {
     /// A tap with one queue, with offloads where the kernel has them.
     fn default() -> Self {
-        VirtifConfig { medium: Medium::Ethernet, offloads: Offloads::Auto, queues: 1 }
+        VirtifConfig {
+            medium: Medium::Ethernet,
+            offloads: Offloads::Auto,
+            queues: 1,
+            big_tcp: BigTcp::Auto,
+        }
     }
 }
 
@@ -119,7 +142,7 @@ pub struct Virtif {
     mac: MacAddr,
     mtu: u32,
     offload: Offload,
-    ends: Vec<Arc<Endpoint>>,
+    ends: Vec<(Arc<Endpoint>, Option<Local>)>,
     counters: Arc<Counters>,
 }
 
@@ -162,12 +185,14 @@ impl Virtif {
         for other in &opened {
             offload.udp_segmentation &= other.offload.udp_segmentation;
         }
+        let joins = config.big_tcp == BigTcp::Auto && offload.tcp_segmentation;
         let kind = recipe.mode();
         let mtu = query(&recipe.name).map_or(DEFAULT_MTU, |link| link.mtu);
         let counters = Arc::new(Counters::default());
         let ends = opened.into_iter().map(|Opened { fd, name, header_bytes, .. }| {
             let (recipe, counters) = (Some(recipe.clone()), Arc::clone(&counters));
-            Endpoint::new(fd, name, config.medium, header_bytes, recipe, counters)
+            let local = if joins { Local::open() } else { None };
+            (Endpoint::new(fd, name, config.medium, header_bytes, recipe, counters), local)
         });
         let ends = ends.collect();
         let mac = random_mac(&recipe.name)?;
@@ -230,7 +255,16 @@ impl Virtif {
         let end =
             Endpoint::new(fd, name.clone(), medium, header_bytes, None, Arc::clone(&counters));
         let mac = random_mac(&name)?;
-        Ok(Virtif { kind: "fd", name, medium, mac, mtu, offload, ends: vec![end], counters })
+        Ok(Virtif {
+            kind: "fd",
+            name,
+            medium,
+            mac,
+            mtu,
+            offload,
+            ends: vec![(end, None)],
+            counters,
+        })
     }
 
     /// Gives up a device's first queue as a descriptor, for another process to be passed.
@@ -238,7 +272,7 @@ impl Virtif {
     /// # Errors
     /// Those of `dup(2)`.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
-        self.ends[0].duplicate()
+        self.ends[0].0.duplicate()
     }
 
     /// The device's name.
@@ -290,9 +324,9 @@ impl Link for Virtif {
     }
 
     fn start(self: Box<Self>) -> io::Result<(Vec<LinkQueue>, Box<dyn LinkControl>)> {
-        let queue = |end: Arc<Endpoint>| LinkQueue {
+        let queue = |(end, local): (Arc<Endpoint>, _)| LinkQueue {
             rx: Box::new(Receiver::new(Arc::clone(&end))),
-            tx: Box::new(Sender::new(end)),
+            tx: Box::new(Sender::new(end, local)),
         };
         Ok((self.ends.into_iter().map(queue).collect(), Box::new(Control(self.counters))))
     }

@@ -18,7 +18,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
+use crate::big::Joined;
 use crate::device::Recipe;
+use crate::local::Local;
 use crate::sys;
 use crate::vnet::{self, LONG_BYTES};
 
@@ -310,12 +312,14 @@ impl LinkRx for Receiver {
 /// The sending half.
 pub(crate) struct Sender {
     end: Arc<Endpoint>,
+    /// Who takes frames longer than 64 KiB; `None`: nobody.
+    local: Option<Local>,
     joined: Vec<u8>,
 }
 
 impl Sender {
-    pub(crate) fn new(end: Arc<Endpoint>) -> Self {
-        Sender { end, joined: Vec::new() }
+    pub(crate) fn new(end: Arc<Endpoint>, local: Option<Local>) -> Self {
+        Sender { end, local, joined: Vec::new() }
     }
 
     fn write(&mut self, packet: &Packet) -> Result<(), Errno> {
@@ -337,6 +341,22 @@ impl Sender {
         rustix::io::writev(&*self.end.fd, &pieces[from..count]).map(drop)
     }
 
+    /// What of the queue's front the host takes as one frame.
+    fn join(&mut self, queue: &VecDeque<Packet>, now: Instant) -> Option<Joined> {
+        let local = self.local.as_mut()?;
+        Joined::of(queue, self.end.medium, |dst| local.takes_long(dst, now))
+    }
+
+    /// Several packets as one frame, if it has not too many pieces.
+    fn write_big(&self, joined: &Joined, queue: &VecDeque<Packet>) -> Result<(), Errno> {
+        let header = vnet::encode_joined(joined);
+        let mut pieces = Vec::with_capacity(2 + 2 * joined.count());
+        pieces.push(IoSlice::new(&header[..self.end.header_bytes]));
+        pieces.push(IoSlice::new(joined.headers()));
+        pieces.extend(joined.data(queue).map(IoSlice::new));
+        rustix::io::writev(&*self.end.fd, &pieces).map(drop)
+    }
+
     fn write_joined(&mut self, header: &[u8], packet: &Packet) -> Result<(), Errno> {
         self.joined.clear();
         self.joined.extend_from_slice(&header[..self.end.header_bytes]);
@@ -346,16 +366,22 @@ impl Sender {
 }
 
 impl LinkTx for Sender {
-    fn send(&mut self, _: Instant, queue: &mut VecDeque<Packet>) -> io::Result<usize> {
+    fn send(&mut self, now: Instant, queue: &mut VecDeque<Packet>) -> io::Result<usize> {
         self.end.check()?;
         if self.end.is_lost() {
             return Err(self.end.gone());
         }
         let mut sent = 0;
         while let Some(packet) = queue.front() {
-            match self.write(packet) {
+            let joined = self.join(queue, now);
+            let count = joined.as_ref().map_or(1, Joined::count);
+            let written = match joined {
+                None => self.write(packet),
+                Some(joined) => self.write_big(&joined, queue),
+            };
+            match written {
                 Ok(()) => {
-                    sent += 1;
+                    sent += count;
                     if self.end.is_down.load(Ordering::Relaxed) {
                         self.end.is_down.store(false, Ordering::Relaxed);
                     }
@@ -377,7 +403,7 @@ impl LinkTx for Sender {
                     }
                 }
             }
-            queue.pop_front();
+            queue.drain(..count);
         }
         Ok(sent)
     }

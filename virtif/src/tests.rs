@@ -3,7 +3,7 @@ use std::os::fd::AsRawFd;
 
 use bytes::Bytes;
 use libnet::Instant;
-use libnet::link::{LinkRx, Readiness};
+use libnet::link::{LinkRx, LinkTx as _, Readiness};
 use libnet::packet::Packet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -233,6 +233,33 @@ fn a_full_pair_pushes_back_and_loses_nothing() {
         got.iter().map(|packet| packet.to_bytes()).map(|b| u16::from_be_bytes([b[0], b[1]]));
     assert!(numbers.eq(0..2_000));
     assert!(control.stats().tx_waits > 0);
+}
+
+#[test]
+fn what_goes_to_the_host_itself_leaves_as_one_frame() {
+    for (dst, frames) in [([127, 0, 0, 1], 1), ([192, 0, 2, 1], 3)] {
+        let flags = SocketFlags::CLOEXEC;
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&a, 1 << 20).unwrap();
+        let counters = Arc::new(Counters::default());
+        let end = Endpoint::new(a, "a".into(), Medium::Ethernet, SHORT_BYTES, None, counters);
+        let mut tx = Sender::new(end, Local::open());
+        let mut queue = big::tests::write(true);
+        queue.iter_mut().for_each(|packet| packet.write_at(30, &dst));
+        assert_eq!(tx.send(Instant::ZERO, &mut queue).unwrap(), 3);
+        drop(tx);
+        let mut buf = vec![0; 256 << 10];
+        let (mut count, mut bytes) = (0, 0);
+        loop {
+            let n = rustix::io::read(&b, &mut buf).unwrap();
+            if n == 0 {
+                break;
+            }
+            count += 1;
+            bytes += n - SHORT_BYTES - 66;
+        }
+        assert_eq!((count, bytes), (frames, 128 << 10), "{dst:?}");
+    }
 }
 
 #[test]

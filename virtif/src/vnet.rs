@@ -14,6 +14,8 @@ use std::num::NonZeroU16;
 use libnet::link::Medium;
 use libnet::packet::{Checksum, Gso, GsoKind, Packet};
 
+use crate::big::Joined;
+
 /// Bytes of the header without its counter of buffers.
 pub(crate) const SHORT_BYTES: usize = 10;
 /// Bytes of the header with it.
@@ -28,6 +30,7 @@ const GSO_UDP_L4: u8 = 5;
 const GSO_ECN: u8 = 0x80;
 
 const TCP_CWR: u8 = 0x80;
+const TCP_SUM_AT: u16 = 16;
 const UDP_HEADER_BYTES: usize = 8;
 
 /// The header says what cannot be true of its frame.
@@ -71,6 +74,20 @@ pub(crate) fn encode(packet: &Packet, medium: Medium) -> [u8; LONG_BYTES] {
         Checksum::Trusted | Checksum::Unverified => 0,
     };
     header[1] = gso_type;
+    header
+}
+
+/// The header for packets that were joined.
+pub(crate) fn encode_joined(joined: &Joined) -> [u8; LONG_BYTES] {
+    let mut header = [0; LONG_BYTES];
+    let mut put = |at: usize, value: u16| header[at..at + 2].copy_from_slice(&value.to_ne_bytes());
+    put(2, joined.headers().len() as u16);
+    put(4, joined.gso().segment_bytes.get());
+    put(6, joined.tcp() as u16);
+    put(8, TCP_SUM_AT);
+    put(10, 1);
+    header[0] = NEEDS_CSUM;
+    header[1] = if joined.gso().kind == GsoKind::Tcp4 { GSO_TCPV4 } else { GSO_TCPV6 };
     header
 }
 

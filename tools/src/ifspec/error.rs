@@ -157,7 +157,7 @@ pub(super) fn example(key: &str) -> &'static str {
         "mac" => "six octets of a station's address, as in mac=02:00:00:00:00:01",
         "name" => "TEXT of at most 32 bytes, as in name=alice",
         "host" => "ADDRESS/BITS of the host's side, as in host=10.1.0.1/24",
-        "offload" => "on or off",
+        "offload" | "big-tcp" => "on or off",
         "queues" => "NUMBER, 1 to 256, as in queues=2",
         "header" => "none, virtio (10 bytes) or virtio12",
         "medium" => "tap (frames) or tun (IP packets)",
