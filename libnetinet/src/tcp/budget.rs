@@ -69,6 +69,16 @@ impl Budget {
         }
     }
 
+    /// Is memory short by these limits, whatever it was by others?
+    fn judge(&self, limits: &MemoryLimits) {
+        let total = self.granted_bytes();
+        if total > limits.pressure_bytes.min(limits.high_bytes) {
+            self.press();
+        } else if total < limits.low_bytes {
+            self.pressed.store(false, Relaxed);
+        }
+    }
+
     fn press(&self) {
         if !self.is_pressed() && !self.pressed.swap(true, Relaxed) {
             self.pressures.fetch_add(1, Relaxed);
@@ -148,6 +158,15 @@ impl Quota {
         {
             self.give_back(limits);
         }
+    }
+
+    /// The limits are others from now on. What is held stays, and nothing is kept beside it: a batch
+    /// of a large limit may be more than all of a small one.
+    pub(super) fn limits_changed(&mut self, limits: &MemoryLimits) {
+        self.spare = 2 * batch_bytes(limits);
+        self.budget.take_back(limits, self.granted - self.used);
+        self.granted = self.used;
+        self.budget.judge(limits);
     }
 
     /// A connection begins.
@@ -263,6 +282,21 @@ mod tests {
         assert!(quota.admits(&limits, 900, 200, 1_100));
         quota.change(&limits, 0, 7_000);
         assert!(!quota.admits(&limits, 0, 1, 1_100), "there is none");
+    }
+
+    #[test]
+    fn limits_that_change_count_at_once() {
+        let budget = Arc::new(Budget::default());
+        let (wide, narrow) = (limits(32_000, 48_000, 64_000), limits(1_000, 2_000, 3_000));
+        let mut quota = Quota::new(Arc::clone(&budget));
+        assert!(quota.has_room(&wide, 2_500));
+        quota.change(&wide, 0, 2_500);
+        assert!(quota.has_room(&wide, 800) && budget.granted_bytes() > 3_000);
+        quota.limits_changed(&narrow);
+        assert_eq!((budget.granted_bytes(), budget.is_pressed()), (2_500, true));
+        assert!(!quota.is_easy(1) && !quota.has_room(&narrow, 800));
+        quota.limits_changed(&wide);
+        assert!(!budget.is_pressed() && quota.has_room(&wide, 800));
     }
 
     proptest! {

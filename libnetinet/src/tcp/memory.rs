@@ -97,6 +97,7 @@ impl Connection {
         let some = u64::from(2 * memory_of(SMALL_WRITE_BYTES));
         let more = if ctx.quota.has_room(&memory, some) { SMALL_WRITE_BYTES } else { 0 };
         room.limit = room.limit.min(self.buffered_to_send() as usize + more);
+        room.chunk = room.chunk.min(SMALL_WRITE_BYTES);
         if more == 0 {
             self.mode.starved = true;
             ctx.counters.send_refusals += 1;

@@ -281,7 +281,10 @@ impl Table {
     /// Lives by other settings from now on. What a connection agreed on stays, and so does how long
     /// TIME-WAIT is; connections in it that are too many leave.
     pub fn set_config(&mut self, now: Instant, config: Arc<TcpConfig>) {
-        self.ctx.config = config;
+        let before = std::mem::replace(&mut self.ctx.config, config);
+        if before.memory != self.ctx.config.memory {
+            self.ctx.quota.limits_changed(&self.ctx.config.memory);
+        }
         while self.waits.len() > self.ctx.config.time_wait_max
             && let Some(oldest) = self.waits.oldest()
         {

@@ -89,6 +89,38 @@ fn senders_whose_peers_do_not_read_hold_no_more_than_there_is() {
     assert!(granted(&net, Side::A) <= HIGH / 64 * 2);
 }
 
+/// A connection whose sender has written 60,000 bytes, which nobody acknowledges.
+fn holding(high_bytes: u64) -> (Net, ConnId) {
+    let mut net = Net::with(with_memory(high_bytes), TcpConfig::default());
+    let (a, _) = net.established();
+    net.judge(|sent, _| if sent.by == Side::A { Fate::Drop } else { Fate::Pass });
+    assert_eq!(net.send(Side::A, a, &[7; 60_000]), Ok(60_000));
+    assert!(!net.a.table.budget().is_pressed());
+    (net, a)
+}
+
+#[test]
+fn a_write_that_finds_little_memory_takes_little() {
+    let (mut net, a) = holding(120_000);
+    let before = granted(&net, Side::A);
+    // It was not short before this one asked for more than there is.
+    let taken = net.send(Side::A, a, &[7; 60_000]).expect("some are taken");
+    assert!((1..=2_048).contains(&taken), "{taken}");
+    assert!(granted(&net, Side::A) < before + 10_000, "{} of {before}", granted(&net, Side::A));
+}
+
+#[test]
+fn a_bound_that_is_lowered_counts_at_once() {
+    let (mut net, a) = holding(4 << 20);
+    let before = granted(&net, Side::A);
+    net.a.table.set_config(net.now, std::sync::Arc::new(with_memory(40_000)));
+    assert!(net.a.table.budget().is_pressed());
+    assert_eq!(net.send(Side::A, a, b"more"), Err(SendError::WouldBlock));
+    assert!(granted(&net, Side::A) <= before);
+    net.a.table.set_config(net.now, std::sync::Arc::new(with_memory(4 << 20)));
+    assert_eq!(net.send(Side::A, a, b"more"), Ok(4));
+}
+
 #[test]
 fn a_writer_that_found_no_memory_is_woken_when_there_is_some() {
     let mut net = Net::with(with_memory(100_000), TcpConfig::default());
