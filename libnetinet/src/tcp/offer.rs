@@ -14,13 +14,19 @@ impl Connection {
         }
     }
 
-    /// Our SYN has this window: the buffer holds it whatever the stack is set to meanwhile, and what an
-    /// application sets then counts for what comes later.
+    /// Our SYN has this window.
     pub(super) fn promise_window(&mut self, bytes: u16) {
         self.rcv_adv = self.rcv_nxt + u32::from(bytes);
+        self.keep_promise();
+    }
+
+    /// The buffer holds what was promised, whatever else was set meanwhile. What an application sets
+    /// counts for what comes later.
+    pub(super) fn keep_promise(&mut self) {
         if self.cold.options.receive_buffer_bytes == 0 {
+            let promised = self.buffered_to_read() + self.rcv_wnd();
             let limit = &mut self.cold.tuning.receive_limit;
-            *limit = (*limit).max(bytes.into());
+            *limit = (*limit).max(promised);
         }
     }
 }

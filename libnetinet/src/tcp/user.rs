@@ -271,6 +271,7 @@ impl Connection {
         let moved = low_waters(&self.cold.options) != low_waters(&options);
         self.cold.tuning.set(&options, &ctx.config);
         self.cold.options = options;
+        self.keep_promise();
         if other_keys {
             self.change_keys();
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::net::*;
+use super::window::receiver;
 use crate::tcp::*;
 
 /// A wire that takes `per_ms` bytes of data each millisecond, one way, and delays by `delay`.
@@ -248,4 +249,19 @@ fn what_holds_a_sender_back_is_told_with_its_time() {
     let busy = net.info(Side::A, a).busy_time;
     net.run_for(secs(5));
     assert_eq!(net.info(Side::A, a).busy_time, busy);
+}
+
+#[test]
+fn a_buffer_that_grows_by_itself_again_holds_what_was_promised() {
+    let mut net = Net::new();
+    let (a, b) = net.established_with(ConnOptions::new(), receiver(500_000));
+    net.transfer(Side::A, a, b, &[1; 100_000], secs(5));
+    let promised = net.info(Side::B, b).rcv_wnd_bytes;
+    assert!(promised > 400_000, "{promised}");
+    for bytes in [3_000, 0] {
+        net.b.table.set_options(net.now, b, receiver(bytes));
+        assert_eq!(net.info(Side::B, b).rcv_wnd_bytes, promised);
+        net.b.table.check_invariants();
+    }
+    assert!(net.info(Side::B, b).receive_limit_bytes >= promised);
 }

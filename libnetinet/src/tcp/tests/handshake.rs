@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use libnet::{DropReason, Ready};
 
 use super::net::*;
-use super::window::{assert_first_window_stands, small_receiver};
+use super::window::{assert_first_window_stands, receiver};
 use crate::tcp::*;
 
 /// Both ends connect to each other at the same time, from fixed ports.
@@ -53,7 +53,7 @@ fn what_a_syn_offered_stands_where_the_buffer_is_made_smaller_since() {
     let listener = net.listen(4);
     let a = net.connect();
     net.pump(Side::A);
-    net.a.table.set_options(net.now, a, small_receiver(20_000));
+    net.a.table.set_options(net.now, a, receiver(20_000));
     net.run_for(ms(5));
     let b = listener.accept().expect("the handshake is over").id;
     assert_eq!(net.send(Side::B, b, &[1; 60_000]), Ok(60_000));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use libnet::DropReason;
 
 use super::net::*;
-use super::window::{assert_first_window_stands, small_receiver};
+use super::window::{assert_first_window_stands, receiver};
 use crate::tcp::*;
 
 fn cookies(syn_cookies: SynCookies) -> TcpConfig {
@@ -72,7 +72,7 @@ fn what_a_syn_ack_offered_stands_whatever_is_set_since() {
     let a = net.connect();
     net.drop_next(1, |sent| sent.by == Side::B);
     net.run_for(ms(5));
-    listener.set_options(small_receiver(20_000));
+    listener.set_options(receiver(20_000));
     let off = TcpConfig { sack: false, timestamps: false, ..TcpConfig::default() };
     net.b.table.set_config(net.now, std::sync::Arc::new(off));
     net.run_for(secs(1));

@@ -7,7 +7,7 @@ use libnet::DropReason;
 use super::net::*;
 use crate::tcp::*;
 
-pub(super) fn small_receiver(bytes: u32) -> ConnOptions {
+pub(super) fn receiver(bytes: u32) -> ConnOptions {
     let mut options = ConnOptions::new();
     options.receive_buffer_bytes = bytes;
     options
@@ -44,7 +44,7 @@ pub(super) fn assert_first_window_stands(net: &Net, by: Side) {
 #[test]
 fn a_full_receiver_closes_the_window_and_probes_find_it_open() {
     let mut net = Net::new();
-    let (a, b) = net.established_with(ConnOptions::new(), small_receiver(10_240));
+    let (a, b) = net.established_with(ConnOptions::new(), receiver(10_240));
     assert_eq!(net.send(Side::A, a, &[1; 30_000]), Ok(30_000));
     net.run_for(secs(30));
     assert_eq!(net.info(Side::A, a).snd_wnd_bytes, 0);
@@ -67,7 +67,7 @@ fn a_full_receiver_closes_the_window_and_probes_find_it_open() {
 fn a_probe_into_a_zero_window_is_answered_and_its_byte_refused() {
     let config = TcpConfig { timestamps: false, ..TcpConfig::default() };
     let mut net = Net::with(config.clone(), config);
-    let mut options = small_receiver(10_240);
+    let mut options = receiver(10_240);
     options.max_segment_bytes = 1_280;
     let (a, _) = net.established_with(ConnOptions::new(), options);
     assert_eq!(net.send(Side::A, a, &[1; 30_000]), Ok(30_000));
@@ -81,7 +81,7 @@ fn a_probe_into_a_zero_window_is_answered_and_its_byte_refused() {
 fn probing_goes_on_as_long_as_the_peer_answers() {
     // RFC 9293 §3.8.6.1 (MUST-37).
     let mut net = Net::new();
-    let (a, b) = net.established_with(ConnOptions::new(), small_receiver(10_240));
+    let (a, b) = net.established_with(ConnOptions::new(), receiver(10_240));
     assert_eq!(net.send(Side::A, a, &[1; 30_000]), Ok(30_000));
     net.run_for(secs(100_000));
     assert_eq!(net.state(Side::A, a), State::Established);
@@ -98,7 +98,7 @@ fn a_user_timeout_ends_even_what_answers_probes() {
     let mut net = Net::new();
     let mut options = ConnOptions::new();
     options.user_timeout = secs(20);
-    let (a, b) = net.established_with(options, small_receiver(10_240));
+    let (a, b) = net.established_with(options, receiver(10_240));
     // It counts from when the window held data back, not from when the connection was last busy.
     net.run_for(secs(60));
     assert_eq!(net.send(Side::A, a, &[1; 30_000]), Ok(30_000));
@@ -114,7 +114,7 @@ fn a_user_timeout_ends_even_what_answers_probes() {
 #[test]
 fn probes_without_an_answer_end_the_connection() {
     let mut net = Net::new();
-    let (a, _) = net.established_with(ConnOptions::new(), small_receiver(10_240));
+    let (a, _) = net.established_with(ConnOptions::new(), receiver(10_240));
     assert_eq!(net.send(Side::A, a, &[1; 30_000]), Ok(30_000));
     net.run_for(secs(1));
     net.judge(|_, _| Fate::Drop);
@@ -125,7 +125,7 @@ fn probes_without_an_answer_end_the_connection() {
 #[test]
 fn a_fin_behind_a_closed_window_comes_through_in_the_end() {
     let mut net = Net::new();
-    let (a, b) = net.established_with(ConnOptions::new(), small_receiver(10_240));
+    let (a, b) = net.established_with(ConnOptions::new(), receiver(10_240));
     assert_eq!(net.send(Side::A, a, &[1; 10_000]), Ok(10_000));
     net.run_for(ms(500));
     net.close(Side::A, a);
@@ -154,7 +154,7 @@ fn drain_until_end(net: &mut Net, id: ConnId) -> usize {
 fn a_reader_of_single_bytes_does_not_make_a_silly_window() {
     // RFC 9293 §3.8.6.2.2 (MUST-39).
     let mut net = Net::new();
-    let (a, b) = net.established_with(ConnOptions::new(), small_receiver(10_240));
+    let (a, b) = net.established_with(ConnOptions::new(), receiver(10_240));
     assert_eq!(net.send(Side::A, a, &[1; 30_000]), Ok(30_000));
     net.run_for(secs(1));
     net.log.clear();
