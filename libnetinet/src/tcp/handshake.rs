@@ -287,7 +287,10 @@ impl Connection {
             self.snd_small = self.snd_una;
         }
         self.deadlines.resend = Instant::MAX;
-        self.owed.syn = false;
+        if std::mem::take(&mut self.owed.syn) {
+            // It leaves no more: what it would have acknowledged were the data of the SYN.
+            self.owed.ack |= self.mode.fast_open && self.last_ack_sent != self.rcv_nxt;
+        }
     }
 }
 

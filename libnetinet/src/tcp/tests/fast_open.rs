@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use libnet::DropReason;
 use libnet::socket::FastOpenKeys;
 
 use super::net::*;
@@ -90,6 +91,25 @@ fn a_lost_answer_to_a_syn_with_data_comes_again_with_and_without_sack() {
         net.run_for(secs(10));
         assert_eq!(net.recv(Side::A, a), Ok(b"answer".repeat(4)));
     }
+}
+
+#[test]
+fn the_data_of_a_syn_are_acknowledged_where_its_answer_is_acknowledged_before_it_leaves() {
+    let (mut net, listener) = introduced(config());
+    net.connect_fast(b"question");
+    net.pump(Side::A);
+    let (meta, syn) = net.take_from_wire().expect("a SYN with data");
+    net.arrive(Side::B, meta.src, meta.dst, 0, syn);
+    let b = listener.accept().expect("it need not wait for the handshake").id;
+    // An old segment, from a connection with the same numbers.
+    net.forge(Side::A, b, |_| ());
+    assert_eq!(net.state(Side::B, b), State::Established);
+    net.log.clear();
+    net.pump(Side::B);
+    let sent = net.sent_by(Side::B)[0].seg;
+    assert_eq!((sent.flags, net.dropped(Side::B, DropReason::TcpBadAck)), (Flags::ACK, 0));
+    assert_eq!(net.info(Side::B, b).receive_queue_bytes, 8);
+    net.b.table.check_invariants();
 }
 
 #[test]
