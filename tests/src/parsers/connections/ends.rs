@@ -40,8 +40,8 @@ impl Side {
 pub(super) struct End {
     pub(super) table: Table,
     pub(super) below: Below,
-    /// Bytes of memory that were granted when it was looked at last.
-    granted: u64,
+    /// The bound of its memory, and what it held when that was set, or less since: bytes.
+    bound: (u64, u64),
 }
 
 /// The layer below, which takes everything unless it is broken.
@@ -278,6 +278,8 @@ impl Ends {
             for (meta, packet) in out {
                 self.put(side, &meta, packet);
             }
+            let End { table, .. } = if side == Side::A { &self.a } else { &self.b };
+            self.flows.saw_all(side, table);
         }
         self.check();
     }
@@ -333,7 +335,7 @@ impl Ends {
         let whole = header + packet.len() as u32;
         let largest = if packet.gso.is_some() { below.gso_max_bytes } else { below.mtu };
         assert!(whole <= largest, "{whole} bytes for a path of {largest}: {seg:?}");
-        self.flows.saw(from, table, &seg);
+        self.flows.saw(from, self.now, table, &seg);
         let to = from.other();
         if meta.dst == self.end(to).below.addr && self.wire.len() < WIRE_MAX {
             let meta = InMeta { src: meta.src, dst: meta.dst, iface: IFACE, tos: meta.tos };
@@ -344,13 +346,15 @@ impl Ends {
     fn check(&mut self) {
         for side in [Side::A, Side::B] {
             let mut events = std::mem::take(&mut self.events);
-            let End { table, granted, .. } = self.end(side);
+            let End { table, bound, .. } = self.end(side);
             table.take_events(&mut events);
             table.check_invariants();
-            let most = table.config().memory.high_bytes;
-            // A limit that was lowered gives nothing back.
-            let before = std::mem::replace(granted, table.budget().granted_bytes());
-            assert!(*granted <= before.max(most + OVERDRAFT_BYTES), "{granted} bytes of {most}");
+            let (most, granted) =
+                (table.config().memory.high_bytes, table.budget().granted_bytes());
+            // One that was lowered gives nothing back.
+            let held = if bound.0 == most { bound.1.min(granted) } else { granted };
+            *bound = (most, held);
+            assert!(granted <= held.max(most) + OVERDRAFT_BYTES, "{granted} bytes of {most}");
             let config = table.config();
             assert!(table.requests() <= config.syn_backlog_max, "half-open connections");
             events.clear();
@@ -372,7 +376,7 @@ impl End {
                 broken: None,
                 out: VecDeque::new(),
             },
-            granted: 0,
+            bound: (0, 0),
         }
     }
 }
@@ -386,5 +390,5 @@ const WIRE_MAX: usize = 1_024;
 const PAST_MAX: usize = 16;
 const STORM_PACKETS: usize = 50_000;
 const STORM_TIMERS: u32 = 200_000;
-/// What is copied or kept may turn out a little more than was foreseen.
+/// What is copied or kept may turn out a little more than was foreseen, and what is sent is kept book of.
 const OVERDRAFT_BYTES: u64 = 64 << 10;

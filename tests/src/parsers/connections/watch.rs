@@ -1,6 +1,7 @@
 //! What one sees who looks at the wire: which numbers each flow is at, and that none goes back.
 
-use libnetinet::tcp::{Flags, FourTuple, Segment, SeqNumber, Table};
+use libnet::Instant;
+use libnetinet::tcp::{Connection, Flags, FourTuple, Segment, SeqNumber, State, Table};
 
 use super::ends::Side;
 
@@ -31,6 +32,8 @@ pub(super) struct Flows {
     next: usize,
     /// Cookies that each end has believed.
     believed: [u64; 2],
+    /// TIME-WAITs of each end that were over when it was looked at last.
+    over: [u64; 2],
 }
 
 impl Flow {
@@ -80,6 +83,18 @@ impl Flow {
             Flow { born: Some((seg.seq, shift)), reached: end, ..Flow::new(self.side, self.tuple) };
     }
 
+    /// It may have begun anew without a SYN, and by what its listener is set to now: as on Linux, nothing
+    /// tells which shift the SYN-ACK had.
+    fn begin_anew(&mut self, now: Instant, table: &Table) {
+        self.acked = None;
+        let is_own =
+            |conn: &Connection| *conn.tuple() == self.tuple && conn.state() != State::Closed;
+        let own = table.iter().find(|(_, conn)| is_own(conn));
+        if let (Some((_, Some(shift))), Some((_, conn))) = (&mut self.born, own) {
+            *shift = conn.info(now).rcv_shift;
+        }
+    }
+
     /// RFC 9293 §3.8.6 (SHOULD-14): the right edge of a window does not move back.
     fn acknowledges(&mut self, seg: &Segment) {
         self.expects = seg.ack;
@@ -99,7 +114,7 @@ impl Flow {
 impl Flows {
     /// Those that are known without being seen.
     pub(super) fn new(known: [Flow; 2]) -> Self {
-        Flows { flows: known.to_vec(), next: known.len(), believed: [0; 2] }
+        Flows { flows: known.to_vec(), next: known.len(), believed: [0; 2], over: [0; 2] }
     }
 
     /// One of them.
@@ -107,11 +122,19 @@ impl Flows {
         self.flows[usize::from(choice) % self.flows.len()]
     }
 
+    /// All that an end has sent was seen.
+    pub(super) fn saw_all(&mut self, side: Side, table: &Table) {
+        self.over[usize::from(side == Side::B)] = over(table);
+    }
+
     /// An end has sent a segment, here as its receiver reads it.
-    pub(super) fn saw(&mut self, side: Side, table: &Table, seg: &Segment) {
+    pub(super) fn saw(&mut self, side: Side, now: Instant, table: &Table, seg: &Segment) {
         let is_short = table.counters().receive_drops > 0;
-        if seg.wnd == 0 && (table.time_waits() > 0 || is_short) {
-            // It may be a TIME-WAIT's, which takes no data, or that of one who has no memory for them.
+        let waits =
+            table.time_waits() > 0 || over(table) != self.over[usize::from(side == Side::B)];
+        if seg.wnd == 0 && (waits || is_short) {
+            // It may be a TIME-WAIT's, which takes no data, and which what came next may have ended; or
+            // that of one who has no memory for them.
             return;
         }
         let believed = table.counters().syn_cookies_received;
@@ -119,10 +142,8 @@ impl Flows {
         if std::mem::replace(before, believed) != believed {
             // An old segment that brings a cookie back makes the connection anew, with the same numbers
             // and without a SYN (RFC 4987 §3.6).
-            self.flows
-                .iter_mut()
-                .filter(|flow| flow.side == side)
-                .for_each(|flow| flow.acked = None);
+            let of_side = self.flows.iter_mut().filter(|flow| flow.side == side);
+            of_side.for_each(|flow| flow.begin_anew(now, table));
         }
         let tuple = FourTuple {
             local: seg.tuple.remote,
@@ -144,6 +165,11 @@ impl Flows {
             self.next += 1;
         }
     }
+}
+
+/// How many TIME-WAITs of an end are over.
+fn over(table: &Table) -> u64 {
+    table.transitions().get(State::TimeWait, State::Closed)
 }
 
 const FLOWS_MAX: usize = 16;
