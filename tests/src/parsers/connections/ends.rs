@@ -279,7 +279,7 @@ impl Ends {
                 self.put(side, &meta, packet);
             }
             let End { table, .. } = if side == Side::A { &self.a } else { &self.b };
-            self.flows.saw_all(side, table);
+            self.flows.saw_all(side, self.now, table);
         }
         self.check();
     }

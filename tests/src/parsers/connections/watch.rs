@@ -30,7 +30,7 @@ pub(super) struct Flow {
 pub(super) struct Flows {
     flows: Vec<Flow>,
     next: usize,
-    /// Cookies that each end has believed.
+    /// Cookies that each end had believed when it was looked at last.
     believed: [u64; 2],
     /// TIME-WAITs of each end that were over when it was looked at last.
     over: [u64; 2],
@@ -71,11 +71,14 @@ impl Flow {
 
     fn begin(&mut self, seg: &Segment) {
         // RFC 7323 §2.2: a SYN-ACK has the option only if the SYN had it.
-        let shift = seg.options.window_shift.filter(|_| seg.flags.has(Flags::ACK));
+        let is_agreed = seg.flags.has(Flags::ACK);
+        let shift = seg.options.window_shift.filter(|_| is_agreed);
         // At one instant, another connection of the same ends has the same first number.
         self.acked = None;
         if self.born.is_some_and(|(first, _)| first == seg.seq) {
-            self.born = self.born.map(|(first, old)| (first, shift.or(old)));
+            if is_agreed {
+                self.born = Some((seg.seq, shift));
+            }
             return;
         }
         let end = seg.seq + seg.len();
@@ -123,8 +126,19 @@ impl Flows {
     }
 
     /// All that an end has sent was seen.
-    pub(super) fn saw_all(&mut self, side: Side, table: &Table) {
+    pub(super) fn saw_all(&mut self, side: Side, now: Instant, table: &Table) {
+        self.note_cookies(side, now, table);
+        self.believed[usize::from(side == Side::B)] = table.counters().syn_cookies_received;
         self.over[usize::from(side == Side::B)] = over(table);
+    }
+
+    /// An old segment that brings a cookie back makes the connection anew, with the same numbers and
+    /// without a SYN (RFC 4987 §3.6).
+    fn note_cookies(&mut self, side: Side, now: Instant, table: &Table) {
+        if self.believed[usize::from(side == Side::B)] != table.counters().syn_cookies_received {
+            let of_side = self.flows.iter_mut().filter(|flow| flow.side == side);
+            of_side.for_each(|flow| flow.begin_anew(now, table));
+        }
     }
 
     /// An end has sent a segment, here as its receiver reads it.
@@ -137,14 +151,7 @@ impl Flows {
             // that of one who has no memory for them.
             return;
         }
-        let believed = table.counters().syn_cookies_received;
-        let before = &mut self.believed[usize::from(side == Side::B)];
-        if std::mem::replace(before, believed) != believed {
-            // An old segment that brings a cookie back makes the connection anew, with the same numbers
-            // and without a SYN (RFC 4987 §3.6).
-            let of_side = self.flows.iter_mut().filter(|flow| flow.side == side);
-            of_side.for_each(|flow| flow.begin_anew(now, table));
-        }
+        self.note_cookies(side, now, table);
         let tuple = FourTuple {
             local: seg.tuple.remote,
             remote: seg.tuple.local,
