@@ -3,7 +3,7 @@
 //! bench makes.
 //!
 //! `cargo bench -p rumpnet-benches --bench forwarding -- [--runs N] [--seconds S] [--only MODE]
-//! [--json]`
+//! [--ipv6] [--json]`
 //!
 //! ```text
 //!  left ── tap ── our router, a process ── tap ── right
@@ -25,6 +25,8 @@ use virtif::{HostSide, Virtif};
 
 /// The right end's address behind our router, and behind the kernel's.
 const RIGHT: [&str; 2] = ["10.81.0.1", "10.83.0.1"];
+/// The same of IPv6.
+const RIGHT6: [&str; 2] = ["fd81::1", "fd83::1"];
 
 fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -42,9 +44,10 @@ fn run(options: &Options) -> io::Result<()> {
     for (mode, what, unit) in MODES.into_iter().filter(|(mode, ..)| options.wants(mode)) {
         for placement in [Placement::OneCore, Placement::TwoCores, Placement::Anywhere] {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            let [our_right, kernels_right] = if options.ipv6 { RIGHT6 } else { RIGHT };
             for _ in 0..options.runs {
-                ours.push(net.pair(options, mode, placement, RIGHT[0])?);
-                theirs.push(net.pair(options, mode, placement, RIGHT[1])?);
+                ours.push(net.pair(options, mode, placement, our_right)?);
+                theirs.push(net.pair(options, mode, placement, kernels_right)?);
             }
             let row = Row::new((what, unit), placement, &ours, ("kernel", &theirs))?;
             if !options.json {
@@ -88,15 +91,19 @@ impl Net {
             let kernel_pid = kernel.id();
             end.ask(&format!("ip link add veth type veth peer name k{number} netns {kernel_pid}"))?;
             end.ask(&format!("ip addr add 10.8{number}.0.1/24 dev veth"))?;
+            end.ask(&format!("ip addr add fd8{number}::1/64 dev veth nodad"))?;
             end.ask("ip link set veth up")?;
             kernel.ask(&format!("ip addr add 10.8{number}.0.2/24 dev k{number}"))?;
+            kernel.ask(&format!("ip addr add fd8{number}::2/64 dev k{number} nodad"))?;
             kernel.ask(&format!("ip link set k{number} up"))?;
         }
-        kernel.ask("sysctl -qw net.ipv4.ip_forward=1")?;
-        left.ask("ip route add 10.81.0.0/24 via 10.80.0.2")?;
-        left.ask("ip route add 10.83.0.0/24 via 10.82.0.2")?;
-        right.ask("ip route add 10.80.0.0/24 via 10.81.0.2")?;
-        right.ask("ip route add 10.82.0.0/24 via 10.83.0.2")?;
+        kernel.ask("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")?;
+        for (end, routes) in [(&mut left, [(1, 0), (3, 2)]), (&mut right, [(0, 1), (2, 3)])] {
+            for (to, by) in routes {
+                end.ask(&format!("ip route add 10.8{to}.0.0/24 via 10.8{by}.0.2"))?;
+                end.ask(&format!("ip route add fd8{to}::/64 via fd8{by}::2"))?;
+            }
+        }
         Ok(Some(Net { left, right, _kernel: kernel, _ours: ours }))
     }
 
@@ -129,10 +136,12 @@ fn router(pids: &[String]) -> io::Result<()> {
         let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net"))?;
         setns(namespace, CloneFlags::CLONE_NEWNET)?;
         let Ok(device) = Virtif::open("tap") else { return say("refused") };
-        let host: rumpnet::IpCidr =
-            format!("10.8{number}.0.1/24").parse().map_err(|_| wrong("address"))?;
-        HostSide::new(vec![host]).apply("tap").map_err(io::Error::other)?;
-        builder = builder.interface(device.addr(&format!("10.8{number}.0.2/24")));
+        let cidr = |text: String| text.parse().map_err(|_| wrong("address"));
+        let host: [rumpnet::IpCidr; 2] =
+            [cidr(format!("10.8{number}.0.1/24"))?, cidr(format!("fd8{number}::1/64"))?];
+        HostSide::new(host.to_vec()).apply("tap").map_err(io::Error::other)?;
+        let interface = device.addr(&format!("10.8{number}.0.2/24"));
+        builder = builder.interface(interface.addr(&format!("fd8{number}::2/64")));
     }
     let stack = builder.start()?;
     say("ready")?;

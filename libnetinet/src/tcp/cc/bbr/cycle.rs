@@ -312,10 +312,15 @@ impl Bbr {
     fn update_min_rtt(&mut self, sample: &Sample) -> bool {
         let now = sample.now;
         let expired = now > self.cycle.probe_rtt_at + PROBE_RTT_INTERVAL;
-        if let Some(rtt) = sample.rtt
-            && (rtt < self.cycle.probe_rtt || self.cycle.probe_rtt.is_zero() || expired)
-        {
-            (self.cycle.probe_rtt, self.cycle.probe_rtt_at) = (rtt, now);
+        if let Some(rtt) = sample.rtt {
+            let least = self.cycle.probe_rtt;
+            if rtt < least || least.is_zero() || expired {
+                (self.cycle.probe_rtt, self.cycle.probe_rtt_at) = (rtt, now);
+            } else if rtt <= least + least / NEARLY {
+                // DEVIATES from the draft, where only a shorter one counts: the queue has just been
+                // found empty, which is all that half a window for 200 ms could show.
+                self.cycle.probe_rtt_at = now;
+            }
         }
         let min_expired = now > self.model.min_rtt_at + MIN_RTT_WINDOW;
         let is_less = self.cycle.probe_rtt < self.model.min_rtt || self.model.min_rtt.is_zero();
@@ -388,6 +393,8 @@ const PROBE_WAIT: Duration = Duration::from_secs(2);
 const RENO_ROUNDS: u32 = 63;
 /// BBR.ProbeRTTInterval. "each BBR flow MUST use the standard".
 const PROBE_RTT_INTERVAL: Duration = Duration::from_secs(5);
+/// A round trip is as short as the shortest if it is longer by so small a part at most.
+const NEARLY: u32 = 32;
 /// BBR.ProbeRTTDuration.
 const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 /// BBR.MinRTTFilterLen.
