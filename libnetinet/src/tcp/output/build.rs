@@ -70,7 +70,8 @@ impl Connection {
         };
         let mut window = u32::from(self.first_window());
         if self.mode.fast_open {
-            window = self.rcv_wnd();
+            // RFC 7323 §2.2: never scaled, so that one that comes again cannot tell all of it.
+            window = self.rcv_wnd().min(u32::from(u16::MAX));
         } else {
             let early = if reply { 0 } else { self.share_early_data(packet) };
             self.snd_nxt = self.iss + 1 + early;
