@@ -163,14 +163,19 @@ impl Connection {
             return self.tx.prr.credit();
         }
         if !self.mode.sack {
-            let cwnd = self.tx.cc.cwnd_bytes();
             let extra = self.recovery.extra_bytes(u32::from(self.mss));
-            return cwnd.saturating_add(extra).saturating_sub(self.flight());
+            return self.cwnd().saturating_add(extra).saturating_sub(self.flight());
         }
         match self.tx.phase {
             Phase::Recovery if !self.tx.cc.is_model_based() => self.tx.prr.credit(),
-            _ => self.tx.cc.cwnd_bytes().saturating_sub(self.pipe()),
+            _ => self.cwnd().saturating_sub(self.pipe()),
         }
+    }
+
+    /// The congestion window, a segment at least: one segment of before the path's MTU grew is less,
+    /// and nothing would ever leave.
+    fn cwnd(&self) -> u32 {
+        self.tx.cc.cwnd_bytes().max(u32::from(self.mss))
     }
 
     /// What is next in line, as far as the windows allow.

@@ -317,8 +317,8 @@ impl Bbr {
             if rtt < least || least.is_zero() || expired {
                 (self.cycle.probe_rtt, self.cycle.probe_rtt_at) = (rtt, now);
             } else if rtt <= least + least / NEARLY {
-                // DEVIATES from the draft, where only a shorter one counts: the queue has just been
-                // found empty, which is all that half a window for 200 ms could show.
+                // DEVIATES draft-ietf-ccwg-bbr, "BBRUpdateMinRTT" (only a shorter one counts): the queue
+                // has just been found empty, which is all that half a window for 200 ms could show.
                 self.cycle.probe_rtt_at = now;
             }
         }
