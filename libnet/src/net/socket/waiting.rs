@@ -15,7 +15,7 @@ impl Socket {
     /// Waits until it is ready for any of `interest`, at most `timeout`; what it is ready for.
     ///
     /// # Errors
-    /// As [`Domain::ready`].
+    /// As [`Domain::ready`](crate::socket::Domain::ready).
     pub fn wait_ready(&self, interest: Ready, timeout: Option<Duration>) -> io::Result<Ready> {
         self.wait_ready_until(interest, timeout.map(|timeout| self.layer.driver().now() + timeout))
     }
