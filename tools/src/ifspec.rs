@@ -255,13 +255,10 @@ impl IfSpec {
                 once(key, &mut self.name, name)?;
             }
             "host" => self.host.push(host_addr(value.parse().map_err(|_| bad())?)?),
-            "offload" => {
+            "offload" | "big-tcp" => {
                 let known = [("on", Switch::On), ("off", Switch::Off)];
-                once(key, &mut self.offload, one_of(&known, value).ok_or_else(bad)?)?;
-            }
-            "big-tcp" => {
-                let known = [("on", Switch::On), ("off", Switch::Off)];
-                once(key, &mut self.big_tcp, one_of(&known, value).ok_or_else(bad)?)?;
+                let switch = if key == "offload" { &mut self.offload } else { &mut self.big_tcp };
+                once(key, switch, one_of(&known, value).ok_or_else(bad)?)?;
             }
             "queues" => {
                 let queues = value.parse().ok().filter(|queues| QUEUES.contains(queues));

@@ -32,9 +32,9 @@ const COPIED_BYTES: usize = 32 * 1024;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Buffers that were not needed for so long are freed.
 const SHRINK_AFTER: Duration = Duration::from_secs(1);
-/// Frames up to this size are joined: cheaper than to have the kernel take pieces apart.
-const JOINED_BYTES: usize = 256;
-/// Pieces of a frame that one call takes; more are joined first. `IOV_MAX` is 1,024.
+/// The pieces of frames up to this size are copied together: cheaper than to have the kernel take pieces apart.
+const FLAT_BYTES: usize = 256;
+/// Pieces of a frame that one call takes; more are copied together first. `IOV_MAX` is 1,024.
 const MAX_PIECES: usize = 64;
 
 /// Figures of all queues of a device.
@@ -314,25 +314,26 @@ pub(crate) struct Sender {
     end: Arc<Endpoint>,
     /// Who takes frames longer than 64 KiB; `None`: nobody.
     local: Option<Local>,
-    joined: Vec<u8>,
+    /// The pieces of a small frame, one behind the other.
+    flat: Vec<u8>,
 }
 
 impl Sender {
     pub(crate) fn new(end: Arc<Endpoint>, local: Option<Local>) -> Self {
-        Sender { end, local, joined: Vec::new() }
+        Sender { end, local, flat: Vec::new() }
     }
 
     fn write(&mut self, packet: &Packet) -> Result<(), Errno> {
         let header = vnet::encode(packet, self.end.medium);
-        if packet.len() <= JOINED_BYTES {
-            return self.write_joined(&header, packet);
+        if packet.len() <= FLAT_BYTES {
+            return self.write_flat(&header, packet);
         }
         let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
         pieces[0] = IoSlice::new(&header[..self.end.header_bytes]);
         let mut count = 1;
         for piece in packet.pieces() {
             if count == MAX_PIECES {
-                return self.write_joined(&header, packet);
+                return self.write_flat(&header, packet);
             }
             pieces[count] = IoSlice::new(piece);
             count += 1;
@@ -344,10 +345,12 @@ impl Sender {
     /// What of the queue's front the host takes as one frame.
     fn join(&mut self, queue: &VecDeque<Packet>, now: Instant) -> Option<Joined> {
         let local = self.local.as_mut()?;
-        Joined::of(queue, self.end.medium, |dst| local.takes_long(dst, now))
+        let joined = Joined::of(queue, self.end.medium, |dst| local.takes_long(dst, now))?;
+        // Of many small writes, packet by packet: more pieces than a call takes.
+        Some(joined).filter(|joined| 2 + joined.data(queue).count() <= MAX_PIECES)
     }
 
-    /// Several packets as one frame, if it has not too many pieces.
+    /// Several packets as one frame.
     fn write_big(&self, joined: &Joined, queue: &VecDeque<Packet>) -> Result<(), Errno> {
         let header = vnet::encode_joined(joined);
         let mut pieces = Vec::with_capacity(2 + 2 * joined.count());
@@ -357,11 +360,11 @@ impl Sender {
         rustix::io::writev(&*self.end.fd, &pieces).map(drop)
     }
 
-    fn write_joined(&mut self, header: &[u8], packet: &Packet) -> Result<(), Errno> {
-        self.joined.clear();
-        self.joined.extend_from_slice(&header[..self.end.header_bytes]);
-        packet.pieces().for_each(|piece| self.joined.extend_from_slice(piece));
-        rustix::io::write(&*self.end.fd, &self.joined).map(drop)
+    fn write_flat(&mut self, header: &[u8], packet: &Packet) -> Result<(), Errno> {
+        self.flat.clear();
+        self.flat.extend_from_slice(&header[..self.end.header_bytes]);
+        packet.pieces().for_each(|piece| self.flat.extend_from_slice(piece));
+        rustix::io::write(&*self.end.fd, &self.flat).map(drop)
     }
 }
 

@@ -263,6 +263,37 @@ fn what_goes_to_the_host_itself_leaves_as_one_frame() {
 }
 
 #[test]
+fn packets_of_many_pieces_leave_one_by_one() {
+    let flags = SocketFlags::CLOEXEC;
+    let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(&a, 1 << 20).unwrap();
+    let counters = Arc::new(Counters::default());
+    let end = Endpoint::new(a, "a".into(), Medium::Ethernet, SHORT_BYTES, None, counters.clone());
+    let mut tx = Sender::new(end, Local::open());
+    let mut queue: VecDeque<Packet> = big::tests::write(true)
+        .into_iter()
+        .map(|mut whole| {
+            whole.write_at(30, &[127, 0, 0, 1]);
+            let bytes = whole.to_bytes();
+            let mut packet = Packet::from_payload(bytes.slice(..66));
+            let mut rest = bytes.slice(66..);
+            while !rest.is_empty() {
+                let piece = rest.split_to(rest.len().min(100));
+                packet.push_payload(Bytes::copy_from_slice(&piece));
+            }
+            (packet.checksum, packet.gso) = (whole.checksum, whole.gso);
+            packet
+        })
+        .collect();
+    assert_eq!(tx.send(Instant::ZERO, &mut queue).unwrap(), 3);
+    assert_eq!(Control(counters).stats().tx_refused, 0);
+    drop(tx);
+    let mut buf = vec![0; 256 << 10];
+    let sizes = [(); 3].map(|()| rustix::io::read(&b, &mut buf).unwrap());
+    assert_eq!(sizes, [65_160, 65_160, 752].map(|data| SHORT_BYTES + 66 + data));
+}
+
+#[test]
 fn what_keeps_no_frames_apart_is_refused() {
     let flags = SocketFlags::CLOEXEC;
     let (a, _b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();

@@ -10,8 +10,13 @@ impl Connection {
     pub(super) fn first_window(&self) -> u16 {
         match self.rcv_wnd() {
             0 => first_window(self.receive_limit(), &self.cold.options),
-            told => told.min(u32::from(u16::MAX)) as u16,
+            _ => self.unscaled_window(),
         }
+    }
+
+    /// What of our window a SYN can tell, which never scales it. Source: RFC 7323 §2.2.
+    pub(super) fn unscaled_window(&self) -> u16 {
+        self.rcv_wnd().min(u32::from(u16::MAX)) as u16
     }
 
     /// Our SYN has this window.

@@ -68,10 +68,9 @@ impl Connection {
             marked_bytes: self.marked_bytes_of_syn(&ctx.config, again),
             ..Options::default()
         };
-        let mut window = u32::from(self.first_window());
+        let mut wnd = self.first_window();
         if self.mode.fast_open {
-            // RFC 7323 §2.2: never scaled, so that one that comes again cannot tell all of it.
-            window = self.rcv_wnd().min(u32::from(u16::MAX));
+            wnd = self.unscaled_window();
         } else {
             let early = if reply { 0 } else { self.share_early_data(packet) };
             self.snd_nxt = self.iss + 1 + early;
@@ -95,7 +94,7 @@ impl Connection {
         if reply {
             self.note_acked();
         }
-        let (seq, ack, wnd) = (self.iss, self.rcv_nxt, window as u16);
+        let (seq, ack) = (self.iss, self.rcv_nxt);
         Header { seq, ack, flags, wnd, urgent: 0, options }
     }
 
