@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::iface::IfIndex;
+use crate::landing::Landing;
 use crate::time::Instant;
 
 mod bell;
@@ -32,9 +33,23 @@ pub trait Driver: Send + Sync {
     fn kick_queue(&self, iface: IfIndex, queue: usize);
 
     /// Takes in what has come already, where that is likely and nobody else is about to; whether
-    /// there was something. For a caller that is going to wait: it may not have to.
-    fn look(&self) -> bool {
+    /// there was something. For a caller that is going to wait: it may not have to. What it waits for
+    /// may land in its memory.
+    fn look(&self, _landing: Option<&mut Landing<'_>>) -> bool {
         false
+    }
+
+    /// As [`wait`](Self::wait); ends too when something has been taken from the landing. The default does not use it.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    fn wait_landing(
+        &self,
+        signal: &Arc<Signal>,
+        deadline: Option<Instant>,
+        _landing: &mut Landing<'_>,
+    ) -> io::Result<bool> {
+        self.wait(signal, deadline)
     }
 
     /// Blocks the calling thread until the signal is set or `deadline` has come; whether it was

@@ -13,6 +13,7 @@ use crate::driver::Driver;
 use crate::gro;
 use crate::iface::{IfIndex, Interface};
 use crate::impair::{ImpairConfig, Impairer, Way};
+use crate::landing::Landing;
 use crate::link::{LinkControl, LinkQueue, LinkStats, Pace, Readiness, RxFilter};
 use crate::packet::Packet;
 use crate::stats::{DropCounters, DropReason, Dropped, IfaceCounters};
@@ -30,6 +31,18 @@ pub use wakes::Wakes;
 pub trait StackCore: Send {
     /// Takes frames that arrived on an interface; leaves `frames` empty.
     fn handle_input(&mut self, now: Instant, iface: IfIndex, frames: &mut Vec<Packet>);
+
+    /// The same, where the data of some may have landed in a caller's memory. The default takes them back.
+    fn handle_landed(
+        &mut self,
+        now: Instant,
+        iface: IfIndex,
+        frames: &mut Vec<Packet>,
+        landing: &mut Landing<'_>,
+    ) {
+        frames.iter_mut().for_each(|packet| landing.take_back(packet));
+        self.handle_input(now, iface, frames);
+    }
 
     /// Appends up to `budget` frames for an interface to `out`, link headers included. Has it
     /// more for that interface? The budget may go to frames that wait for a neighbour, so that
@@ -361,7 +374,23 @@ impl<C: StackCore> Engine<C> {
 
     /// Takes frames that an interface received.
     pub fn input(&self, now: Instant, index: IfIndex, frames: &mut Vec<Packet>) {
+        self.input_landed(now, index, frames, None);
+    }
+
+    fn input_landed(
+        &self,
+        now: Instant,
+        index: IfIndex,
+        frames: &mut Vec<Packet>,
+        landing: Option<&mut Landing<'_>>,
+    ) {
         let Some(port) = self.port(index) else { return frames.clear() };
+        if let Some(landing) = &landing
+            && !port.taps.is_empty()
+        {
+            // Somebody has begun to look.
+            frames.iter_mut().for_each(|packet| landing.take_back(packet));
+        }
         port.count_received(now, frames);
         let config = port.iface.config();
         if !config.up {
@@ -375,7 +404,7 @@ impl<C: StackCore> Engine<C> {
         if self.config.join_received {
             gro::join(frames, port.iface.link.medium);
         }
-        self.deliver(now, &port.iface, frames);
+        self.deliver(now, &port.iface, frames, landing);
     }
 
     /// Receives a batch from a queue's link; how many frames it held. A link whose device is gone
@@ -384,7 +413,22 @@ impl<C: StackCore> Engine<C> {
     /// # Errors
     /// The link's, if it is broken for good; the interface is no longer running then.
     pub fn poll_receive(&self, index: IfIndex, queue: usize) -> io::Result<usize> {
+        self.poll_receive_landing(index, queue, None)
+    }
+
+    /// The same for a caller that waits: what it waits for may land in its memory.
+    ///
+    /// # Errors
+    /// As [`poll_receive`](Self::poll_receive).
+    pub fn poll_receive_landing(
+        &self,
+        index: IfIndex,
+        queue: usize,
+        landing: Option<&mut Landing<'_>>,
+    ) -> io::Result<usize> {
         let Some(port) = self.port(index) else { return Ok(0) };
+        // Taps see whole frames.
+        let mut landing = landing.filter(|_| port.taps.is_empty());
         let now = self.driver.now();
         let queue = &port.queues[queue];
         if queue.is_broken.load(Ordering::Relaxed) {
@@ -394,7 +438,11 @@ impl<C: StackCore> Engine<C> {
         let (mut frames, received) = {
             let mut rx = lock(&queue.rx);
             let mut frames = std::mem::take(&mut rx.batch);
-            let received = rx.link.recv(now, self.config.rx_batch_frames, &mut frames);
+            let budget = self.config.rx_batch_frames;
+            let received = match &mut landing {
+                None => rx.link.recv(now, budget, &mut frames),
+                Some(landing) => rx.link.recv_landing(now, budget, &mut frames, landing),
+            };
             note_due(&queue.arrival_due, rx.link.due(), &self.arrivals_due);
             (frames, received)
         };
@@ -414,7 +462,7 @@ impl<C: StackCore> Engine<C> {
             }
         };
         if !frames.is_empty() {
-            self.input(now, index, &mut frames);
+            self.input_landed(now, index, &mut frames, landing);
         }
         lock(&queue.rx).batch = frames;
         Ok(n)
@@ -475,10 +523,16 @@ impl<C: StackCore> Engine<C> {
     }
 
     /// Hands frames to their shards, one after the other, never two locked at a time.
-    fn deliver(&self, now: Instant, iface: &Interface, frames: &mut Vec<Packet>) {
+    fn deliver(
+        &self,
+        now: Instant,
+        iface: &Interface,
+        frames: &mut Vec<Packet>,
+        mut landing: Option<&mut Landing<'_>>,
+    ) {
         let count = self.shards.len();
         if count == 1 {
-            return self.handle_input(now, 0, iface.index, frames);
+            return self.handle_input(now, 0, iface.index, frames, landing);
         }
         let mut by_shard: Vec<Vec<Packet>> = vec![Vec::new(); count];
         for packet in frames.drain(..) {
@@ -487,18 +541,28 @@ impl<C: StackCore> Engine<C> {
         }
         for (shard, mut frames) in by_shard.into_iter().enumerate() {
             if !frames.is_empty() {
-                self.handle_input(now, shard, iface.index, &mut frames);
+                self.handle_input(now, shard, iface.index, &mut frames, landing.as_deref_mut());
             }
         }
     }
 
-    fn handle_input(&self, now: Instant, shard: usize, index: IfIndex, frames: &mut Vec<Packet>) {
+    fn handle_input(
+        &self,
+        now: Instant,
+        shard: usize,
+        index: IfIndex,
+        frames: &mut Vec<Packet>,
+        landing: Option<&mut Landing<'_>>,
+    ) {
         let mut after = After::default();
         {
             let mut held = lock(&self.shards[shard].held);
             let now = held.advance(now);
             after.now = now;
-            held.core.handle_input(now, index, frames);
+            match landing {
+                None => held.core.handle_input(now, index, frames),
+                Some(landing) => held.core.handle_landed(now, index, frames, landing),
+            }
             self.settle(shard, &mut held, now, &mut after);
         }
         self.finish(shard, after);

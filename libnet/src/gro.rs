@@ -10,7 +10,7 @@ use std::num::NonZeroU16;
 use bytes::Bytes;
 
 use crate::checksum::{Sum, checksum};
-use crate::ethernet::{EtherType, EthernetHeader};
+use crate::ethernet::EtherType;
 use crate::gso::be16;
 use crate::link::Medium;
 use crate::packet::{Checksum, Gso, GsoKind, Packet, SMALL_FRAME_BYTES};
@@ -64,10 +64,7 @@ impl Segment {
         };
         let mut pieces = frame.payload();
         let (bytes, None) = (pieces.next()?, pieces.next()) else { return None };
-        let ip = match medium {
-            Medium::Ip => 0,
-            Medium::Ethernet => EthernetHeader::LEN,
-        };
+        let ip = medium.header_bytes();
         let ethertype = (medium == Medium::Ethernet).then(|| be16(bytes, 12)).flatten();
         let (tcp, end, is_v6) = match bytes.get(ip)? {
             0x45 if ethertype.is_none_or(|ty| ty == EtherType::IPV4.0) => {

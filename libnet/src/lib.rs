@@ -12,6 +12,7 @@ mod gro;
 pub mod gso;
 pub mod iface;
 pub mod impair;
+pub mod landing;
 pub mod link;
 pub mod loopback;
 pub mod net;

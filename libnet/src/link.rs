@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use crate::ethernet::MacAddr;
+use crate::ethernet::{EthernetHeader, MacAddr};
+use crate::landing::Landing;
 use crate::packet::Packet;
 use crate::time::Instant;
 
@@ -23,6 +24,16 @@ pub enum Medium {
     Ethernet,
     /// Bare IP packets (tun devices, loopback).
     Ip,
+}
+
+impl Medium {
+    /// Bytes of its header in front of a packet's.
+    pub const fn header_bytes(self) -> usize {
+        match self {
+            Medium::Ethernet => EthernetHeader::LEN,
+            Medium::Ip => 0,
+        }
+    }
 }
 
 /// What a link can take whole, so that it need not be done before it.
@@ -157,6 +168,21 @@ pub trait LinkRx: Send {
     /// down until a later call succeeds, and the [`Readiness`] fires when one may. Anything else:
     /// the link is broken for good; it is not asked again.
     fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize>;
+
+    /// As [`recv`](Self::recv), for a caller that waits: the data of frames that it expects may go into its
+    /// memory at once. The default puts them into packets.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    fn recv_landing(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        sink: &mut Vec<Packet>,
+        _landing: &mut Landing<'_>,
+    ) -> io::Result<usize> {
+        self.recv(now, budget, sink)
+    }
 
     /// How to wait for the next frame.
     fn readiness(&self) -> Readiness;

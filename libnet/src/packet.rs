@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU16;
+use std::ops::Range;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -64,6 +65,8 @@ enum Payload {
     Empty,
     One(Bytes),
     Many(VecDeque<Bytes>),
+    /// In a caller's memory, behind as many bytes of it.
+    Landed(u32),
 }
 
 /// A frame or a packet on its way.
@@ -148,6 +151,34 @@ impl Packet {
         Some(packet)
     }
 
+    /// A frame whose `bytes` of data are in a [`Landing`](crate::landing::Landing), behind `at` others.
+    ///
+    /// # Panics
+    /// As [`prepend`](Self::prepend).
+    pub(crate) fn landed(headers: &[u8], at: u32, bytes: u32, rx_at: Instant) -> Self {
+        let mut packet = Packet::new();
+        packet.push_front(headers);
+        packet.body.payload = Payload::Landed(at);
+        packet.payload_bytes = bytes;
+        packet.rx_at = rx_at;
+        packet
+    }
+
+    /// Where its data are in a [`Landing`](crate::landing::Landing), if they are there and not in the packet. None but a core
+    /// that asked for it meets such a packet.
+    pub fn landed_range(&self) -> Option<Range<usize>> {
+        match self.body.payload {
+            Payload::Landed(at) => Some(at as usize..(at + self.payload_bytes) as usize),
+            _ => None,
+        }
+    }
+
+    /// Its data are these, and no longer somewhere else.
+    pub(crate) fn put_back(&mut self, data: &[u8]) {
+        self.payload_bytes = data.len() as u32;
+        self.body.payload = Payload::One(Bytes::copy_from_slice(data));
+    }
+
     /// Appends a shared buffer to the payload. Payloads of 4 GiB and more are not made.
     pub fn push_payload(&mut self, piece: Bytes) {
         if piece.is_empty() {
@@ -161,6 +192,7 @@ impl Packet {
                 self.body.payload = Payload::Many(VecDeque::from([first, piece]));
             }
             Payload::Many(pieces) => pieces.push_back(piece),
+            Payload::Landed(_) => debug_assert!(false, "what has landed is whole"),
         }
     }
 
@@ -240,7 +272,7 @@ impl Packet {
             (_, false) => self.head().get(..n),
             (Payload::Many(pieces), true) => pieces.front().and_then(|p| p.get(..n)),
             (Payload::One(first), true) => first.get(..n),
-            (Payload::Empty, true) => Some(&[]),
+            (Payload::Empty | Payload::Landed(_), true) => Some(&[]),
         }
     }
 
@@ -286,7 +318,7 @@ impl Packet {
         }
         self.payload_bytes = keep as u32;
         match &mut self.body.payload {
-            Payload::Empty => {}
+            Payload::Empty | Payload::Landed(_) => {}
             Payload::One(piece) => piece.truncate(keep),
             Payload::Many(pieces) => {
                 pieces.retain_mut(|piece| {
@@ -304,7 +336,8 @@ impl Packet {
     pub fn trim_padding(&mut self, len: usize) {
         let before = self.len();
         self.truncate(len);
-        if before > LEAST_FRAME_BYTES && len < before / 2 {
+        let has_landed = matches!(self.body.payload, Payload::Landed(_));
+        if before > LEAST_FRAME_BYTES && len < before / 2 && !has_landed {
             let left = Bytes::copy_from_slice(&self.to_bytes());
             let (checksum, gso, rx_at, mark) = (self.checksum, self.gso, self.rx_at, self.mark);
             *self = Packet { checksum, gso, rx_at, mark, ..Packet::from_payload(left) };
@@ -314,7 +347,7 @@ impl Packet {
     /// All pieces in order, the head first; empty ones are left out.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let (one, many) = match &self.body.payload {
-            Payload::Empty => (None, None),
+            Payload::Empty | Payload::Landed(_) => (None, None),
             Payload::One(piece) => (Some(piece), None),
             Payload::Many(pieces) => (None, Some(pieces)),
         };
@@ -327,7 +360,7 @@ impl Packet {
     /// The payload's buffers, in order; the head is not among them.
     pub fn payload(&self) -> impl Iterator<Item = &Bytes> {
         let (one, many) = match &self.body.payload {
-            Payload::Empty => (None, None),
+            Payload::Empty | Payload::Landed(_) => (None, None),
             Payload::One(piece) => (Some(piece), None),
             Payload::Many(pieces) => (None, Some(pieces)),
         };
@@ -338,7 +371,7 @@ impl Packet {
     /// into one in front.
     pub fn into_payload(mut self) -> VecDeque<Bytes> {
         let mut pieces = match std::mem::take(&mut self.body.payload) {
-            Payload::Empty => VecDeque::new(),
+            Payload::Empty | Payload::Landed(_) => VecDeque::new(),
             Payload::One(piece) if piece.is_empty() => VecDeque::new(),
             Payload::One(piece) => VecDeque::from([piece]),
             Payload::Many(pieces) => pieces,
@@ -443,7 +476,7 @@ impl Packet {
         self.head_start = HEAD_ROOM as u8;
         self.payload_bytes += head.len() as u32;
         self.body.payload = match std::mem::take(&mut self.body.payload) {
-            Payload::Empty => Payload::One(head),
+            Payload::Empty | Payload::Landed(_) => Payload::One(head),
             Payload::One(piece) => Payload::Many(VecDeque::from([head, piece])),
             Payload::Many(mut pieces) => {
                 pieces.push_front(head);
@@ -454,7 +487,7 @@ impl Packet {
 
     fn first_piece_len(&self) -> usize {
         match &self.body.payload {
-            Payload::Empty => 0,
+            Payload::Empty | Payload::Landed(_) => 0,
             Payload::One(piece) => piece.len(),
             Payload::Many(pieces) => pieces.front().map_or(0, Bytes::len),
         }
@@ -476,6 +509,7 @@ impl Packet {
         self.payload_bytes -= n as u32;
         match &mut self.body.payload {
             Payload::Empty => {}
+            Payload::Landed(at) => *at += n as u32,
             Payload::One(piece) => piece.advance(n),
             Payload::Many(pieces) => {
                 while let Some(piece) = pieces.front_mut() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::errno;
+use crate::landing::Forecast;
 use crate::time::Instant;
 use crate::wake::{Ready, Registration};
 use std::collections::VecDeque;
@@ -489,6 +490,12 @@ pub trait Domain: Send + Sync {
     /// # Errors
     /// As [`recv`](Self::recv), but not `EAGAIN`.
     fn recv_blocking(&self, _id: SocketId, _msg: RecvMsg<'_, '_>) -> Option<io::Result<Received>> {
+        None
+    }
+
+    /// What the frame with a stream's next bytes looks like, for a caller that waits for them with room
+    /// for a large one. `None`, the default: there is no telling, or it is not worth it.
+    fn forecast(&self, _id: SocketId) -> Option<Forecast> {
         None
     }
 

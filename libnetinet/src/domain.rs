@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use libnet::errno;
+use libnet::landing::Forecast;
 use libnet::socket::{
     Domain, Family, OptionKey, Protocol, Received, RecvMsg, SendMsg, SockType, SocketId,
     SocketOption,
@@ -93,6 +94,13 @@ impl Domain for Inet {
         match self.socket_of(id)? {
             Socket::Datagram(socket) => socket.recv(msg),
             Socket::Stream(socket) => self.stream_recv(&socket, msg),
+        }
+    }
+
+    fn forecast(&self, id: SocketId) -> Option<Forecast> {
+        match self.socket_of(id).ok()? {
+            Socket::Datagram(_) => None,
+            Socket::Stream(socket) => self.stream_forecast(&socket),
         }
     }
 

@@ -9,6 +9,7 @@ use std::task::Waker;
 use libnet::engine::{FilterChange, StackCore, Wakes};
 use libnet::ethernet::{EtherType, EthernetHeader};
 use libnet::iface::IfIndex;
+use libnet::landing::Landing;
 use libnet::link::Medium;
 use libnet::packet::{Checksum, Packet};
 use libnet::socket::Family;
@@ -23,7 +24,7 @@ use crate::neighbour::KnownNeighbours;
 use crate::output::OutQueue;
 use crate::steer::COMMON;
 use crate::stream::below::Paths;
-use crate::tcp::{self, TcpConfig};
+use crate::tcp::{self, ConnId, TcpConfig};
 use crate::wide::Wide;
 
 /// One shard of a stack. The engine locks it; what shards share is locked beneath.
@@ -128,13 +129,25 @@ impl Shard {
     }
 
     /// Takes a frame while somebody wants to see those that are dropped.
-    fn watched_input(&mut self, now: Instant, view: &View, on: &IfaceView, packet: Packet) {
-        let frame = packet.clone();
+    fn watched_input(
+        &mut self,
+        now: Instant,
+        view: &View,
+        on: &IfaceView,
+        packet: Packet,
+        landing: Option<&Landing<'_>>,
+    ) {
+        let mut frame = packet.clone();
         self.drop_notes.replace(Some(Vec::new()));
         self.tcp().take_last_drop();
         self.frame_input(now, view, on, packet);
         let mut reasons = self.drop_notes.take().unwrap_or_default();
         reasons.extend(self.tcp().take_last_drop());
+        if let Some(landing) = landing
+            && !reasons.is_empty()
+        {
+            landing.take_back(&mut frame);
+        }
         let dropped = Dropped::new(on.iface.index, on.medium, &frame);
         self.wide.drops.show(&reasons, dropped);
     }
@@ -147,6 +160,49 @@ impl Shard {
         }
         self.wide.refresh_view();
         self.view()
+    }
+
+    fn input(
+        &mut self,
+        now: Instant,
+        iface: IfIndex,
+        frames: &mut Vec<Packet>,
+        mut landing: Option<&mut Landing<'_>>,
+    ) {
+        let view = self.view_for(iface);
+        let Some(on) = view.iface(iface) else {
+            self.wide.drops.add(DropReason::IfaceDown, frames.len() as u64);
+            return frames.clear();
+        };
+        let watched = self.wide.drops.is_watched();
+        for mut packet in frames.drain(..) {
+            if let Some(landing) = &landing
+                && let Some(range) = packet.landed_range()
+                && !self.takes_landed(&view, on, landing, range.start)
+            {
+                landing.take_back(&mut packet);
+            }
+            match watched {
+                true => self.watched_input(now, &view, on, packet, landing.as_deref()),
+                false => self.frame_input(now, &view, on, packet),
+            }
+            if let Some(landing) = &mut landing {
+                landing.take(self.tcp_mut().take_landed());
+            }
+        }
+    }
+
+    /// Will data that are `at` bytes into a landing go to the connection that it is for, and to nobody
+    /// else?
+    fn takes_landed(&self, view: &View, on: &IfaceView, landing: &Landing<'_>, at: usize) -> bool {
+        let forecast = landing.forecast();
+        let id = ConnId::from_bits(forecast.target);
+        let is_to_us = |conn: &tcp::Connection| view.is_local_on(on, conn.tuple().local);
+        at == landing.taken()
+            && forecast.shard == self.index
+            && self.wide.raw.is_empty()
+            && self.tcp().get(id).is_some_and(is_to_us)
+            && self.tcp().may_land(id, forecast.number.wrapping_add(at as u32))
     }
 
     fn frame_input(&mut self, now: Instant, view: &View, on: &IfaceView, packet: Packet) {
@@ -202,18 +258,17 @@ impl Shard {
 
 impl StackCore for Shard {
     fn handle_input(&mut self, now: Instant, iface: IfIndex, frames: &mut Vec<Packet>) {
-        let view = self.view_for(iface);
-        let Some(on) = view.iface(iface) else {
-            self.wide.drops.add(DropReason::IfaceDown, frames.len() as u64);
-            return frames.clear();
-        };
-        let watched = self.wide.drops.is_watched();
-        for packet in frames.drain(..) {
-            match watched {
-                true => self.watched_input(now, &view, on, packet),
-                false => self.frame_input(now, &view, on, packet),
-            }
-        }
+        self.input(now, iface, frames, None);
+    }
+
+    fn handle_landed(
+        &mut self,
+        now: Instant,
+        iface: IfIndex,
+        frames: &mut Vec<Packet>,
+        landing: &mut Landing<'_>,
+    ) {
+        self.input(now, iface, frames, Some(landing));
     }
 
     fn poll_transmit(

@@ -54,8 +54,12 @@ impl Net {
     }
 
     pub(crate) fn with_shards(shards: usize) -> Self {
+        Net::with_link(shards, LinkConfig::default())
+    }
+
+    pub(crate) fn with_link(shards: usize, link: LinkConfig) -> Self {
         let world = World::new(1);
-        let segment = world.segment(LinkConfig::default());
+        let segment = world.segment(link);
         let log = Arc::new(Log::default());
         segment.tap(log.clone());
         Net { world, segment, shards, log }

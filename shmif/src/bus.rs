@@ -170,4 +170,8 @@ impl RingMemory for MapRing<'_> {
     fn copy_out(&self, at: usize, len: usize, into: &mut Vec<u8>) {
         self.bus.map.copy_out(self.at + at, len, into);
     }
+
+    fn copy_to(&self, at: usize, into: &mut [u8]) {
+        self.bus.map.copy_to(self.at + at, into);
+    }
 }

@@ -83,6 +83,17 @@ impl Map {
         unsafe { into.set_len(into.len() + len) }
     }
 
+    /// Fills `into` with what the map has at `offset`.
+    ///
+    /// # Panics
+    /// When the range is outside the map.
+    pub(crate) fn copy_to(&self, offset: usize, into: &mut [u8]) {
+        let from = self.at(offset, into.len()).cast_const();
+        // SAFETY: both ranges are valid for `into.len()` as checked, and cannot overlap: no slice
+        // refers into the map. A writer in another process may race, as in `copy_out`.
+        unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) }
+    }
+
     fn at(&self, offset: usize, len: usize) -> *mut u8 {
         let fits = offset.checked_add(len).is_some_and(|end| end <= self.map.len());
         assert!(fits, "offsets come from geometry that was checked against the file's size");

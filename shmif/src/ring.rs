@@ -31,6 +31,8 @@ pub(crate) trait RingMemory {
     fn copy_in(&self, at: usize, bytes: &[u8]);
     /// Appends bytes from a place in the window; the range does not wrap.
     fn copy_out(&self, at: usize, len: usize, into: &mut Vec<u8>);
+    /// Fills `into` with bytes from a place in the window; the range does not wrap.
+    fn copy_to(&self, at: usize, into: &mut [u8]);
 }
 
 fn fence<M: RingMemory>(order: std::sync::atomic::Ordering) {
@@ -209,6 +211,19 @@ pub(crate) fn take<M: RingMemory>(
     let straight = frame_bytes.min(window - from);
     memory.copy_out(from, straight, bytes);
     memory.copy_out(0, frame_bytes - straight, bytes);
+    still_stands(memory, at)
+}
+
+/// Fills `into` with what the frame at `at` has from byte `skip` on; `false` as [`take`] has it.
+///
+/// Of what [`look`] saw there so many are the frame's.
+pub(crate) fn take_part<M: RingMemory>(memory: &M, at: Pos, skip: usize, into: &mut [u8]) -> bool {
+    let window = memory.units() as usize * UNIT;
+    let from = at.unit_in(memory.units()) as usize * UNIT + HEADER_BYTES + skip;
+    let from = if from >= window { from - window } else { from };
+    let (straight, wrapped) = into.split_at_mut(into.len().min(window - from));
+    memory.copy_to(from, straight);
+    memory.copy_to(0, wrapped);
     still_stands(memory, at)
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use libnet::ethernet::MacAddr;
-use libnet::link::{LinkRx, Readiness};
-use libnet::packet::{Packet, SMALL_FRAME_BYTES};
+use libnet::landing::Landing;
+use libnet::link::{LinkRx, Medium, Readiness};
+use libnet::packet::{HEAD_ROOM, Packet, SMALL_FRAME_BYTES};
 use libnet::pool::Pool;
 use libnet::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::layout::control;
 use crate::member::{CHORES, Member};
 use crate::pair::entry;
 use crate::pos::{Pos, split};
-use crate::ring::{RingMemory, Seen, Window, look, take};
+use crate::ring::{RingMemory, Seen, Window, look, take, take_part};
 use crate::slot::Filter;
 use crate::word::Word;
 
@@ -43,6 +44,8 @@ pub(crate) struct Rx {
     pool: Pool,
     /// Where a small frame is read; it fits in the packet itself.
     small: Vec<u8>,
+    /// Where the front of a frame is read whose data go elsewhere.
+    front: [u8; HEAD_ROOM],
     filter: Filter,
     counts: Counts,
 }
@@ -67,6 +70,9 @@ struct Sender {
     is_ready: bool,
 }
 
+/// A frame's data do not go where a caller waits for others.
+struct NotExpected;
+
 /// How a turn ended.
 #[derive(PartialEq, Eq)]
 enum Turn {
@@ -74,6 +80,8 @@ enum Turn {
     Done,
     /// Something may be left.
     More,
+    /// Something is left for whoever waits, who has no more room and takes what landed first.
+    Full,
 }
 
 impl Rx {
@@ -85,6 +93,7 @@ impl Rx {
             next_full_look: Instant::ZERO,
             pool: Pool::default(),
             small: Vec::with_capacity(SMALL_FRAME_BYTES),
+            front: [0; HEAD_ROOM],
             filter: Filter::default(),
             counts: Counts::default(),
         }
@@ -139,7 +148,14 @@ impl Rx {
     }
 
     /// Takes up to `budget` frames from one sender.
-    fn turn(&mut self, slot: u16, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> Turn {
+    fn turn(
+        &mut self,
+        slot: u16,
+        now: Instant,
+        budget: usize,
+        sink: &mut Vec<Packet>,
+        landing: &mut Option<&mut Landing<'_>>,
+    ) -> Turn {
         let own = self.member.slot;
         let member = self.member.clone();
         let bus = &member.bus;
@@ -161,7 +177,12 @@ impl Rx {
             match look(&ring, at, window.head) {
                 Seen::Frame { header, front, next, .. } => {
                     if self.is_for_us(&header, front, filter) {
-                        self.receive(slot, &ring, at, &header, now, sink);
+                        if landing.as_ref().is_some_and(|landing| is_full(landing, &header)) {
+                            self.show_cursor(slot, at);
+                            return Turn::Full;
+                        }
+                        let landing = landing.as_deref_mut();
+                        sink.extend(self.receive(slot, &ring, at, &header, now, landing));
                     }
                     at = next;
                 }
@@ -199,11 +220,13 @@ impl Rx {
         at: Pos,
         header: &FrameHeader,
         now: Instant,
-        sink: &mut Vec<Packet>,
-    ) {
-        let sender = &mut self.senders[usize::from(slot)];
+        landing: Option<&mut Landing<'_>>,
+    ) -> Option<Packet> {
         let frame_bytes = header.frame_bytes as usize;
-        let packet = if frame_bytes <= SMALL_FRAME_BYTES {
+        let landed = landing.map(|landing| self.land(ring, at, header, now, landing));
+        let packet = if let Some(Ok(packet)) = landed {
+            packet
+        } else if frame_bytes <= SMALL_FRAME_BYTES {
             self.small.clear();
             take(ring, at, frame_bytes, &mut self.small)
                 .then(|| Packet::received_small(&self.small, now))
@@ -213,17 +236,87 @@ impl Rx {
             take(ring, at, frame_bytes, &mut bytes)
                 .then(|| Packet::received(self.pool.share(bytes), now))
         };
-        let Some(mut packet) = packet else { return };
+        let mut packet = packet?;
+        let sender = &mut self.senders[usize::from(slot)];
         sender.taken = sender.taken.plus(1);
         if !header.is_plausible(self.member.bus.geometry().mtu) {
             self.counts.malformed += 1;
-            return;
+            return None;
         }
         self.counts.frames += 1;
         self.counts.bytes += packet.len() as u64;
         packet.checksum = header.checksum;
         packet.gso = header.gso;
-        sink.push(packet);
+        Some(packet)
+    }
+
+    /// Copies a frame's data where a caller wants them, if it is the one that is expected and there is room;
+    /// `None` in it if it was overwritten meanwhile.
+    fn land<M: RingMemory>(
+        &mut self,
+        ring: &M,
+        at: Pos,
+        header: &FrameHeader,
+        now: Instant,
+        landing: &mut Landing<'_>,
+    ) -> Result<Option<Packet>, NotExpected> {
+        let front_bytes = landing.header_bytes(Medium::Ethernet);
+        let data = (header.frame_bytes as usize).checked_sub(front_bytes).ok_or(NotExpected)?;
+        let fits = data > 0 && data <= landing.room_bytes() && front_bytes <= self.front.len();
+        if !fits || !header.is_plausible(self.member.bus.geometry().mtu) {
+            return Err(NotExpected);
+        }
+        let front = &mut self.front[..front_bytes];
+        if !take_part(ring, at, 0, front) {
+            return Ok(None);
+        }
+        if !landing.expects(front, Medium::Ethernet, header.checksum) {
+            return Err(NotExpected);
+        }
+        let stands = take_part(ring, at, front_bytes, &mut landing.room()[..data]);
+        Ok(stands.then(|| landing.land(front, data, now)))
+    }
+
+    fn collect_and_take(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        sink: &mut Vec<Packet>,
+        mut landing: Option<&mut Landing<'_>>,
+    ) -> io::Result<usize> {
+        self.member.do_chores(now)?;
+        if now >= self.next_full_look {
+            self.next_full_look = now + CHORES;
+            self.collect_all();
+            self.pool.shrink();
+        }
+        self.member.wake_some();
+        self.member.show_movement();
+        self.follow_filter();
+        self.collect();
+        let before = sink.len();
+        let looked = !self.ready.is_empty();
+        while let Some(slot) = self.ready.front().copied() {
+            let left = budget.saturating_sub(sink.len() - before);
+            if left == 0 {
+                break;
+            }
+            let turn = self.turn(slot, now, left.min(TURN_FRAMES), sink, &mut landing);
+            if turn == Turn::Full {
+                break;
+            }
+            self.ready.pop_front();
+            if turn == Turn::More {
+                self.ready.push_back(slot);
+            } else {
+                self.senders[usize::from(slot)].is_ready = false;
+            }
+        }
+        self.member.backlog.store(!self.ready.is_empty(), Relaxed);
+        if looked {
+            self.show_counts();
+        }
+        Ok(sink.len() - before)
     }
 
     /// At the head: what was counted for us and did not arrive was missed.
@@ -262,6 +355,12 @@ impl Rx {
     }
 }
 
+/// Has something landed, and a further frame no room there?
+fn is_full(landing: &Landing<'_>, header: &FrameHeader) -> bool {
+    let most = landing.header_bytes(Medium::Ethernet) + landing.room_bytes();
+    landing.has_landed() && header.frame_bytes as usize > most
+}
+
 /// The sender has overtaken us: the oldest frame that stands, or the head.
 fn oldest<M: RingMemory>(ring: &M, head: Pos) -> Pos {
     let (_, reclaim) = split(ring.reclaim().load(Relaxed));
@@ -270,36 +369,17 @@ fn oldest<M: RingMemory>(ring: &M, head: Pos) -> Pos {
 
 impl LinkRx for Rx {
     fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
-        self.member.do_chores(now)?;
-        if now >= self.next_full_look {
-            self.next_full_look = now + CHORES;
-            self.collect_all();
-            self.pool.shrink();
-        }
-        self.member.wake_some();
-        self.member.show_movement();
-        self.follow_filter();
-        self.collect();
-        let before = sink.len();
-        let looked = !self.ready.is_empty();
-        while let Some(slot) = self.ready.front().copied() {
-            let left = budget.saturating_sub(sink.len() - before);
-            if left == 0 {
-                break;
-            }
-            let turn = self.turn(slot, now, left.min(TURN_FRAMES), sink);
-            self.ready.pop_front();
-            if turn == Turn::More {
-                self.ready.push_back(slot);
-            } else {
-                self.senders[usize::from(slot)].is_ready = false;
-            }
-        }
-        self.member.backlog.store(!self.ready.is_empty(), Relaxed);
-        if looked {
-            self.show_counts();
-        }
-        Ok(sink.len() - before)
+        self.collect_and_take(now, budget, sink, None)
+    }
+
+    fn recv_landing(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        sink: &mut Vec<Packet>,
+        landing: &mut Landing<'_>,
+    ) -> io::Result<usize> {
+        self.collect_and_take(now, budget, sink, Some(landing))
     }
 
     fn readiness(&self) -> Readiness {

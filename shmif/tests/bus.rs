@@ -4,11 +4,52 @@ mod common;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{Node, TempBus, frame, frame_of};
 use libnet::ethernet::MacAddr;
+use libnet::landing::{Forecast, Landing};
 use libnet::link::RxFilter;
-use libnet::packet::{Checksum, Gso, GsoKind};
+use libnet::packet::{Checksum, Gso, GsoKind, Packet};
 use shmif::{AttachError, BusConfig, MemberState, Observer, Shmif, members};
+
+/// The data of frames that a caller waits for land in its memory wherever in the ring they are; others, and
+/// what there is no room for, come whole.
+#[test]
+fn data_land_across_the_end_of_the_ring() {
+    let mut config = BusConfig::default();
+    config.ring_bytes = 256 << 10;
+    let bus = TempBus::with(&config);
+    let (mut a, mut b) = (bus.join("a"), bus.join("b"));
+    let mut number = 1_000;
+    for turn in 0..200_u32 {
+        let sizes = [5_000 + turn as usize * 13, 20_000, 30_001];
+        let mut memory = vec![0; sizes.iter().sum::<usize>() - 1];
+        let headers = vec![0; 40];
+        let forecast =
+            Forecast { shard: 0, target: 0, mask: headers.clone(), headers, number_at: 24, number };
+        let mut landing = Landing::new(forecast, &mut memory);
+        let mut sent = Vec::new();
+        for size in sizes {
+            let mut bytes: Vec<u8> =
+                (0..40 + size).map(|i| (i as u32 * 7 + number) as u8).collect();
+            bytes[24..28].copy_from_slice(&number.to_be_bytes());
+            let mut packet = frame(b.mac, a.mac, &bytes);
+            packet.checksum = Checksum::Trusted;
+            packet.gso = Some(Gso { kind: GsoKind::Tcp4, segment_bytes: 1460.try_into().unwrap() });
+            sent.push(packet.to_bytes());
+            a.send(packet);
+            number += size as u32;
+        }
+        let mut got = Vec::new();
+        b.link.rx.recv_landing(b.now, 64, &mut got, &mut landing).unwrap();
+        let landed: Vec<bool> = got.iter().map(|packet| packet.landed_range().is_some()).collect();
+        assert_eq!(landed, [true, true], "the third has no room, and waits");
+        got.iter_mut().for_each(|packet| landing.take_back(packet));
+        got.append(&mut b.recv_packets());
+        let got: Vec<Bytes> = got.iter().map(Packet::to_bytes).collect();
+        assert!(got == sent, "turn {turn}");
+    }
+}
 
 #[test]
 fn a_unicast_frame_reaches_its_receiver_only() {

@@ -1,7 +1,7 @@
 //! One queue of a device: reads and writes frames, and opens the device again when it was gone.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Buf as _;
 use libnet::Instant;
+use libnet::landing::Landing;
 use libnet::link::{
     LinkControl, LinkRx, LinkStats, LinkTx, MAX_FRAME_BYTES, Medium, Readiness, RxFilter,
 };
@@ -206,6 +207,12 @@ pub(crate) struct Receiver {
     expected: usize,
     /// When buffers that nobody needed are given back.
     next_shrink: Instant,
+    /// The front of a frame whose data go elsewhere.
+    front: Vec<u8>,
+    /// What of a frame is longer than the place that its data went to.
+    excess: Vec<u8>,
+    /// Bytes of data that landed last.
+    last_landed: usize,
 }
 
 impl Receiver {
@@ -216,7 +223,63 @@ impl Receiver {
             buf: Vec::new(),
             expected: 1,
             next_shrink: Instant::ZERO,
+            front: Vec::new(),
+            excess: Vec::new(),
+            last_landed: 0,
         }
+    }
+
+    /// Reads a frame into `buf`.
+    fn read(&mut self) -> Result<usize, Errno> {
+        if self.buf.capacity() == 0 {
+            self.buf = self.pool.take(MAX_FRAME_BYTES + LONG_BYTES);
+        }
+        self.buf.clear();
+        rustix::io::read(&*self.end.fd, rustix::buffer::spare_capacity(&mut self.buf))
+    }
+
+    /// Reads a frame, its data where a caller wants them if it is the one that is expected, else into
+    /// `buf` whole.
+    fn read_landing(
+        &mut self,
+        now: Instant,
+        landing: &mut Landing<'_>,
+    ) -> Result<(usize, Option<Packet>), Errno> {
+        let medium = self.end.medium;
+        let front_bytes = self.end.header_bytes + landing.header_bytes(medium);
+        self.front.resize(front_bytes, 0);
+        self.excess.resize(MAX_FRAME_BYTES, 0);
+        let room = landing.room();
+        let room_bytes = room.len();
+        let mut places = [&mut self.front[..], room, &mut self.excess[..]].map(IoSliceMut::new);
+        let bytes = rustix::io::readv(&*self.end.fd, &mut places)?;
+        let headers = &self.front[self.end.header_bytes..];
+        if bytes > front_bytes
+            && bytes <= front_bytes + room_bytes
+            && let Ok(meta) = vnet::decode(&self.front, bytes - self.end.header_bytes)
+            && landing.expects(headers, medium, meta.checksum)
+        {
+            self.last_landed = bytes - front_bytes;
+            let mut packet = landing.land(headers, self.last_landed, now);
+            (packet.checksum, packet.gso) = (meta.checksum, meta.gso);
+            return Ok((bytes, Some(packet)));
+        }
+        if self.buf.capacity() == 0 {
+            self.buf = self.pool.take(MAX_FRAME_BYTES + LONG_BYTES);
+        }
+        self.buf.clear();
+        let mut left = bytes;
+        for place in [&self.front[..], landing.room(), &self.excess[..]] {
+            let here = &place[..left.min(place.len())];
+            self.buf.extend_from_slice(here);
+            left -= here.len();
+        }
+        Ok((bytes, None))
+    }
+
+    /// Is the next frame to be read into a caller's memory?
+    fn may_land(&self, landing: &Landing<'_>) -> bool {
+        self.end.header_bytes > 0 && landing.room_bytes() >= self.last_landed.max(1)
     }
 
     /// What was read becomes a packet, if its header can be true.
@@ -251,10 +314,14 @@ impl Receiver {
         };
         Packet::received(frame, now)
     }
-}
 
-impl LinkRx for Receiver {
-    fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
+    fn receive(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        sink: &mut Vec<Packet>,
+        mut landing: Option<&mut Landing<'_>>,
+    ) -> io::Result<usize> {
         self.end.check()?;
         if self.end.is_lost() {
             self.end.look_again()?;
@@ -266,14 +333,16 @@ impl LinkRx for Receiver {
             if taken == asked || bytes >= BATCH_BYTES {
                 break;
             }
-            if self.buf.capacity() == 0 {
-                self.buf = self.pool.take(MAX_FRAME_BYTES + LONG_BYTES);
-            }
-            self.buf.clear();
-            match rustix::io::read(&*self.end.fd, rustix::buffer::spare_capacity(&mut self.buf)) {
+            let read = match &mut landing {
+                Some(landing) if self.may_land(landing) => self.read_landing(now, landing),
+                // The caller has what it has room for, and takes it first.
+                Some(landing) if landing.has_landed() => break,
+                _ => self.read().map(|bytes| (bytes, None)),
+            };
+            match read {
                 // A pair whose other end was closed; without that it is a frame of no bytes.
-                Ok(0) if has_hung_up(&self.end.fd) => return Err(self.end.lose(Errno::PIPE)),
-                Ok(_) => match self.accept(now) {
+                Ok((0, _)) if has_hung_up(&self.end.fd) => return Err(self.end.lose(Errno::PIPE)),
+                Ok((_, packet)) => match packet.or_else(|| self.accept(now)) {
                     Some(packet) => {
                         bytes += packet.len();
                         sink.push(packet);
@@ -302,6 +371,22 @@ impl LinkRx for Receiver {
             self.next_shrink = now + SHRINK_AFTER;
         }
         Ok(taken)
+    }
+}
+
+impl LinkRx for Receiver {
+    fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
+        self.receive(now, budget, sink, None)
+    }
+
+    fn recv_landing(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        sink: &mut Vec<Packet>,
+        landing: &mut Landing<'_>,
+    ) -> io::Result<usize> {
+        self.receive(now, budget, sink, Some(landing))
     }
 
     fn readiness(&self) -> Readiness {

@@ -3,6 +3,7 @@ use std::os::fd::AsRawFd;
 
 use bytes::Bytes;
 use libnet::Instant;
+use libnet::landing::{Forecast, Landing};
 use libnet::link::{LinkRx, LinkTx as _, Readiness};
 use libnet::packet::Packet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -209,6 +210,58 @@ fn frames_cross_a_passed_socket_pair_with_and_without_a_header() {
         let error = b.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     }
+}
+
+/// What a frame of TCP over IPv4 looks like, of which only the number is told.
+fn forecast(number: u32) -> Forecast {
+    Forecast { shard: 0, target: 0, headers: vec![0; 40], mask: vec![0; 40], number_at: 24, number }
+}
+
+/// A frame of so many bytes of data, the first with this number.
+fn numbered(number: u32, data: usize) -> VecDeque<Packet> {
+    let mut bytes = vec![0; 54 + data];
+    bytes[38..42].copy_from_slice(&number.to_be_bytes());
+    bytes[54..].iter_mut().enumerate().for_each(|(i, byte)| *byte = (i + number as usize) as u8);
+    let mut packet = Packet::from_payload(Bytes::from(bytes));
+    packet.checksum = libnet::Checksum::Partial { start: 34, field: 16 };
+    VecDeque::from([packet])
+}
+
+#[test]
+fn the_data_of_expected_frames_land_and_others_come_whole() {
+    let flags = SocketFlags::CLOEXEC;
+    let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    let config = FdConfig { header: FrameHeader::Virtio12, ..FdConfig::default() };
+    let [(mut a, _), (mut b, _)] = [a, b].map(|fd| start(Virtif::from_fd(fd, &config).unwrap()));
+    let mut send = |number, data| {
+        let sent = numbered(number, data);
+        assert_eq!(a.tx.send(Instant::ZERO, &mut sent.clone()).unwrap(), 1);
+        sent[0].to_bytes()
+    };
+    let mut memory = vec![0; 3_000];
+    let mut landing = Landing::new(forecast(0), &mut memory);
+    let whole = [
+        (send(0, 1_000), true),
+        // Another number; no data; more than there is room for; and then the one that is next.
+        (send(7, 1_000), false),
+        (send(1_000, 0), false),
+        (send(1_000, 2_001), false),
+        (send(1_000, 2_000), true),
+    ];
+    let mut got = Vec::new();
+    while got.len() < whole.len() {
+        await_readable(b.rx.readiness());
+        b.rx.recv_landing(Instant::ZERO, 64, &mut got, &mut landing).unwrap();
+    }
+    for (mut packet, (whole, lands)) in got.into_iter().zip(whole) {
+        assert_eq!((packet.len(), packet.landed_range().is_some()), (whole.len(), lands));
+        landing.take_back(&mut packet);
+        assert_eq!(packet.to_bytes(), whole);
+    }
+    // Full: whoever waits takes it first.
+    send(3_000, 10);
+    assert_eq!(b.rx.recv_landing(Instant::ZERO, 64, &mut Vec::new(), &mut landing).unwrap(), 0);
+    assert_eq!(next_frames(&mut *b.rx)[0].len(), 64);
 }
 
 #[test]

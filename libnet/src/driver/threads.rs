@@ -14,6 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::{Driver, Signal};
 use crate::engine::{Engine, StackCore};
 use crate::iface::IfIndex;
+use crate::landing::Landing;
 use crate::time::Instant;
 
 mod lead;
@@ -51,6 +52,19 @@ impl ThreadDriver {
             lead: OnceLock::new(),
             stop: AtomicBool::new(false),
         })
+    }
+
+    fn wait_for(
+        &self,
+        signal: &Arc<Signal>,
+        deadline: Option<Instant>,
+        landing: Option<&mut Landing<'_>>,
+    ) -> bool {
+        let left = || deadline.map(|deadline| deadline.since(self.now()));
+        match self.lead.get() {
+            Some(lead) => lead.wait(signal, left, landing),
+            None => signal.sleep(left()),
+        }
     }
 
     fn ring_timers(&self) {
@@ -105,16 +119,21 @@ impl Driver for ThreadDriver {
         self.ring_timers();
     }
 
-    fn look(&self) -> bool {
-        self.lead.get().is_some_and(Lead::look)
+    fn look(&self, landing: Option<&mut Landing<'_>>) -> bool {
+        self.lead.get().is_some_and(|lead| lead.look(landing))
     }
 
     fn wait(&self, signal: &Arc<Signal>, deadline: Option<Instant>) -> io::Result<bool> {
-        let left = || deadline.map(|deadline| deadline.since(self.now()));
-        Ok(match self.lead.get() {
-            Some(lead) => lead.wait(signal, left),
-            None => signal.sleep(left()),
-        })
+        Ok(self.wait_for(signal, deadline, None))
+    }
+
+    fn wait_landing(
+        &self,
+        signal: &Arc<Signal>,
+        deadline: Option<Instant>,
+        landing: &mut Landing<'_>,
+    ) -> io::Result<bool> {
+        Ok(self.wait_for(signal, deadline, Some(landing)))
     }
 }
 
@@ -162,8 +181,10 @@ impl Threads {
         }
         if timers && let Some((index, number)) = queue {
             let engine = Arc::downgrade(engine);
-            let poll = move |look| {
-                engine.upgrade().and_then(|engine| poll_queue(&engine, index, number, look))
+            let poll = move |look, landing: Option<&mut Landing<'_>>| {
+                engine
+                    .upgrade()
+                    .and_then(|engine| poll_queue(&engine, index, number, look, landing))
             };
             // Threads are started once for each driver.
             let _ = self.driver.lead.set(Lead::new(bell.clone(), Box::new(poll)));
@@ -230,9 +251,10 @@ fn poll_queue<C: StackCore>(
     index: IfIndex,
     queue: usize,
     look: Look,
+    landing: Option<&mut Landing<'_>>,
 ) -> Option<Polled> {
     let received = match look {
-        Look::Both => engine.poll_receive(index, queue).ok()?,
+        Look::Both => engine.poll_receive_landing(index, queue, landing).ok()?,
         Look::Room => 0,
     };
     engine.poll_blocked(index, queue);

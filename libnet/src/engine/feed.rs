@@ -66,7 +66,7 @@ impl<C: StackCore> Engine<C> {
         after.wakes.wake();
         for (index, packet) in after.handoff {
             let Some(port) = self.port(index) else { continue };
-            self.deliver(after.now, &port.iface, &mut vec![packet]);
+            self.deliver(after.now, &port.iface, &mut vec![packet], None);
         }
         if let Some(at) = after.exact {
             self.driver.kick(at);

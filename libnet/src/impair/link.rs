@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::line::Line;
 use super::{Impair, ImpairStats, Impairments, Schedule, Way};
+use crate::landing::Landing;
 use crate::link::{LinkInfo, LinkQueue, LinkRx, LinkTx, Pace, Readiness};
 use crate::packet::Packet;
 use crate::sync::lock;
@@ -282,6 +283,20 @@ impl LinkRx for ImpairedRx {
         let n = budget.min(self.arrived.len());
         sink.extend(self.arrived.drain(..n));
         Ok(n)
+    }
+
+    fn recv_landing(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        sink: &mut Vec<Packet>,
+        landing: &mut Landing<'_>,
+    ) -> io::Result<usize> {
+        if self.impairer.way(Way::In).is_passive() && self.arrived.is_empty() {
+            self.due = None;
+            return self.link.recv_landing(now, budget, sink, landing);
+        }
+        self.recv(now, budget, sink)
     }
 
     fn readiness(&self) -> Readiness {

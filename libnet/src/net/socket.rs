@@ -252,6 +252,9 @@ impl Socket {
         {
             return received;
         }
+        if let Some(received) = self.recv_landing(deadline, bufs) {
+            return received;
+        }
         self.block_on_read(deadline, || self.domain.recv(self.id, RecvMsg::Copy(bufs)))
     }
 

@@ -45,6 +45,11 @@ impl RawTable {
         self.count.store(sockets.len(), Ordering::Release);
     }
 
+    /// Is there none?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
     /// Brings an ICMP error to the sockets of the protocol that it is about; whether there are any.
     pub(crate) fn error(
         &self,
@@ -67,7 +72,7 @@ impl RawTable {
     }
 
     fn of_protocol(&self, protocol: Protocol, family: Family) -> Vec<Shared> {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return Vec::new();
         }
         let sockets = self.sockets.read().unwrap_or_else(PoisonError::into_inner);

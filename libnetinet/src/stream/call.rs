@@ -7,6 +7,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use libnet::errno;
+use libnet::landing::Forecast;
 use libnet::socket::{Family, Received, RecvMsg, SendMsg, SocketId};
 use libnet::wake::Ready;
 
@@ -257,6 +258,14 @@ impl Inet {
             received
         });
         Ok(Received::stream(received?))
+    }
+
+    /// What the frame with a connection's next bytes looks like.
+    pub(crate) fn stream_forecast(&self, socket: &Shared) -> Option<Forecast> {
+        let Role::Connection(place, _) = socket.role() else { return None };
+        self.engine().with_shard(place.shard, |core, _| {
+            core.tcp().get(place.conn)?.forecast(place.shard, place.conn.to_bits())
+        })
     }
 
     /// `sockatmark(3)`.

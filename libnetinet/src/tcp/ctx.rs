@@ -33,6 +33,8 @@ pub struct Ctx {
     pub(super) spare: Spare,
     /// This shard's part of the memory of all connections.
     pub(super) quota: Quota,
+    /// Bytes that were taken where they had landed, since that was last asked.
+    pub(super) landed: usize,
     /// Memory is used up: what others hold out of order is to go.
     pub(super) wants_pruning: bool,
     /// What servers gave us.
@@ -62,6 +64,8 @@ pub struct TcpCounters {
     pub segments_out: u64,
     /// Bytes of data received in order.
     pub bytes_in: u64,
+    /// Of these, bytes that links have put into the memory of callers that waited for them.
+    pub bytes_landed: u64,
     /// Bytes of data sent, resent ones among them.
     pub bytes_out: u64,
     /// Segments sent again (tcpRetransSegs).
@@ -231,6 +235,7 @@ impl Ctx {
             pool: Pool::default(),
             spare: Spare::default(),
             quota: Quota::new(Arc::new(Budget::default())),
+            landed: 0,
             wants_pruning: false,
             cookies: CookieCache::default(),
             last_drop: Cell::new(None),

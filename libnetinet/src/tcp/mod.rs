@@ -17,6 +17,7 @@ mod held;
 mod icmp;
 mod info;
 mod input;
+mod landing;
 mod listen;
 mod memory;
 mod mtu;

@@ -230,12 +230,12 @@ pub const MAX_WINDOW_SHIFT: u8 = 14;
 pub const MAX_OPTIONS_BYTES: usize = 40;
 
 const KIND_END: u8 = 0;
-const KIND_NOP: u8 = 1;
+pub(super) const KIND_NOP: u8 = 1;
 pub(super) const KIND_MSS: u8 = 2;
 const KIND_WINDOW_SHIFT: u8 = 3;
 const KIND_SACK_PERMITTED: u8 = 4;
 const KIND_SACK: u8 = 5;
-const KIND_TIMESTAMPS: u8 = 8;
+pub(super) const KIND_TIMESTAMPS: u8 = 8;
 /// Source: RFC 2385 §3.
 pub(super) const KIND_MD5: u8 = 19;
 /// Source: RFC 5925 §2.2.

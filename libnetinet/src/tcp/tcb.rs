@@ -144,6 +144,8 @@ pub(super) struct AckState {
     pub(super) delay_ms: u16,
     /// Segments still to be acknowledged at once: at the start, after a loss, and after idleness.
     pub(super) quick: u8,
+    /// Segments for which another large one is expected.
+    pub(super) large: u8,
     /// An acknowledgement leaves when the application has read all there is.
     pub(super) at_read: bool,
     /// The connection asks and answers: an acknowledgement goes with the answer.
@@ -326,6 +328,7 @@ impl Connection {
                 data_at_ms: 0,
                 delay_ms: 0,
                 quick: QUICK_ACKS,
+                large: 0,
                 at_read: false,
                 interactive: !options.quick_ack,
             },

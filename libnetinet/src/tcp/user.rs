@@ -385,7 +385,7 @@ impl Connection {
     /// RFC 9293 §3.8.6.2.2: reading made room; an ACK tells the peer when that is worth one: it
     /// was down to half of the buffer, and gets at least twice what it had, or the ACK waits for
     /// this read.
-    fn offer_window(&mut self) {
+    pub(super) fn offer_window(&mut self) {
         if !self.state.can_receive() {
             return;
         }

@@ -5,6 +5,7 @@ mod basics;
 mod datagrams;
 mod garbage;
 mod inspect;
+mod landing;
 mod link_local;
 mod multicast;
 mod neighbours;

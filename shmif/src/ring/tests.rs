@@ -73,6 +73,12 @@ impl<W: NewWord> RingMemory for Words<W> {
         }
     }
 
+    fn copy_to(&self, at: usize, into: &mut [u8]) {
+        let mut bytes = Vec::new();
+        self.copy_out(at, into.len(), &mut bytes);
+        into.copy_from_slice(&bytes);
+    }
+
     fn copy_out(&self, at: usize, len: usize, into: &mut Vec<u8>) {
         let (mut at, end) = (at, at + len);
         while at < end {

@@ -282,6 +282,7 @@ fn tcp_more(from: &Sources<'_>) -> Section {
         count("TCPWinProbe", from.tcp(|tcp| tcp.window_probes_out)),
         count("TCPPureAcksOut", from.tcp(|tcp| tcp.pure_acks_out)),
         count("TCPBytesIn", from.tcp(|tcp| tcp.bytes_in)),
+        count("TCPBytesLanded", from.tcp(|tcp| tcp.bytes_landed)),
         count("TCPBytesOut", from.tcp(|tcp| tcp.bytes_out)),
         count("TCPMTUPSuccess", from.tcp(|tcp| tcp.mtu_probe_successes)),
         count("TCPMTUPFail", from.tcp(|tcp| tcp.mtu_probe_failures)),

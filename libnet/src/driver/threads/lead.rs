@@ -23,6 +23,7 @@ use rustix::thread::futex;
 use super::{LONGEST_SLEEP, monotonic_now, timespec};
 use crate::driver::bell::Bell;
 use crate::driver::signal::{Crowd, Signal};
+use crate::landing::Landing;
 use crate::time::Instant;
 
 /// Nobody watches the link for twice this long at most, once callers take turns no more. Each tick
@@ -49,8 +50,9 @@ const ASLEEP: u32 = 3;
 const WHO: u32 = 3;
 const TURN: u32 = 4;
 
-/// Feeds the link, and receives a batch if it should; `None` if the link failed.
-pub(super) type Poll = Box<dyn Fn(Look) -> Option<Polled> + Send + Sync>;
+/// Feeds the link, and receives a batch if it should, for a caller where there is a landing; `None` if the
+/// link failed.
+pub(super) type Poll = Box<dyn Fn(Look, Option<&mut Landing<'_>>) -> Option<Polled> + Send + Sync>;
 
 /// What is looked for at a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,13 +119,13 @@ impl Lead {
 
     /// Receives what is at the link already, for a caller that would wait next, where that is worth
     /// it and nobody holds the link; whether there was something.
-    pub(super) fn look(&self) -> bool {
+    pub(super) fn look(&self, landing: Option<&mut Landing<'_>>) -> bool {
         if !self.crowd.bell.looks_itself() || !self.first_look.is_worth_it() {
             return false;
         }
         let Some(own) = self.take_as_caller() else { return false };
         self.rounds.fetch_add(1, Ordering::Relaxed);
-        let Some(polled) = (self.poll)(Look::Both) else {
+        let Some(polled) = (self.poll)(Look::Both, landing) else {
             // The driver meets the error too, reports it, and keeps the link.
             self.turn_over(own, DRIVER);
             self.wake_driver();
@@ -134,12 +136,18 @@ impl Lead {
         polled.received > 0
     }
 
-    /// Blocks a caller until its signal is set or the time is up; whether it was set.
-    pub(super) fn wait(&self, signal: &Signal, left: impl Fn() -> Option<Duration>) -> bool {
+    /// Blocks a caller until its signal is set, something was taken from its landing, or the time is up;
+    /// whether it was set.
+    pub(super) fn wait(
+        &self,
+        signal: &Signal,
+        left: impl Fn() -> Option<Duration>,
+        mut landing: Option<&mut Landing<'_>>,
+    ) -> bool {
         signal.join(&self.crowd);
         loop {
             if let Some(own) = self.take_as_caller() {
-                match self.lead(own, signal, &left) {
+                match self.lead(own, signal, &left, &mut landing) {
                     Led::Done { set } => {
                         self.leave(own);
                         return set;
@@ -151,6 +159,9 @@ impl Lead {
                         self.wake_driver();
                     }
                 }
+            }
+            if has_taken(&landing) {
+                return signal.take();
             }
             // Whoever leaves the link looks for blocked callers after; we look for a link that
             // was left after we are counted among them.
@@ -292,8 +303,15 @@ impl Lead {
         }
     }
 
-    /// Holds the link until the signal is set, the time is up, or the link is taken away.
-    fn lead(&self, own: u32, signal: &Signal, left: &impl Fn() -> Option<Duration>) -> Led {
+    /// Holds the link until the signal is set, something was taken from the landing, the time is up, or the
+    /// link is taken away.
+    fn lead(
+        &self,
+        own: u32,
+        signal: &Signal,
+        left: &impl Fn() -> Option<Duration>,
+        landing: &mut Option<&mut Landing<'_>>,
+    ) -> Led {
         let bell = &self.crowd.bell;
         // It has looked before it came here.
         let mut look = if bell.looks_itself() { Look::Room } else { Look::Both };
@@ -303,7 +321,12 @@ impl Lead {
             }
             self.rounds.fetch_add(1, Ordering::Relaxed);
             let looked = std::mem::replace(&mut look, Look::Both);
-            let Some(polled) = (self.poll)(looked) else { return Led::Failed };
+            let Some(polled) = (self.poll)(looked, landing.as_deref_mut()) else {
+                return Led::Failed;
+            };
+            if has_taken(landing) {
+                return Led::Done { set: signal.take() };
+            }
             // Looked at in every round: what comes may be for others, and without end.
             let timeout = left().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
             if timeout.is_zero() {
@@ -341,6 +364,10 @@ impl Lead {
             }
         }
     }
+}
+
+fn has_taken(landing: &Option<&mut Landing<'_>>) -> bool {
+    landing.as_ref().is_some_and(|landing| landing.taken() > 0)
 }
 
 /// Whether frames tend to be there already when a caller would wait, as when the peer shares

@@ -1,13 +1,14 @@
 //! How calls wait: for how long, for what, and asleep where.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Socket;
 use crate::driver::Signal;
 use crate::errno;
-use crate::socket::Received;
+use crate::landing::{LEAST_BYTES, Landing};
+use crate::socket::{Received, RecvMsg};
 use crate::time::Instant;
 use crate::wake::Ready;
 
@@ -67,6 +68,51 @@ impl Socket {
         }
     }
 
+    /// Receives what is there, or waits for it with the first of `bufs` as the place for it to land; `None` if
+    /// there is nothing, and no telling what will come.
+    pub(super) fn recv_landing(
+        &self,
+        deadline: Option<Instant>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Option<io::Result<Received>> {
+        let room = bufs.first().map_or(0, |buf| buf.len());
+        if room < LEAST_BYTES || self.is_nonblocking() {
+            return None;
+        }
+        match self.domain.recv(self.id, RecvMsg::Copy(bufs)) {
+            Err(error) if errno::is_would_block(&error) => {}
+            done => return Some(done),
+        }
+        let driver = self.layer.driver();
+        let mut waiting = None;
+        loop {
+            let mut landing = Landing::new(self.domain.forecast(self.id)?, &mut bufs[0]);
+            let mut is_over = false;
+            match &waiting {
+                None => drop(driver.look(Some(&mut landing))),
+                Some((signal, _registration)) => {
+                    match driver.wait_landing(signal, deadline, &mut landing) {
+                        Ok(set) => is_over = !set && deadline.is_some_and(|at| at <= driver.now()),
+                        Err(error) => return Some(Err(error)),
+                    }
+                }
+            }
+            if landing.taken() > 0 {
+                return Some(Ok(Received::stream(landing.taken())));
+            }
+            if waiting.is_none() {
+                let signal = Signal::new();
+                let interest = Ready::READABLE | Ready::READ_CLOSED;
+                let registration = self.domain.register(self.id, interest, &signal.waker());
+                waiting = Some((signal, registration));
+            }
+            match self.domain.recv(self.id, RecvMsg::Copy(bufs)) {
+                Err(error) if errno::is_would_block(&error) && !is_over => {}
+                done => return Some(done),
+            }
+        }
+    }
+
     pub(super) fn waits_for_ever(&self, timeout: &Timeout) -> bool {
         !self.is_nonblocking() && timeout.get().is_none()
     }
@@ -95,7 +141,7 @@ impl Socket {
         if let Some(done) = self.wait_in_domain(interest, deadline, &mut op) {
             return done;
         }
-        if self.layer.driver().look() {
+        if self.layer.driver().look(None) {
             match op() {
                 Err(error) if errno::is_would_block(&error) => {}
                 done => return done,

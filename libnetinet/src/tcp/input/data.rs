@@ -62,13 +62,25 @@ impl Connection {
         packet: &Packet,
     ) {
         let before = self.rcv_nxt;
-        for_each_piece(seg, packet, |_, piece| self.deliver(ctx, piece));
+        let landed =
+            packet.landed_range().map_or(0, |range| range.len().min(seg.data_len as usize));
+        if landed > 0 {
+            // It is where the application wants it.
+            self.rcv_nxt += landed as u32;
+            ctx.landed += landed;
+            ctx.counters.bytes_landed += landed as u64;
+        } else {
+            for_each_piece(seg, packet, |_, piece| self.deliver(ctx, piece));
+        }
+        self.expect_as_large(seg);
         let filled_hole = self.reassembly.is_some();
         self.drain_reassembly(ctx);
         let received = self.rcv_nxt - before;
         ctx.counters.bytes_in += u64::from(received);
         self.cold.bytes_in += u64::from(received);
-        if self.cold.options.receive_low_water_bytes == 0 || self.is_worth_reading() {
+        if landed == 0
+            && (self.cold.options.receive_low_water_bytes == 0 || self.is_worth_reading())
+        {
             self.wake |= Ready::READABLE;
         }
         if filled_hole {
@@ -77,6 +89,9 @@ impl Connection {
         }
         self.tune_receive_buffer(now, &ctx.config, seg.options.timestamps);
         self.schedule_ack(now, &ctx.config, seg);
+        if landed > 0 {
+            self.offer_window();
+        }
     }
 
     /// Hands in-order bytes to the application, or drops them if it does not read any more.

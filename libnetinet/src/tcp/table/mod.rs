@@ -34,6 +34,7 @@ use super::listen::{Accepted, Listener};
 use super::request::{RequestId, Requests};
 use super::secrets::Secrets;
 use super::segment::FourTuple;
+use super::seq::SeqNumber;
 use super::state::{State, TransitionCounts};
 use super::tcb::Connection;
 use super::timewait::{Remembered, TimeWaits};
@@ -264,6 +265,16 @@ impl Table {
     }
 
     /// Why the last segment was dropped, if one was since the last call.
+    /// May data of a connection with this number be taken where they have landed?
+    pub(crate) fn may_land(&self, id: ConnId, seq: u32) -> bool {
+        self.get(id).is_some_and(|conn| conn.may_land(SeqNumber::new(seq)))
+    }
+
+    /// How many bytes were taken so since the last call.
+    pub(crate) fn take_landed(&mut self) -> usize {
+        std::mem::take(&mut self.ctx.landed)
+    }
+
     pub(crate) fn take_last_drop(&self) -> Option<libnet::DropReason> {
         self.ctx.take_last_drop()
     }

@@ -11,6 +11,18 @@ pub struct ConnId {
     pub generation: u32,
 }
 
+impl ConnId {
+    /// Both in one number.
+    pub(crate) const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The id of which [`to_bits`](Self::to_bits) made the number.
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        ConnId { index: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
