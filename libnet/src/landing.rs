@@ -17,6 +17,9 @@ use crate::time::Instant;
 /// A frame with fewer bytes of data is not worth it.
 pub const LEAST_BYTES: usize = 8 * 1024;
 
+/// The longest headers that a forecast holds: IPv6's, TCP's and timestamps.
+const MOST_HEADER_BYTES: usize = 72;
+
 /// What the frame to come looks like from its IP header to its data.
 #[derive(Clone, Debug)]
 pub struct Forecast {
@@ -24,23 +27,69 @@ pub struct Forecast {
     pub shard: usize,
     /// What it is about: the core's own.
     pub target: u64,
-    /// Headers as they will be, where `mask` has ones.
-    pub headers: Vec<u8>,
-    /// As long as `headers`.
-    pub mask: Vec<u8>,
-    /// Where in `headers` the number of the first byte of data is, 32 bits, big-endian.
-    pub number_at: usize,
-    /// That number in the next frame.
-    pub number: u32,
+    /// The number of the first byte of data.
+    number: u32,
+    number_at: usize,
+    header_bytes: usize,
+    /// As they will be, where `mask` has ones.
+    headers: [u8; MOST_HEADER_BYTES],
+    mask: [u8; MOST_HEADER_BYTES],
 }
 
 impl Forecast {
+    /// No header yet; they are written one behind the other.
+    pub const fn new(shard: usize, target: u64) -> Self {
+        let none = [0; MOST_HEADER_BYTES];
+        Forecast {
+            shard,
+            target,
+            number: 0,
+            number_at: 0,
+            header_bytes: 0,
+            headers: none,
+            mask: none,
+        }
+    }
+
+    /// A byte whose bits are known where `mask` has them.
+    ///
+    /// # Panics
+    /// Past 72 bytes: IPv6's, TCP's and timestamps, headers of ours to know.
+    pub fn masked(&mut self, byte: u8, mask: u8) -> &mut Self {
+        self.headers[self.header_bytes] = byte & mask;
+        self.mask[self.header_bytes] = mask;
+        self.header_bytes += 1;
+        self
+    }
+
+    /// Bytes that are known.
+    ///
+    /// # Panics
+    /// As [`masked`](Self::masked).
+    pub fn exact(&mut self, bytes: &[u8]) -> &mut Self {
+        bytes.iter().fold(self, |forecast, byte| forecast.masked(*byte, 0xff))
+    }
+
+    /// Bytes that may be any.
+    pub fn any(&mut self, count: usize) -> &mut Self {
+        self.header_bytes += count;
+        self
+    }
+
+    /// The number of the first byte of data, four bytes in network order.
+    pub fn number(&mut self, number: u32) -> &mut Self {
+        (self.number, self.number_at) = (number, self.header_bytes);
+        self.any(4)
+    }
+
     /// Do headers look like those of the frame that comes after `bytes` more of the stream?
     fn fits(&self, headers: &[u8], bytes: usize) -> bool {
         let number = self.number.wrapping_add(bytes as u32).to_be_bytes();
         let own = self.headers.iter().zip(&self.mask);
-        headers.len() == self.headers.len()
-            && headers.iter().zip(own).all(|(byte, (own, mask))| (byte ^ own) & mask == 0)
+        let other =
+            headers.iter().zip(own).fold(0, |other, (b, (own, mask))| other | (b & mask) ^ own);
+        headers.len() == self.header_bytes
+            && other == 0
             && headers.get(self.number_at..self.number_at + 4) == Some(&number)
     }
 }
@@ -48,7 +97,7 @@ impl Forecast {
 /// A caller's memory, and what has landed there.
 #[derive(Debug)]
 pub struct Landing<'a> {
-    forecast: Forecast,
+    forecast: Box<Forecast>,
     memory: &'a mut [u8],
     /// Bytes that links have put there.
     landed: usize,
@@ -58,7 +107,7 @@ pub struct Landing<'a> {
 
 impl<'a> Landing<'a> {
     /// Nothing has landed yet.
-    pub fn new(forecast: Forecast, memory: &'a mut [u8]) -> Self {
+    pub fn new(forecast: Box<Forecast>, memory: &'a mut [u8]) -> Self {
         Landing { forecast, memory, landed: 0, taken: 0 }
     }
 
@@ -72,9 +121,20 @@ impl<'a> Landing<'a> {
         &self.forecast
     }
 
+    /// The number of the byte that goes `at` bytes into it.
+    pub fn number_of(&self, at: usize) -> u32 {
+        self.forecast.number.wrapping_add(at as u32)
+    }
+
+    /// What comes after all that was taken.
+    pub fn into_next(mut self) -> Box<Forecast> {
+        self.forecast.number = self.number_of(self.taken);
+        self.forecast
+    }
+
     /// Bytes of a frame before its data.
     pub fn header_bytes(&self, medium: Medium) -> usize {
-        medium.header_bytes() + self.forecast.headers.len()
+        medium.header_bytes() + self.forecast.header_bytes
     }
 
     /// Where the next frame's data go.
@@ -127,9 +187,10 @@ mod tests {
     use super::*;
 
     /// Headers `[7, x, number]` with any `x`.
-    fn forecast() -> Forecast {
-        let mask = vec![0xff, 0, 0, 0, 0, 0];
-        Forecast { shard: 0, target: 0, headers: vec![7; 6], mask, number_at: 2, number: u32::MAX }
+    fn forecast() -> Box<Forecast> {
+        let mut forecast = Forecast::new(0, 0);
+        forecast.exact(&[7]).any(1).number(u32::MAX);
+        Box::new(forecast)
     }
 
     fn headers(number: u32) -> Vec<u8> {
@@ -155,6 +216,8 @@ mod tests {
         assert!(expects(&landing, &headers(9)), "numbers wrap");
         assert_eq!(landing.room().len(), 90);
         assert_eq!(landing.taken(), 0);
+        landing.take(10);
+        assert_eq!(landing.into_next().number, 9);
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl Shard {
             && forecast.shard == self.index
             && self.wide.raw.is_empty()
             && self.tcp().get(id).is_some_and(is_to_us)
-            && self.tcp().may_land(id, forecast.number.wrapping_add(at as u32))
+            && self.tcp().may_land(id, landing.number_of(at))
     }
 
     fn frame_input(&mut self, now: Instant, view: &View, on: &IfaceView, packet: Packet) {

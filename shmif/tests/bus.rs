@@ -24,10 +24,9 @@ fn data_land_across_the_end_of_the_ring() {
     for turn in 0..200_u32 {
         let sizes = [5_000 + turn as usize * 13, 20_000, 30_001];
         let mut memory = vec![0; sizes.iter().sum::<usize>() - 1];
-        let headers = vec![0; 40];
-        let forecast =
-            Forecast { shard: 0, target: 0, mask: headers.clone(), headers, number_at: 24, number };
-        let mut landing = Landing::new(forecast, &mut memory);
+        let mut forecast = Forecast::new(0, 0);
+        forecast.any(24).number(number).any(12);
+        let mut landing = Landing::new(Box::new(forecast), &mut memory);
         let mut sent = Vec::new();
         for size in sizes {
             let mut bytes: Vec<u8> =

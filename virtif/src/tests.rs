@@ -213,8 +213,10 @@ fn frames_cross_a_passed_socket_pair_with_and_without_a_header() {
 }
 
 /// What a frame of TCP over IPv4 looks like, of which only the number is told.
-fn forecast(number: u32) -> Forecast {
-    Forecast { shard: 0, target: 0, headers: vec![0; 40], mask: vec![0; 40], number_at: 24, number }
+fn forecast(number: u32) -> Box<Forecast> {
+    let mut forecast = Forecast::new(0, 0);
+    forecast.any(24).number(number).any(12);
+    Box::new(forecast)
 }
 
 /// A frame of so many bytes of data, the first with this number.

@@ -4,12 +4,13 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::SocketLayer;
 use crate::errno;
+use crate::landing::Forecast;
 use crate::socket::{
     Domain, OptionKey, Received, RecvMsg, SendControl, SendMsg, SocketId, SocketOption,
 };
@@ -35,6 +36,10 @@ pub struct Socket {
     low_water: AtomicU32,
     /// `TCP_FASTOPEN_CONNECT`: the first data may begin the connection.
     fast_open: AtomicBool,
+    /// How much the last receive brought.
+    last_bytes: AtomicUsize,
+    /// What comes next, as far as the last receive could tell. Guards that alone, a leaf.
+    forecast: Mutex<Option<Box<Forecast>>>,
     /// Whom the first data will connect it to. Guards that alone; no lock is taken under it.
     opens_to: Mutex<Option<SocketAddr>>,
 }
@@ -50,6 +55,8 @@ impl Socket {
             write_timeout: Timeout::default(),
             low_water: AtomicU32::new(0),
             fast_open: AtomicBool::new(false),
+            last_bytes: AtomicUsize::new(0),
+            forecast: Mutex::new(None),
             opens_to: Mutex::new(None),
         }
     }
@@ -252,10 +259,11 @@ impl Socket {
         {
             return received;
         }
-        if let Some(received) = self.recv_landing(deadline, bufs) {
-            return received;
-        }
-        self.block_on_read(deadline, || self.domain.recv(self.id, RecvMsg::Copy(bufs)))
+        let received = self.recv_landing(deadline, bufs).unwrap_or_else(|| {
+            self.block_on_read(deadline, || self.domain.recv(self.id, RecvMsg::Copy(bufs)))
+        })?;
+        self.last_bytes.store(received.bytes, Ordering::Relaxed);
+        Ok(received)
     }
 
     /// Looks at what would be received, and leaves it.

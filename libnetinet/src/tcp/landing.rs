@@ -24,35 +24,31 @@ impl Connection {
         if self.ack.large == 0 || has_zone || !self.may_land(self.rcv_nxt) {
             return None;
         }
-        let mut picture = Picture::default();
+        let mut forecast = Forecast::new(shard, target);
         match (self.tuple.remote, self.tuple.local) {
             (IpAddr::V4(remote), IpAddr::V4(local)) => {
-                picture.exact(&[0x45]);
                 // Length and identification may be any; it is no fragment.
-                picture.any(5).masked(0, 0x3f).masked(0, 0xff);
-                picture.any(1).exact(&[Protocol::TCP.0]).any(2);
-                picture.exact(&remote.octets()).exact(&local.octets());
+                forecast.exact(&[0x45]).any(5).masked(0, 0x3f).masked(0, 0xff);
+                forecast.any(1).exact(&[Protocol::TCP.0]).any(2);
+                forecast.exact(&remote.octets()).exact(&local.octets());
             }
             (IpAddr::V6(remote), IpAddr::V6(local)) => {
-                picture.masked(0x60, 0xf0).any(5).exact(&[Protocol::TCP.0]).any(1);
-                picture.exact(&remote.octets()).exact(&local.octets());
+                forecast.masked(0x60, 0xf0).any(5).exact(&[Protocol::TCP.0]).any(1);
+                forecast.exact(&remote.octets()).exact(&local.octets());
             }
             _ => return None,
         }
-        picture.exact(&self.tuple.remote_port.to_be_bytes());
-        picture.exact(&self.tuple.local_port.to_be_bytes());
-        let number_at = picture.headers.len();
+        forecast.exact(&self.tuple.remote_port.to_be_bytes());
+        forecast.exact(&self.tuple.local_port.to_be_bytes());
         let options = if self.mode.timestamps { TIMESTAMP_OPTION_BYTES } else { 0 };
         let header_words = (MIN_HEADER_BYTES as u32 + options) as u8 / 4;
         let flags = Flags::FIN | Flags::SYN | Flags::RST | Flags::URG | Flags::ACK;
-        picture.any(8).masked(header_words << 4, 0xf0);
-        picture.masked(Flags::ACK.bits() as u8, flags.bits() as u8).any(6);
+        forecast.number(self.rcv_nxt.value()).any(4).masked(header_words << 4, 0xf0);
+        forecast.masked(Flags::ACK.bits() as u8, flags.bits() as u8).any(6);
         if options > 0 {
-            picture.exact(&[KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, 10]).any(8);
+            forecast.exact(&[KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, 10]).any(8);
         }
-        let Picture { headers, mask } = picture;
-        let number = self.rcv_nxt.value();
-        Some(Forecast { shard, target, headers, mask, number_at, number })
+        Some(forecast)
     }
 
     /// Would data with this number go to the application at once, with nothing before, beside or after
@@ -74,28 +70,5 @@ impl Connection {
             LEAST_BYTES.. => EXPECTED_FOR,
             _ => self.ack.large.saturating_sub(1),
         };
-    }
-}
-
-/// Headers, and which of their bits are known.
-#[derive(Default)]
-struct Picture {
-    headers: Vec<u8>,
-    mask: Vec<u8>,
-}
-
-impl Picture {
-    fn masked(&mut self, byte: u8, mask: u8) -> &mut Self {
-        self.headers.push(byte);
-        self.mask.push(mask);
-        self
-    }
-
-    fn exact(&mut self, bytes: &[u8]) -> &mut Self {
-        bytes.iter().fold(self, |picture, byte| picture.masked(*byte, 0xff))
-    }
-
-    fn any(&mut self, count: usize) -> &mut Self {
-        (0..count).fold(self, |picture, _| picture.masked(0, 0))
     }
 }

@@ -72,7 +72,7 @@ impl Pair {
 
     /// Frames come by the link while a caller waits with `memory`; how many bytes it has then.
     fn bring(&self, forecast: Forecast, memory: &mut [u8], frames: &[Bytes]) -> usize {
-        let mut landing = Landing::new(forecast, memory);
+        let mut landing = Landing::new(Box::new(forecast), memory);
         let mut packets = frames.iter().map(|frame| through_link(frame, &mut landing)).collect();
         self.set_deaf(false);
         self.b.inet.engine().with_shard(0, |core, now| {

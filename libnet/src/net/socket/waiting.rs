@@ -9,6 +9,7 @@ use crate::driver::Signal;
 use crate::errno;
 use crate::landing::{LEAST_BYTES, Landing};
 use crate::socket::{Received, RecvMsg};
+use crate::sync::lock;
 use crate::time::Instant;
 use crate::wake::Ready;
 
@@ -76,17 +77,24 @@ impl Socket {
         bufs: &mut [IoSliceMut<'_>],
     ) -> Option<io::Result<Received>> {
         let room = bufs.first().map_or(0, |buf| buf.len());
-        if room < LEAST_BYTES || self.is_nonblocking() {
+        let last = self.last_bytes.load(Ordering::Relaxed);
+        if room.min(last) < LEAST_BYTES || self.is_nonblocking() {
             return None;
         }
         match self.domain.recv(self.id, RecvMsg::Copy(bufs)) {
             Err(error) if errno::is_would_block(&error) => {}
-            done => return Some(done),
+            done => {
+                // The next frame is another than was expected.
+                lock(&self.forecast).take();
+                return Some(done);
+            }
         }
         let driver = self.layer.driver();
         let mut waiting = None;
         loop {
-            let mut landing = Landing::new(self.domain.forecast(self.id)?, &mut bufs[0]);
+            let known = lock(&self.forecast).take();
+            let forecast = known.or_else(|| self.domain.forecast(self.id).map(Box::new))?;
+            let mut landing = Landing::new(forecast, &mut bufs[0]);
             let mut is_over = false;
             match &waiting {
                 None => drop(driver.look(Some(&mut landing))),
@@ -97,8 +105,10 @@ impl Socket {
                     }
                 }
             }
-            if landing.taken() > 0 {
-                return Some(Ok(Received::stream(landing.taken())));
+            let taken = landing.taken();
+            if taken > 0 {
+                *lock(&self.forecast) = Some(landing.into_next());
+                return Some(Ok(Received::stream(taken)));
             }
             if waiting.is_none() {
                 let signal = Signal::new();
