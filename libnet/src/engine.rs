@@ -3,28 +3,30 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use smallvec::SmallVec;
 
-use crate::capture::{CaptureTaps, Direction};
+use crate::capture::CaptureTaps;
 use crate::driver::Driver;
-use crate::gro;
 use crate::iface::{IfIndex, Interface};
 use crate::impair::{ImpairConfig, Impairer, Way};
 use crate::landing::Landing;
 use crate::link::{LinkControl, LinkQueue, LinkStats, Pace, Readiness, RxFilter};
 use crate::packet::Packet;
-use crate::stats::{DropCounters, DropReason, Dropped, IfaceCounters};
+use crate::stats::DropCounters;
 use crate::sync::lock;
 use crate::time::Instant;
 
 mod due;
 mod feed;
+mod port;
+mod receive;
 mod wakes;
 
-use due::{instant_of, note_due};
+use due::instant_of;
+use port::{Port, PortQueue, TxSide};
 pub use wakes::Wakes;
 
 /// One shard of a stack, pure: no I/O, no clock, no lock of its own shard.
@@ -160,56 +162,6 @@ struct Held<C> {
     now: Instant,
     /// Empty, for the interfaces that the core has frames for.
     pending: Vec<IfIndex>,
-}
-
-/// An interface with its queues.
-struct Port {
-    iface: Arc<Interface>,
-    taps: CaptureTaps,
-    queues: Box<[PortQueue]>,
-    /// What the link's frames meet; a loopback has none.
-    impairer: Option<Impairer>,
-    control: Mutex<Box<dyn LinkControl>>,
-    /// Of the change of the filter that stands; written under the lock of `control`.
-    filter_generation: AtomicU64,
-    /// Queues whose device is gone for now; the interface runs while there are none. Rank: a leaf.
-    lost_queues: Mutex<usize>,
-}
-
-struct PortQueue {
-    /// Frames that shards have put out, in order. Rank: after shard and link.
-    out: Mutex<VecDeque<Packet>>,
-    tx: Mutex<TxSide>,
-    rx: Mutex<RxSide>,
-    readiness: Readiness,
-    /// The link refused frames; its readiness will fire.
-    blocked: AtomicBool,
-    /// When the link wants to be sent to, with frames or without; `u64::MAX`: not on its own.
-    send_due: AtomicU64,
-    /// When it has something to receive although its readiness does not fire.
-    arrival_due: AtomicU64,
-    /// A shard has more than the queue had room for.
-    starved: AtomicBool,
-    /// Its device is gone for now; changed under `Port::lost_queues`.
-    is_lost: AtomicBool,
-    /// The link failed for good.
-    is_broken: AtomicBool,
-    /// Requests to deliver what was looped back; whoever raises it from zero serves all.
-    pump_requests: AtomicUsize,
-}
-
-struct TxSide {
-    link: Box<dyn crate::link::LinkTx>,
-    /// Taken from `out`, not yet accepted by the link.
-    pending: VecDeque<Packet>,
-    /// Changes places with `out`, empty, so that neither is made anew for each batch.
-    spare: VecDeque<Packet>,
-}
-
-struct RxSide {
-    link: Box<dyn crate::link::LinkRx>,
-    /// The last batch's buffer, empty, to be filled again.
-    batch: Vec<Packet>,
 }
 
 /// What is to be done once the shard's lock is released.
@@ -372,102 +324,6 @@ impl<C: StackCore> Engine<C> {
         result
     }
 
-    /// Takes frames that an interface received.
-    pub fn input(&self, now: Instant, index: IfIndex, frames: &mut Vec<Packet>) {
-        self.input_landed(now, index, frames, None);
-    }
-
-    fn input_landed(
-        &self,
-        now: Instant,
-        index: IfIndex,
-        frames: &mut Vec<Packet>,
-        landing: Option<&mut Landing<'_>>,
-    ) {
-        let Some(port) = self.port(index) else { return frames.clear() };
-        if let Some(landing) = &landing
-            && !port.taps.is_empty()
-        {
-            // Somebody has begun to look.
-            frames.iter_mut().for_each(|packet| landing.take_back(packet));
-        }
-        port.count_received(now, frames);
-        let config = port.iface.config();
-        if !config.up {
-            let medium = port.iface.link.medium;
-            for packet in frames.drain(..) {
-                let dropped = Dropped::new(index, medium, &packet);
-                self.drops.count_packet(DropReason::IfaceDown, dropped);
-            }
-            return;
-        }
-        if self.config.join_received {
-            gro::join(frames, port.iface.link.medium);
-        }
-        self.deliver(now, &port.iface, frames, landing);
-    }
-
-    /// Receives a batch from a queue's link; how many frames it held. A link whose device is gone
-    /// for now has none, and its interface is not running until it is back.
-    ///
-    /// # Errors
-    /// The link's, if it is broken for good; the interface is no longer running then.
-    pub fn poll_receive(&self, index: IfIndex, queue: usize) -> io::Result<usize> {
-        self.poll_receive_landing(index, queue, None)
-    }
-
-    /// The same for a caller that waits: what it waits for may land in its memory.
-    ///
-    /// # Errors
-    /// As [`poll_receive`](Self::poll_receive).
-    pub fn poll_receive_landing(
-        &self,
-        index: IfIndex,
-        queue: usize,
-        landing: Option<&mut Landing<'_>>,
-    ) -> io::Result<usize> {
-        let Some(port) = self.port(index) else { return Ok(0) };
-        // Taps see whole frames.
-        let mut landing = landing.filter(|_| port.taps.is_empty());
-        let now = self.driver.now();
-        let queue = &port.queues[queue];
-        if queue.is_broken.load(Ordering::Relaxed) {
-            // Whoever met the error first may have been a caller: the driver must see it too.
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        let (mut frames, received) = {
-            let mut rx = lock(&queue.rx);
-            let mut frames = std::mem::take(&mut rx.batch);
-            let budget = self.config.rx_batch_frames;
-            let received = match &mut landing {
-                None => rx.link.recv(now, budget, &mut frames),
-                Some(landing) => rx.link.recv_landing(now, budget, &mut frames, landing),
-            };
-            note_due(&queue.arrival_due, rx.link.due(), &self.arrivals_due);
-            (frames, received)
-        };
-        let n = match received {
-            Ok(n) => {
-                port.found_link(queue);
-                n
-            }
-            Err(error) if error.kind() == io::ErrorKind::NetworkDown => {
-                port.lost_link(queue, &error);
-                0
-            }
-            Err(error) => {
-                queue.is_broken.store(true, Ordering::Relaxed);
-                port.lost_link(queue, &error);
-                return Err(error);
-            }
-        };
-        if !frames.is_empty() {
-            self.input_landed(now, index, &mut frames, landing);
-        }
-        lock(&queue.rx).batch = frames;
-        Ok(n)
-    }
-
     /// Sends what a queue's link refused before.
     pub fn poll_blocked(&self, index: IfIndex, queue: usize) {
         let Some(port) = self.port(index) else { return };
@@ -520,52 +376,6 @@ impl<C: StackCore> Engine<C> {
 
     fn port(&self, index: IfIndex) -> Option<&Port> {
         self.ports.get(index.0 as usize).and_then(OnceLock::get)
-    }
-
-    /// Hands frames to their shards, one after the other, never two locked at a time.
-    fn deliver(
-        &self,
-        now: Instant,
-        iface: &Interface,
-        frames: &mut Vec<Packet>,
-        mut landing: Option<&mut Landing<'_>>,
-    ) {
-        let count = self.shards.len();
-        if count == 1 {
-            return self.handle_input(now, 0, iface.index, frames, landing);
-        }
-        let mut by_shard: Vec<Vec<Packet>> = vec![Vec::new(); count];
-        for packet in frames.drain(..) {
-            let shard = (self.steer.steer(iface, &packet) % count as u64) as usize;
-            by_shard[shard].push(packet);
-        }
-        for (shard, mut frames) in by_shard.into_iter().enumerate() {
-            if !frames.is_empty() {
-                self.handle_input(now, shard, iface.index, &mut frames, landing.as_deref_mut());
-            }
-        }
-    }
-
-    fn handle_input(
-        &self,
-        now: Instant,
-        shard: usize,
-        index: IfIndex,
-        frames: &mut Vec<Packet>,
-        landing: Option<&mut Landing<'_>>,
-    ) {
-        let mut after = After::default();
-        {
-            let mut held = lock(&self.shards[shard].held);
-            let now = held.advance(now);
-            after.now = now;
-            match landing {
-                None => held.core.handle_input(now, index, frames),
-                Some(landing) => held.core.handle_landed(now, index, frames, landing),
-            }
-            self.settle(shard, &mut held, now, &mut after);
-        }
-        self.finish(shard, after);
     }
 
     fn change_filter(&self, change: &FilterChange) -> io::Result<()> {
@@ -654,74 +464,4 @@ fn is_silent<C: StackCore>(core: &mut C) -> bool {
     core.poll_pending(&mut pending);
     core.poll_wakes(&mut wakes);
     pending.is_empty() && wakes.is_empty()
-}
-
-impl Port {
-    /// A queue cannot send or receive now: the interface stops.
-    fn lost_link(&self, queue: &PortQueue, error: &io::Error) {
-        let mut lost = lock(&self.lost_queues);
-        if queue.is_lost.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        *lost += 1;
-        if *lost == 1 {
-            tracing::warn!(iface = %self.iface.name, %error, "the link is down");
-            self.iface.reconfigure(|config| config.running = false);
-        }
-    }
-
-    /// A queue works: the interface goes on once all do.
-    fn found_link(&self, queue: &PortQueue) {
-        if !queue.is_lost.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut lost = lock(&self.lost_queues);
-        if !queue.is_lost.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        *lost -= 1;
-        if *lost == 0 {
-            tracing::warn!(iface = %self.iface.name, "the link is back");
-            self.iface.reconfigure(|config| config.running = true);
-        }
-    }
-
-    fn queue_number(&self, shard: usize) -> usize {
-        shard % self.queues.len()
-    }
-
-    fn queue_of(&self, shard: usize) -> &PortQueue {
-        &self.queues[self.queue_number(shard)]
-    }
-
-    fn count_received(&self, now: Instant, frames: &[Packet]) {
-        let bytes: usize = frames.iter().map(Packet::len).sum();
-        IfaceCounters::bump(&self.iface.counters.rx_frames, frames.len() as u64);
-        IfaceCounters::bump(&self.iface.counters.rx_bytes, bytes as u64);
-        for packet in frames {
-            self.taps.show(now, Direction::In, packet);
-        }
-    }
-}
-
-impl PortQueue {
-    fn new(queue: LinkQueue) -> Self {
-        PortQueue {
-            readiness: queue.rx.readiness(),
-            out: Mutex::new(VecDeque::new()),
-            tx: Mutex::new(TxSide {
-                link: queue.tx,
-                pending: VecDeque::new(),
-                spare: VecDeque::new(),
-            }),
-            rx: Mutex::new(RxSide { link: queue.rx, batch: Vec::new() }),
-            blocked: AtomicBool::new(false),
-            send_due: AtomicU64::new(NEVER),
-            arrival_due: AtomicU64::new(NEVER),
-            starved: AtomicBool::new(false),
-            is_lost: AtomicBool::new(false),
-            is_broken: AtomicBool::new(false),
-            pump_requests: AtomicUsize::new(0),
-        }
-    }
 }
