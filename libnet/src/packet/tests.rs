@@ -1,3 +1,5 @@
+//! Headers are put on and taken off however the bytes lie.
+
 use super::*;
 
 fn built() -> Packet {
@@ -130,4 +132,21 @@ fn hostile_checksum_offsets_are_refused() {
     assert!(!packet.complete_checksum());
     packet.checksum = Checksum::Partial { start: 10, field: 9 };
     assert!(!packet.complete_checksum());
+}
+
+#[test]
+fn what_landed_is_counted_but_not_held() {
+    let mut packet = Packet::landed(b"headers", 10, 20, Instant::ZERO);
+    assert_eq!((packet.len(), packet.landed_range()), (27, Some(10..30)));
+    assert_eq!(packet.pull(3), Some(&b"hea"[..]));
+    packet.advance(4);
+    assert_eq!((packet.len(), packet.head()), (23, &b"ers"[..]));
+    packet.advance(8);
+    assert_eq!((packet.len(), packet.landed_range()), (15, Some(15..30)));
+    packet.truncate(5);
+    assert_eq!((packet.len(), packet.landed_range()), (5, Some(15..20)));
+    packet.trim_padding(1);
+    assert_eq!((packet.len(), packet.landed_range()), (1, Some(15..16)));
+    packet.put_back(b"x");
+    assert_eq!((packet.landed_range(), &packet.to_bytes()[..]), (None, &b"x"[..]));
 }
