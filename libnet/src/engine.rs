@@ -465,3 +465,6 @@ fn is_silent<C: StackCore>(core: &mut C) -> bool {
     core.poll_wakes(&mut wakes);
     pending.is_empty() && wakes.is_empty()
 }
+
+#[cfg(test)]
+mod tests;

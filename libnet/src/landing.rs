@@ -174,6 +174,17 @@ impl<'a> Landing<'a> {
         self.taken = (self.taken + bytes).min(self.landed);
     }
 
+    /// All frames so far are done with: what of them was not taken is nobody's, and the next go there.
+    pub(crate) fn settle(&mut self) {
+        self.landed = self.taken;
+    }
+
+    /// Is a frame with so much data worth it? Small ones are joined to larger ones elsewhere, but for what
+    /// follows such as have landed.
+    pub fn wants(&self, bytes: usize) -> bool {
+        bytes >= LEAST_BYTES || (self.has_landed() && bytes > 0)
+    }
+
     /// Copies a packet's data into it, if they landed: from now on it is as any other.
     pub fn take_back(&self, packet: &mut Packet) {
         if let Some(range) = packet.landed_range() {

@@ -164,8 +164,8 @@ impl Packet {
         packet
     }
 
-    /// Where its data are in a [`Landing`](crate::landing::Landing), if they are there and not in the packet. None but a core
-    /// that asked for it meets such a packet.
+    /// Where its data are in a [`Landing`](crate::landing::Landing), if they are there and not in the packet. Such a
+    /// packet goes from a link to the core that made the forecast, and no further.
     pub fn landed_range(&self) -> Option<Range<usize>> {
         match self.body.payload {
             Payload::Landed(at) => Some(at as usize..(at + self.payload_bytes) as usize),
@@ -472,6 +472,10 @@ impl Packet {
 
     /// Moves what the head room holds to the front of the payload.
     fn spill(&mut self) {
+        debug_assert!(
+            self.landed_range().is_none(),
+            "headers of what has landed are read, not written"
+        );
         let head = Bytes::copy_from_slice(self.head());
         self.head_start = HEAD_ROOM as u8;
         self.payload_bytes += head.len() as u32;

@@ -194,15 +194,24 @@ impl Shard {
 
     /// Will data that are `at` bytes into a landing go to the connection that it is for, and to nobody
     /// else?
-    fn takes_landed(&self, view: &View, on: &IfaceView, landing: &Landing<'_>, at: usize) -> bool {
+    fn takes_landed(
+        &mut self,
+        view: &View,
+        on: &IfaceView,
+        landing: &Landing<'_>,
+        at: usize,
+    ) -> bool {
         let forecast = landing.forecast();
         let id = ConnId::from_bits(forecast.target);
-        let is_to_us = |conn: &tcp::Connection| view.is_local_on(on, conn.tuple().local);
+        let is_to_us = |conn: &tcp::Connection| {
+            view.is_local_on(on, conn.tuple().local)
+                && conn.options().sharing.takes_from(on.iface.index)
+        };
         at == landing.taken()
             && forecast.shard == self.index
             && self.wide.raw.is_empty()
             && self.tcp().get(id).is_some_and(is_to_us)
-            && self.tcp().may_land(id, landing.number_of(at))
+            && self.tcp_mut().expect_landed(id, landing.number_of(at))
     }
 
     fn frame_input(&mut self, now: Instant, view: &View, on: &IfaceView, packet: Packet) {

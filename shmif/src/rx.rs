@@ -262,8 +262,8 @@ impl Rx {
     ) -> Result<Option<Packet>, NotExpected> {
         let front_bytes = landing.header_bytes(Medium::Ethernet);
         let data = (header.frame_bytes as usize).checked_sub(front_bytes).ok_or(NotExpected)?;
-        let fits = data > 0 && data <= landing.room_bytes() && front_bytes <= self.front.len();
-        if !fits || !header.is_plausible(self.member.bus.geometry().mtu) {
+        let fits = data <= landing.room_bytes() && front_bytes <= self.front.len();
+        if !fits || !landing.wants(data) || !header.is_plausible(self.member.bus.geometry().mtu) {
             return Err(NotExpected);
         }
         let front = &mut self.front[..front_bytes];

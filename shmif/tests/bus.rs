@@ -22,7 +22,7 @@ fn data_land_across_the_end_of_the_ring() {
     let (mut a, mut b) = (bus.join("a"), bus.join("b"));
     let mut number = 1_000;
     for turn in 0..200_u32 {
-        let sizes = [5_000 + turn as usize * 13, 20_000, 30_001];
+        let sizes = [9_000 + turn as usize * 13, 500, 30_001];
         let mut memory = vec![0; sizes.iter().sum::<usize>() - 1];
         let mut forecast = Forecast::new(0, 0);
         forecast.any(24).number(number).any(12);

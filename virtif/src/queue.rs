@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Buf as _;
 use libnet::Instant;
-use libnet::landing::Landing;
+use libnet::landing::{LEAST_BYTES, Landing};
 use libnet::link::{
     LinkControl, LinkRx, LinkStats, LinkTx, MAX_FRAME_BYTES, Medium, Readiness, RxFilter,
 };
-use libnet::packet::Packet;
+use libnet::packet::{Checksum, Packet};
 use libnet::pool::Pool;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -35,6 +35,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 const SHRINK_AFTER: Duration = Duration::from_secs(1);
 /// The pieces of frames up to this size are copied together: cheaper than to have the kernel take pieces apart.
 const FLAT_BYTES: usize = 256;
+/// After so many frames in a row whose data would not land it is not tried.
+const MAX_OTHERS: u8 = 4;
 /// Pieces of a frame that one call takes; more are copied together first. `IOV_MAX` is 1,024.
 const MAX_PIECES: usize = 64;
 
@@ -211,8 +213,10 @@ pub(crate) struct Receiver {
     front: Vec<u8>,
     /// What of a frame is longer than the place that its data went to.
     excess: Vec<u8>,
-    /// Bytes of data that landed last.
-    last_landed: usize,
+    /// Bytes of the last frame that would have been worth it to let its data land.
+    last_large: usize,
+    /// Frames since then that would not.
+    others: u8,
 }
 
 impl Receiver {
@@ -225,7 +229,8 @@ impl Receiver {
             next_shrink: Instant::ZERO,
             front: Vec::new(),
             excess: Vec::new(),
-            last_landed: 0,
+            last_large: 0,
+            others: 0,
         }
     }
 
@@ -253,14 +258,14 @@ impl Receiver {
         let room_bytes = room.len();
         let mut places = [&mut self.front[..], room, &mut self.excess[..]].map(IoSliceMut::new);
         let bytes = rustix::io::readv(&*self.end.fd, &mut places)?;
+        let data = bytes.saturating_sub(front_bytes);
         let headers = &self.front[self.end.header_bytes..];
-        if bytes > front_bytes
-            && bytes <= front_bytes + room_bytes
+        if data <= room_bytes
+            && landing.wants(data)
             && let Ok(meta) = vnet::decode(&self.front, bytes - self.end.header_bytes)
             && landing.expects(headers, medium, meta.checksum)
         {
-            self.last_landed = bytes - front_bytes;
-            let mut packet = landing.land(headers, self.last_landed, now);
+            let mut packet = landing.land(headers, data, now);
             (packet.checksum, packet.gso) = (meta.checksum, meta.gso);
             return Ok((bytes, Some(packet)));
         }
@@ -277,9 +282,20 @@ impl Receiver {
         Ok((bytes, None))
     }
 
-    /// Is the next frame to be read into a caller's memory?
+    /// Is the next frame to be read into a caller's memory? If it is another than was expected that costs a
+    /// copy more.
     fn may_land(&self, landing: &Landing<'_>) -> bool {
-        self.end.header_bytes > 0 && landing.room_bytes() >= self.last_landed.max(1)
+        let is_likely = self.others < MAX_OTHERS && self.last_large > 0;
+        is_likely && self.end.header_bytes > 0 && landing.room_bytes() >= self.last_large
+    }
+
+    /// Notes what frames look like.
+    fn note(&mut self, packet: &Packet) {
+        if packet.len() >= LEAST_BYTES && packet.checksum != Checksum::Unverified {
+            (self.last_large, self.others) = (packet.len(), 0);
+        } else if packet.len() > FLAT_BYTES {
+            self.others = self.others.saturating_add(1);
+        }
     }
 
     /// What was read becomes a packet, if its header can be true.
@@ -344,6 +360,7 @@ impl Receiver {
                 Ok((0, _)) if has_hung_up(&self.end.fd) => return Err(self.end.lose(Errno::PIPE)),
                 Ok((_, packet)) => match packet.or_else(|| self.accept(now)) {
                     Some(packet) => {
+                        self.note(&packet);
                         bytes += packet.len();
                         sink.push(packet);
                         taken += 1;

@@ -240,15 +240,19 @@ fn the_data_of_expected_frames_land_and_others_come_whole() {
         assert_eq!(a.tx.send(Instant::ZERO, &mut sent.clone()).unwrap(), 1);
         sent[0].to_bytes()
     };
-    let mut memory = vec![0; 3_000];
+    let mut memory = vec![0; 30_000];
     let mut landing = Landing::new(forecast(0), &mut memory);
     let whole = [
-        (send(0, 1_000), true),
-        // Another number; no data; more than there is room for; and then the one that is next.
-        (send(7, 1_000), false),
-        (send(1_000, 0), false),
-        (send(1_000, 2_001), false),
-        (send(1_000, 2_000), true),
+        // Nobody knows yet how large they are.
+        (send(0, 10_000), false),
+        // Another number; no data; more than there is room for, so that the next is not tried; the ones
+        // that are next.
+        (send(7, 10_000), false),
+        (send(0, 0), false),
+        (send(0, 30_001), false),
+        (send(0, 10_000), false),
+        (send(0, 10_000), true),
+        (send(10_000, 19_000), true),
     ];
     let mut got = Vec::new();
     while got.len() < whole.len() {
@@ -261,9 +265,9 @@ fn the_data_of_expected_frames_land_and_others_come_whole() {
         assert_eq!(packet.to_bytes(), whole);
     }
     // Full: whoever waits takes it first.
-    send(3_000, 10);
+    send(29_000, 1_000);
     assert_eq!(b.rx.recv_landing(Instant::ZERO, 64, &mut Vec::new(), &mut landing).unwrap(), 0);
-    assert_eq!(next_frames(&mut *b.rx)[0].len(), 64);
+    assert_eq!(next_frames(&mut *b.rx)[0].len(), 1_054);
 }
 
 #[test]

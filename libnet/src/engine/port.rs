@@ -108,7 +108,8 @@ impl Port {
         let bytes: usize = frames.iter().map(Packet::len).sum();
         IfaceCounters::bump(&self.iface.counters.rx_frames, frames.len() as u64);
         IfaceCounters::bump(&self.iface.counters.rx_bytes, bytes as u64);
-        for packet in frames {
+        // A tap that was added just now sees whole frames alone.
+        for packet in frames.iter().filter(|packet| packet.landed_range().is_none()) {
             self.taps.show(now, Direction::In, packet);
         }
     }

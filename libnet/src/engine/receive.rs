@@ -27,14 +27,14 @@ impl<C: StackCore> Engine<C> {
         landing: Option<&mut Landing<'_>>,
     ) {
         let Some(port) = self.port(index) else { return frames.clear() };
+        let config = port.iface.config();
         if let Some(landing) = &landing
-            && !port.taps.is_empty()
+            && (!port.taps.is_empty() || !config.up)
         {
-            // Somebody has begun to look.
+            // Somebody has begun to look, or will see what is dropped.
             frames.iter_mut().for_each(|packet| landing.take_back(packet));
         }
         port.count_received(now, frames);
-        let config = port.iface.config();
         if !config.up {
             let medium = port.iface.link.medium;
             for packet in frames.drain(..) {
@@ -100,11 +100,17 @@ impl<C: StackCore> Engine<C> {
             Err(error) => {
                 queue.is_broken.store(true, Ordering::Relaxed);
                 port.lost_link(queue, &error);
+                if let Some(landing) = landing {
+                    landing.settle();
+                }
                 return Err(error);
             }
         };
         if !frames.is_empty() {
-            self.input_landed(now, index, &mut frames, landing);
+            self.input_landed(now, index, &mut frames, landing.as_deref_mut());
+        }
+        if let Some(landing) = landing {
+            landing.settle();
         }
         lock(&queue.rx).batch = frames;
         Ok(n)

@@ -233,6 +233,9 @@ impl Socket {
 
     /// Receives; waits for something if blocking. 0 bytes of a stream are its end.
     ///
+    /// What is behind the bytes received may have been written to meanwhile: data that a link puts there while
+    /// a caller waits with a large buffer.
+    ///
     /// # Errors
     /// As [`Domain::recv`]; `WouldBlock` when the read time-out has passed.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
@@ -260,6 +263,7 @@ impl Socket {
             return received;
         }
         let received = self.recv_landing(deadline, bufs).unwrap_or_else(|| {
+            self.forget_forecast();
             self.block_on_read(deadline, || self.domain.recv(self.id, RecvMsg::Copy(bufs)))
         })?;
         self.last_bytes.store(received.bytes, Ordering::Relaxed);
@@ -297,6 +301,7 @@ impl Socket {
         max_bytes: usize,
         out: &mut std::collections::VecDeque<bytes::Bytes>,
     ) -> io::Result<usize> {
+        self.forget_forecast();
         let deadline = self.deadline(&self.read_timeout);
         self.wait_for_low_water(deadline, || max_bytes)?;
         if self.waits_for_ever(&self.read_timeout)

@@ -93,7 +93,9 @@ impl Shard {
     /// Gives copies of a whole datagram to the raw sockets of its protocol; whether there are any.
     pub(crate) fn raw_input(&mut self, meta: &IpMeta, packet: &Packet) -> bool {
         let sockets = self.wide.raw.of_protocol(meta.protocol, Family::of(&meta.src));
-        if sockets.is_empty() || meta.protocol == IPPROTO_RAW {
+        // One that was opened just now begins with the next packet.
+        let is_elsewhere = packet.landed_range().is_some();
+        if is_elsewhere || sockets.is_empty() || meta.protocol == IPPROTO_RAW {
             return false;
         }
         let mut seen = packet.clone();

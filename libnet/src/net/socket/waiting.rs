@@ -84,8 +84,7 @@ impl Socket {
         match self.domain.recv(self.id, RecvMsg::Copy(bufs)) {
             Err(error) if errno::is_would_block(&error) => {}
             done => {
-                // The next frame is another than was expected.
-                lock(&self.forecast).take();
+                self.forget_forecast();
                 return Some(done);
             }
         }
@@ -107,7 +106,9 @@ impl Socket {
             }
             let taken = landing.taken();
             if taken > 0 {
-                *lock(&self.forecast) = Some(landing.into_next());
+                if taken >= LEAST_BYTES {
+                    *lock(&self.forecast) = Some(landing.into_next());
+                }
                 return Some(Ok(Received::stream(taken)));
             }
             if waiting.is_none() {
@@ -120,6 +121,14 @@ impl Socket {
                 Err(error) if errno::is_would_block(&error) && !is_over => {}
                 done => return Some(done),
             }
+        }
+    }
+
+    /// The next frame is another than was expected, or it is not waited for.
+    pub(super) fn forget_forecast(&self) {
+        // Most sockets never have one: a receive that brought little leaves none.
+        if self.last_bytes.load(Ordering::Relaxed) >= LEAST_BYTES {
+            lock(&self.forecast).take();
         }
     }
 

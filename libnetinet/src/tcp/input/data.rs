@@ -41,7 +41,8 @@ impl Connection {
         }
         self.take_mark(ctx, &seg);
         if seg.seq == self.rcv_nxt {
-            if !self.admit(ctx, &seg) {
+            // What has landed takes no memory.
+            if packet.landed_range().is_none() && !self.admit(ctx, &seg) {
                 return Flow::Break(Disposition::Dropped(DropReason::TcpMemory));
             }
             self.take_in_order(now, ctx, &seg, packet);

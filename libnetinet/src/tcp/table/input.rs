@@ -37,7 +37,12 @@ impl Table {
             Err(reason) => return self.ctx.dropped(reason),
         };
         seg.ecn = EcnField::of(tos);
-        match self.find_receiver(&seg.tuple) {
+        let receiver = self.find_receiver(&seg.tuple);
+        if packet.landed_range().is_some() && !self.awaits_landed(&receiver) {
+            // Its data are in the memory of whoever waits for another's.
+            return self.ctx.dropped(DropReason::TcpNoConnection);
+        }
+        match receiver {
             Some(Place::Slot(index)) if self.takes_from(index, iface) => {
                 self.on_connection(now, path, index, &seg, &packet);
             }
@@ -196,6 +201,10 @@ impl Table {
     }
 
     /// The connection that is bound to an interface hears by no other.
+    fn awaits_landed(&self, receiver: &Option<Place>) -> bool {
+        matches!(receiver, Some(Place::Slot(index)) if self.landing_slot == Some(*index))
+    }
+
     fn takes_from(&self, index: u32, iface: IfIndex) -> bool {
         self.slots.at(index).is_some_and(|conn| conn.cold.options.sharing.takes_from(iface))
     }

@@ -60,6 +60,8 @@ pub struct Table {
     index: Index,
     /// The slot of the connection that a segment came for last.
     last_receiver: u32,
+    /// Whose data land in a caller's memory; packets with such for others are dropped.
+    landing_slot: Option<u32>,
     ports: Ports,
     waits: TimeWaits,
     requests: Requests,
@@ -127,6 +129,7 @@ impl Table {
             prune_at: 0,
             paced_until: Instant::ZERO,
             ctx: Ctx::new(config, secrets, drops),
+            landing_slot: None,
         }
     }
 
@@ -264,10 +267,12 @@ impl Table {
         &self.ctx.counters
     }
 
-    /// Why the last segment was dropped, if one was since the last call.
-    /// May data of a connection with this number be taken where they have landed?
-    pub(crate) fn may_land(&self, id: ConnId, seq: u32) -> bool {
-        self.get(id).is_some_and(|conn| conn.may_land(SeqNumber::new(seq)))
+    /// May data of a connection with this number be taken where they have landed? If so, the next packet
+    /// whose data have landed is for it and for nobody else.
+    pub(crate) fn expect_landed(&mut self, id: ConnId, seq: u32) -> bool {
+        let may_land = self.get(id).is_some_and(|conn| conn.may_land(SeqNumber::new(seq)));
+        self.landing_slot = may_land.then_some(id.index);
+        may_land
     }
 
     /// How many bytes were taken so since the last call.
@@ -275,6 +280,7 @@ impl Table {
         std::mem::take(&mut self.ctx.landed)
     }
 
+    /// Why the last segment was dropped, if one was since the last call.
     pub(crate) fn take_last_drop(&self) -> Option<libnet::DropReason> {
         self.ctx.take_last_drop()
     }
