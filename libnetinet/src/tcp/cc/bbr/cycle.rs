@@ -37,6 +37,9 @@ pub(super) struct Cycle {
     /// BBR.probe_rtt_min_delay and its time.
     probe_rtt: Duration,
     probe_rtt_at: Instant,
+    /// A round trip in this round, and in the last one, was as short as if the queue were empty.
+    empty_in_round: bool,
+    pub(super) queue_empty: bool,
     /// BBR.probe_rtt_done_stamp, and whether a round has passed in it.
     probe_rtt_done: Option<Instant>,
     probe_rtt_round_done: bool,
@@ -76,6 +79,8 @@ impl Cycle {
             idle_restart: false,
             probe_rtt: begin.srtt,
             probe_rtt_at: begin.now,
+            empty_in_round: false,
+            queue_empty: false,
             probe_rtt_done: None,
             probe_rtt_round_done: false,
             low_until: begin.delivered_total,
@@ -312,7 +317,11 @@ impl Bbr {
     fn update_min_rtt(&mut self, sample: &Sample) -> bool {
         let now = sample.now;
         let expired = now > self.cycle.probe_rtt_at + PROBE_RTT_INTERVAL;
+        if self.model.round_start {
+            self.cycle.queue_empty = std::mem::take(&mut self.cycle.empty_in_round);
+        }
         if let Some(rtt) = sample.rtt {
+            self.cycle.empty_in_round |= rtt <= self.longest_empty();
             let least = self.cycle.probe_rtt;
             if rtt < least || least.is_zero() || expired {
                 (self.cycle.probe_rtt, self.cycle.probe_rtt_at) = (rtt, now);
@@ -329,6 +338,14 @@ impl Bbr {
             self.model.min_rtt_at = self.cycle.probe_rtt_at;
         }
         expired
+    }
+
+    /// The longest round trip that shows an empty queue. Where a part of a quantum waits, it does not
+    /// run dry as soon as a timer is a little late; on short paths that is a larger part of theirs.
+    fn longest_empty(&self) -> Duration {
+        let least = self.cycle.probe_rtt;
+        let nanos = u64::from(self.quantum()) * 1_000_000_000 / self.pacing_rate.max(1);
+        least + Duration::from_nanos(nanos).min(least / EMPTY_SHORT).max(least / EMPTY)
     }
 
     /// BBRCheckProbeRTT.
@@ -395,6 +412,10 @@ const RENO_ROUNDS: u32 = 63;
 const PROBE_RTT_INTERVAL: Duration = Duration::from_secs(5);
 /// A round trip is as short as the shortest if it is longer by so small a part at most.
 const NEARLY: u32 = 32;
+/// The queue is empty if a round trip is longer than the shortest by so small a part at most.
+const EMPTY: u32 = 64;
+/// The same where a quantum's time is longer than that.
+const EMPTY_SHORT: u32 = 16;
 /// BBR.ProbeRTTDuration.
 const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 /// BBR.MinRTTFilterLen.

@@ -119,11 +119,21 @@ impl Bbr {
 
     /// "Pacing Rate", BBRSetPacingRateWithGain.
     fn set_pacing_rate(&mut self, gain: u64) {
-        let rate = u128::from(self.model.bw()) * u128::from(gain * (100 - PACING_MARGIN)) / 10_000;
+        let rate = u128::from(self.model.bw()) * u128::from(gain * self.pacing_share()) / 10_000;
         let rate = u64::try_from(rate).unwrap_or(u64::MAX);
         if self.cycle.full_bw_reached || rate > self.pacing_rate {
             self.pacing_rate = rate;
         }
+    }
+
+    /// How much of the bandwidth is used, hundredths.
+    ///
+    /// DEVIATES draft-ietf-ccwg-bbr, "Pacing Rate" (always a margin below the bandwidth): cruising with an
+    /// empty queue goes a little beyond it. There a margin drains nothing and is a part of the path
+    /// that nobody uses, and losses by chance take a part more; the first queue ends it.
+    fn pacing_share(&self) -> u64 {
+        let fills = self.state == State::Cruise && self.cycle.queue_empty;
+        if fills { 100 + PACING_SURPLUS } else { 100 - PACING_MARGIN }
     }
 
     /// "Send Quantum", as the pacer has it.
@@ -381,4 +391,6 @@ const BETA: u64 = 70;
 const HEADROOM: u64 = 15;
 /// BBR.PacingMarginPercent.
 const PACING_MARGIN: u64 = 1;
+/// Beyond the bandwidth while the queue is empty, hundredths.
+const PACING_SURPLUS: u64 = 1;
 const MAX_QUANTUM_BYTES: u32 = 65_535;
