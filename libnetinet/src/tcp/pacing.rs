@@ -111,6 +111,21 @@ mod tests {
         pacer
     }
 
+    /// Sends a second long at 100 MB/s, with timers so late: the pacer, when it ended, bytes sent.
+    fn paced_for_a_second(late: Duration) -> (Pacer, Instant, u64) {
+        let mut pacer = paced(100_000_000);
+        let (mut now, mut sent) = (us(10_000), 0);
+        while now < us(1_010_000) {
+            let next = pacer.on_sent(now, 10_000);
+            sent += 10_000;
+            if next != Instant::MAX {
+                now = next + late;
+                pacer.on_open(now);
+            }
+        }
+        (pacer, now, sent)
+    }
+
     #[test]
     fn a_quantum_is_a_millisecond_of_two_segments_to_a_super_segment() {
         for (rate, quantum) in [(1_000, 2_000), (10_000_000, 10_000), (1 << 40, 65_535)] {
@@ -121,32 +136,14 @@ mod tests {
 
     #[test]
     fn quanta_leave_at_the_rate_to_the_microsecond() {
-        let mut pacer = paced(100_000_000);
-        let (mut now, mut sent) = (us(10_000), 0);
-        while now < us(1_010_000) {
-            let next = pacer.on_sent(now, 10_000);
-            sent += 10_000;
-            if next != Instant::MAX {
-                pacer.on_open(next);
-                now = next;
-            }
-        }
+        let (_, _, sent) = paced_for_a_second(Duration::ZERO);
         // And one and a half ahead, at the beginning.
         assert!((100_000_000..=100_015_000).contains(&sent), "{sent}");
     }
 
     #[test]
     fn late_timers_cost_nothing_and_long_silence_saves_nothing_up() {
-        let mut pacer = paced(100_000_000);
-        let (mut now, mut sent) = (us(10_000), 0u64);
-        while now < us(1_010_000) {
-            let next = pacer.on_sent(now, 10_000);
-            sent += 10_000;
-            if next != Instant::MAX {
-                now = next + Duration::from_micros(70);
-                pacer.on_open(now);
-            }
-        }
+        let (mut pacer, mut now, sent) = paced_for_a_second(Duration::from_micros(70));
         assert!((99_900_000..=100_100_000).contains(&sent), "{sent}");
         now += Duration::from_secs(10);
         let mut burst = 0;
@@ -160,16 +157,7 @@ mod tests {
     #[test]
     fn a_timer_late_by_several_quanta_is_made_up_up_to_a_stall() {
         for (late_ms, least) in [(1, 99), (3, 99), (12, 30)] {
-            let mut pacer = paced(100_000_000);
-            let (mut now, mut sent) = (us(10_000), 0u64);
-            while now < us(1_010_000) {
-                let next = pacer.on_sent(now, 10_000);
-                sent += 10_000;
-                if next != Instant::MAX {
-                    now = next + Duration::from_millis(late_ms);
-                    pacer.on_open(now);
-                }
-            }
+            let (_, _, sent) = paced_for_a_second(Duration::from_millis(late_ms));
             let percent = sent / 1_000_000;
             assert!((least..=101).contains(&percent), "{percent} % with {late_ms} ms");
             assert!(late_ms < 12 || percent < 50, "{percent} %: a stall is not made up");
