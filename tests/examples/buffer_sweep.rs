@@ -2,8 +2,8 @@
 //! as Linux counts it (twice what is asked for), up to 16 MiB, and with those that grow by themselves, on
 //! clean and on bad paths, in virtual time.
 //!
-//! `buffer_sweep [--seeds N] [--jobs N]`: a row of a table for each path, with the least of its columns in
-//! parts of the best. Exit status 0 if none is below 95 %.
+//! `buffer_sweep [--seeds N] [--jobs N] [--only TEXT]`: a row of a table for each path whose name holds `TEXT`, with
+//! the least of its columns in parts of the best. Exit status 0 if none is below 95 %.
 
 use std::io;
 use std::sync::Mutex;
@@ -84,17 +84,22 @@ fn row(line: &Line, seeds: u64) -> (String, f64) {
 }
 
 fn main() -> io::Result<()> {
-    let (mut seeds, mut jobs) = (3, 2);
+    let (mut seeds, mut jobs, mut only) = (3, 2, String::new());
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
-        let value = args.next().and_then(|value| value.parse().ok()).filter(|&n| n > 0);
-        match (arg.as_str(), value) {
+        let value = args.next().unwrap_or_default();
+        let number = value.parse().ok().filter(|&n| n > 0);
+        match (arg.as_str(), number) {
             ("--seeds", Some(n)) => seeds = n,
             ("--jobs", Some(n)) => jobs = n,
-            _ => return Err(io::Error::other("buffer_sweep [--seeds N] [--jobs N]")),
+            ("--only", _) => only = value,
+            _ => {
+                return Err(io::Error::other("buffer_sweep [--seeds N] [--jobs N] [--only TEXT]"));
+            }
         }
     }
-    let lines = lines();
+    let mut lines = lines();
+    lines.retain(|line| name(line).contains(&only));
     let (next, below) = (AtomicUsize::new(0), Mutex::new(0));
     println!("| path | goodput with buffers, Mbit/s | least, of the best |\n|---|---|---|");
     std::thread::scope(|scope| {
