@@ -137,12 +137,23 @@ impl Connection {
         self.notsent_bytes() <= self.low_water(config) / 2
     }
 
+    /// Is there room that a writer is to be woken for, with `held` bytes in the send buffer? As on Linux, from a
+    /// third of it on. While a hole keeps what is SACKed in the buffer, a few segments are enough: else a recovery
+    /// runs dry behind a buffer of less than three windows.
+    pub(super) fn has_worthy_room(&self, held: u32) -> bool {
+        let limit = self.send_limit();
+        let worthy = (limit / 3).min(WORTH_A_WAKE_BYTES);
+        let gone = self.tx.board.sacked_bytes().min(held);
+        let is_worth_it = limit.saturating_sub(held - gone) >= worthy;
+        let least = if gone > 0 { worthy.min(FEW_SEGMENTS * u32::from(self.mss)) } else { worthy };
+        is_worth_it && limit.saturating_sub(held) >= least
+    }
+
     /// What waited to be sent has left: a writer that waits because of that goes on.
     pub(super) fn wake_below_low_water(&mut self, config: &TcpConfig) {
         let has_low_water = self.low_water(config) < u32::MAX && !self.mode.awaits_memory;
         if has_low_water && self.state.can_send() && self.is_below_low_water(config) {
-            let limit = self.send_limit() as usize;
-            if limit.saturating_sub(self.send_buffer_used()) >= limit / 3 {
+            if self.has_worthy_room(self.send_buffer_used() as u32) {
                 self.mode.writer_waits = false;
                 self.wake |= Ready::WRITABLE;
             }
@@ -221,3 +232,8 @@ pub(super) struct Room {
 const MIN_CHUNK_BYTES: u16 = 16 * 1024;
 /// While memory is short, it is taken in such pieces.
 const SMALL_WRITE_BYTES: usize = 2_048;
+
+/// A writer that waits for room is woken for so much, or a third of its buffer.
+const WORTH_A_WAKE_BYTES: u32 = (1 << 20) / 3;
+/// Room for as many is enough while a hole is filled.
+const FEW_SEGMENTS: u32 = 4;

@@ -168,6 +168,39 @@ fn what_is_dropped_on_its_way_was_not_received() {
 }
 
 #[test]
+fn what_landed_for_one_connection_is_nothing_to_another() {
+    // As if a link had taken it for the frame that was expected.
+    let pair = Pair::new();
+    let forecast = pair.forecast();
+    pair.set_deaf(false);
+    let listener = pair.b.listener(81);
+    let other = pair.a.tcp();
+    let _ = pair.a.inet.connect(other, at(2, 81));
+    pair.net.run_ms(5);
+    let (to, _) = pair.b.inet.accept(listener).unwrap();
+    pair.set_deaf(true);
+    pair.net.frames();
+    let data = text(0, 5_000);
+    pair.a.send(other, &data).unwrap();
+    pair.net.run_ms(1);
+    let frames = pair.net.frames();
+    let frame = frames.iter().find(|frame| frame.len() > 1_000).unwrap();
+    let mut memory = vec![0; LARGE];
+    let mut landing = Landing::new(Box::new(forecast), &mut memory);
+    let (front, rest) = frame.split_at(landing.header_bytes(Medium::Ethernet));
+    landing.room()[..rest.len()].copy_from_slice(rest);
+    let mut packet = landing.land(front, rest.len(), Instant::ZERO);
+    packet.checksum = Checksum::Trusted;
+    pair.set_deaf(false);
+    pair.b.inet.engine().with_shard(0, |core, now| {
+        core.handle_landed(now, IfIndex(2), &mut vec![packet], &mut landing);
+    });
+    assert_eq!((landing.taken(), pair.b.dropped(DropReason::TcpNoConnection)), (0, 1));
+    pair.net.run_ms(1_000);
+    assert_eq!(pair.b.got(to), data, "it was sent again");
+}
+
+#[test]
 fn there_is_no_forecast_where_it_is_not_plain_what_comes() {
     let pair = Pair::new();
     assert!(pair.b.inet.forecast(pair.to).is_some());

@@ -232,10 +232,8 @@ impl Connection {
     fn after_ack(&mut self, now: Instant, ctx: &mut Ctx) {
         if self.mode.writer_waits && self.state.can_send() {
             self.grow_send_buffer(&ctx.config);
-            let limit = self.send_limit();
-            let free = limit.saturating_sub(self.buffered_to_send());
-            let worth_it = free >= (limit / 3).min(WORTH_A_WAKE_BYTES);
-            if worth_it && self.is_below_low_water(&ctx.config) {
+            let held = self.buffered_to_send();
+            if self.has_worthy_room(held) && self.is_below_low_water(&ctx.config) {
                 self.mode.writer_waits = false;
                 self.wake |= Ready::WRITABLE;
             }
@@ -265,6 +263,3 @@ impl Connection {
         self.wake |= Ready::HANGUP;
     }
 }
-
-/// A writer that waits for room is woken for so much, or a third of its buffer.
-const WORTH_A_WAKE_BYTES: u32 = (1 << 20) / 3;

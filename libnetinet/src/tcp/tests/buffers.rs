@@ -151,6 +151,27 @@ fn the_right_edge_never_goes_back_while_a_buffer_grows() {
 }
 
 #[test]
+fn a_writer_goes_on_while_a_hole_holds_what_is_sacked() {
+    let mut net = Net::new();
+    net.delay = ms(20);
+    let mut options = ConnOptions::new();
+    options.send_buffer_bytes = 30_000;
+    let (a, _) = net.established_with(options, ConnOptions::new());
+    net.a.told();
+    let mut data_segments = 0;
+    net.judge(move |sent, _| {
+        data_segments += u32::from(sent.seg.data_len > 0);
+        if sent.seg.data_len > 0 && data_segments == 5 { Fate::Drop } else { Fate::Pass }
+    });
+    assert_eq!(net.send(Side::A, a, &[1; 50_000]), Ok(30_000));
+    net.run_for(ms(45));
+    // Four are acknowledged, five SACKed: there is room for four, less than a third of the buffer.
+    assert_eq!(net.info(Side::A, a).sacked_bytes, 5 * 1448);
+    assert!(net.a.told().contains(libnet::Ready::WRITABLE));
+    assert!(net.send(Side::A, a, &[1; 50_000]).is_ok_and(|taken| taken > 3 * 1448));
+}
+
+#[test]
 fn a_send_buffer_takes_no_more_than_its_low_water_beyond_what_is_sent() {
     // Its own, or the stack's.
     for (own, of_stack) in [(8_000, u32::MAX), (0, 8_000), (8_000, 100)] {
