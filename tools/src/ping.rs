@@ -434,6 +434,10 @@ impl<'a> Run<'a> {
                 self.show_reply(*seq, *bytes, *is_intact, from, ttl, arrived)?;
                 Ok(true)
             }
+            Answer::Notice { seq, text } => {
+                self.show_error(*seq, text, from)?;
+                Ok(false)
+            }
             Answer::Error { seq, text } => {
                 if !self.flight.failed(*seq) {
                     return Ok(false);

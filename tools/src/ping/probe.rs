@@ -15,6 +15,8 @@ pub(super) enum Answer {
     Reply { seq: u16, bytes: usize, is_intact: bool },
     /// The request of this number went no further.
     Error { seq: u16, text: String },
+    /// A router has something to say of it, and has passed it on: its answer may still come.
+    Notice { seq: u16, text: String },
 }
 
 /// An echo request. Its checksum is complete for ICMP; for ICMPv6 the stack sets it.
@@ -46,7 +48,12 @@ pub(super) fn read(message: &[u8], id: u16, destination: IpAddr, payload: &[u8])
                         && quoted.protocol().0 == 1
                         && inner.first() == Some(&8);
                     let seq = quoted_seq(inner, id).filter(|_| ours)?;
-                    Some(Answer::Error { seq, text: error4(kind, icmp.code_u8(), message) })
+                    let text = error4(kind, icmp.code_u8(), message);
+                    // As `ping` of iputils has it: source quench and redirect end nothing.
+                    Some(match kind {
+                        4 | 5 => Answer::Notice { seq, text },
+                        _ => Answer::Error { seq, text },
+                    })
                 }
                 _ => None,
             }
@@ -180,6 +187,9 @@ mod tests {
         let answer = read(&quoting(3, 4, &sent, 1), 7, v4(), b"");
         let text = "Frag needed and DF set (mtu = 1400)".to_owned();
         assert_eq!(answer, Some(Answer::Error { seq: 9, text }));
+        // A redirect is no end: the router has passed it on.
+        let answer = read(&quoting(5, 1, &sent, 1), 7, v4(), b"");
+        assert_eq!(answer, Some(Answer::Notice { seq: 9, text: "Redirect".to_owned() }));
         assert_eq!(read(&quoting(3, 3, &sent, 17), 7, v4(), b""), None, "not ICMP");
         assert_eq!(read(&quoting(3, 1, &request(true, 8, 9, b""), 1), 7, v4(), b""), None);
     }
