@@ -152,11 +152,13 @@ impl Connection {
     /// What waited to be sent has left: a writer that waits because of that goes on.
     pub(super) fn wake_below_low_water(&mut self, config: &TcpConfig) {
         let has_low_water = self.low_water(config) < u32::MAX && !self.mode.awaits_memory;
-        if has_low_water && self.state.can_send() && self.is_below_low_water(config) {
-            if self.has_worthy_room(self.send_buffer_used() as u32) {
-                self.mode.writer_waits = false;
-                self.wake |= Ready::WRITABLE;
-            }
+        if has_low_water
+            && self.state.can_send()
+            && self.is_below_low_water(config)
+            && self.has_worthy_room(self.send_buffer_used() as u32)
+        {
+            self.mode.writer_waits = false;
+            self.wake |= Ready::WRITABLE;
         }
     }
 
