@@ -234,12 +234,17 @@ impl Receiver {
         }
     }
 
-    /// Reads a frame into `buf`.
-    fn read(&mut self) -> Result<usize, Errno> {
+    /// Makes `buf` ready for the next frame.
+    fn empty_buf(&mut self) {
         if self.buf.capacity() == 0 {
             self.buf = self.pool.take(MAX_FRAME_BYTES + LONG_BYTES);
         }
         self.buf.clear();
+    }
+
+    /// Reads a frame into `buf`.
+    fn read(&mut self) -> Result<usize, Errno> {
+        self.empty_buf();
         rustix::io::read(&*self.end.fd, rustix::buffer::spare_capacity(&mut self.buf))
     }
 
@@ -269,10 +274,7 @@ impl Receiver {
             (packet.checksum, packet.gso) = (meta.checksum, meta.gso);
             return Ok((bytes, Some(packet)));
         }
-        if self.buf.capacity() == 0 {
-            self.buf = self.pool.take(MAX_FRAME_BYTES + LONG_BYTES);
-        }
-        self.buf.clear();
+        self.empty_buf();
         let mut left = bytes;
         for place in [&self.front[..], landing.room(), &self.excess[..]] {
             let here = &place[..left.min(place.len())];
