@@ -33,6 +33,15 @@ pub(super) struct Tuning {
     ends_at: Instant,
 }
 
+/// What a round of reading tells.
+#[derive(Debug, PartialEq, Eq)]
+struct Round {
+    /// Bytes a round trip.
+    bytes: u32,
+    /// Or it goes on until its rate is known.
+    is_over: bool,
+}
+
 impl Tuning {
     /// The limits of a connection before it is established.
     pub(super) fn new(config: &TcpConfig, options: &ConnOptions) -> Self {
@@ -72,15 +81,16 @@ impl Tuning {
     }
 
     /// Bytes that count of `read`, which took `elapsed`. Where a round trip is short the reader's
-    /// own pauses are longer, and a buffer for all that came meanwhile would not fit a cache: beyond
-    /// what costs nothing, only the rate counts, over two round trips.
-    fn bytes_of_round(&self, read: u32, elapsed: Duration, low_rtt: Duration) -> u32 {
+    /// own pauses and bursts are longer, and a buffer for all that came in one would not fit a cache:
+    /// beyond what costs nothing, only the rate counts, over a time that has room for both.
+    fn bytes_of_round(&self, read: u32, elapsed: Duration, low_rtt: Duration) -> Round {
         if self.rtt() >= low_rtt || read <= LOCAL_BYTES / 2 {
-            return read;
+            return Round { bytes: read, is_over: true };
         }
-        let two = 2 * u64::from(self.rtt_micros);
-        let scaled = u64::from(read) * two / (elapsed.as_micros() as u64).max(two).max(1);
-        (scaled as u32).max(LOCAL_BYTES / 2)
+        let scaled = u64::from(read) * u64::from(self.rtt_micros) / micros(elapsed).max(1) as u64;
+        let is_over = elapsed >= low_rtt;
+        let bytes = if is_over { scaled as u32 } else { 0 };
+        Round { bytes: bytes.max(LOCAL_BYTES / 2), is_over }
     }
 
     /// What the buffer has to hold when `bytes` were read in a round trip, more than ever before.
@@ -148,7 +158,8 @@ impl Connection {
             && !self.mode.pressed;
         let low_rtt = config.receive_buffer_low_rtt;
         let tuning = &mut self.cold.tuning;
-        let bytes = tuning.bytes_of_round(read, now.since(tuning.began_at), low_rtt);
+        let Round { bytes, is_over } =
+            tuning.bytes_of_round(read, now.since(tuning.began_at), low_rtt);
         if bytes > tuning.best_bytes {
             let wanted = tuning.wanted(bytes, mss, low_rtt);
             let wanted = wanted.min(config.receive_buffer_max_bytes.into()) as u32;
@@ -157,7 +168,10 @@ impl Connection {
             }
             tuning.best_bytes = bytes;
         }
-        tuning.begin_round(now, read_upto);
+        match is_over {
+            true => tuning.begin_round(now, read_upto),
+            false => tuning.ends_at = tuning.began_at + low_rtt,
+        }
     }
 
     /// What the peer echoes of our timestamps, in milliseconds; below two of them they tell nothing,
@@ -299,11 +313,18 @@ mod tests {
 
     #[test]
     fn a_reader_that_paused_on_a_short_path_counts_by_its_rate() {
-        let tuning = tuning(50, 100_000);
-        let read = 8 << 20;
-        assert_eq!(tuning.bytes_of_round(read, Duration::from_micros(90), LOW), read);
-        assert_eq!(tuning.bytes_of_round(read, Duration::from_micros(200), LOW), read / 2);
-        assert_eq!(tuning.bytes_of_round(read, Duration::from_secs(1), LOW), LOCAL_BYTES / 2);
-        assert_eq!(tuning.bytes_of_round(400_000, Duration::from_secs(1), LOW), 400_000);
+        let tuning = tuning(200, 100_000);
+        let round = |read, micros| {
+            let Round { bytes, is_over } =
+                tuning.bytes_of_round(read, Duration::from_micros(micros), LOW);
+            (bytes, is_over)
+        };
+        let (read, cached) = (8 << 20, LOCAL_BYTES / 2);
+        // What is read in a burst tells no rate yet.
+        assert_eq!(round(read, 300), (cached, false));
+        assert_eq!(round(read, 1_000), (read / 5, true));
+        assert_eq!(round(read, 1_000_000), (cached, true));
+        assert_eq!(round(400_000, 300), (400_000, true));
+        assert_eq!(round(400_000, 1_000_000), (400_000, true));
     }
 }
