@@ -163,26 +163,22 @@ impl fmt::Debug for Readiness {
 pub trait LinkRx: Send {
     /// Appends up to `budget` received frames to `sink`; how many.
     ///
+    /// With a `landing`, somebody waits for a stream: the data of frames that it
+    /// [expects](Landing::expects) may go into its memory at once, one behind the other, and the packet says
+    /// [where they are](Landing::land). A link that has nothing to gain by that ignores it, and every frame
+    /// comes whole, as it does without.
+    ///
     /// # Errors
     /// [`NetworkDown`](io::ErrorKind::NetworkDown): the device is gone for now; the interface is
     /// down until a later call succeeds, and the [`Readiness`] fires when one may. Anything else:
     /// the link is broken for good; it is not asked again.
-    fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize>;
-
-    /// As [`recv`](Self::recv), for a caller that waits: the data of frames that it expects may go into its
-    /// memory at once. The default puts them into packets.
-    ///
-    /// # Errors
-    /// As [`recv`](Self::recv).
-    fn recv_landing(
+    fn recv(
         &mut self,
         now: Instant,
         budget: usize,
         sink: &mut Vec<Packet>,
-        _landing: &mut Landing<'_>,
-    ) -> io::Result<usize> {
-        self.recv(now, budget, sink)
-    }
+        landing: Option<&mut Landing<'_>>,
+    ) -> io::Result<usize>;
 
     /// How to wait for the next frame.
     fn readiness(&self) -> Readiness;

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ethernet::MacAddr;
+use crate::landing::Landing;
 use crate::link::{
     Link, LinkControl, LinkInfo, LinkQueue, LinkRx, LinkStats, LinkTx, Medium, Offload, Readiness,
     RxFilter,
@@ -90,7 +91,13 @@ impl Ring {
 struct End(Arc<Ring>);
 
 impl LinkRx for End {
-    fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
+    fn recv(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        sink: &mut Vec<Packet>,
+        _: Option<&mut Landing<'_>>,
+    ) -> io::Result<usize> {
         let mut state = self.0.lock();
         let n = budget.min(state.frames.len());
         sink.extend(state.frames.drain(..n).map(|mut packet| {
@@ -155,9 +162,9 @@ mod tests {
         assert_eq!(queues[0].tx.send(Instant::ZERO, &mut sent).unwrap(), 3);
         let mut got = Vec::new();
         let now = Instant::from_millis(5);
-        assert_eq!(queues[0].rx.recv(now, 2, &mut got).unwrap(), 2);
-        assert_eq!(queues[0].rx.recv(now, 2, &mut got).unwrap(), 1);
-        assert_eq!(queues[0].rx.recv(now, 2, &mut got).unwrap(), 0);
+        assert_eq!(queues[0].rx.recv(now, 2, &mut got, None).unwrap(), 2);
+        assert_eq!(queues[0].rx.recv(now, 2, &mut got, None).unwrap(), 1);
+        assert_eq!(queues[0].rx.recv(now, 2, &mut got, None).unwrap(), 0);
         assert!(got.iter().zip(0u8..).all(|(packet, i)| packet.to_bytes()[..] == [i]));
         assert_eq!(got[1].checksum, Checksum::Trusted);
         assert_eq!(got[2].rx_at, now);
@@ -170,7 +177,7 @@ mod tests {
         assert_eq!(queues[0].tx.send(Instant::ZERO, &mut sent).unwrap(), 2);
         assert_eq!(sent.len(), 3);
         assert_eq!(control.stats().tx_waits, 1);
-        queues[0].rx.recv(Instant::ZERO, 1, &mut Vec::new()).unwrap();
+        queues[0].rx.recv(Instant::ZERO, 1, &mut Vec::new(), None).unwrap();
         assert_eq!(queues[0].tx.send(Instant::ZERO, &mut sent).unwrap(), 1);
     }
 }

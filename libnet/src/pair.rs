@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::thread::futex;
 
 use crate::ethernet::MacAddr;
+use crate::landing::Landing;
 use crate::link::{
     Doorbell, Link, LinkControl, LinkInfo, LinkQueue, LinkRx, LinkStats, LinkTx, Medium, Offload,
     Readiness, RxFilter,
@@ -209,7 +210,13 @@ struct PairRx {
 }
 
 impl LinkRx for PairRx {
-    fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
+    fn recv(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        sink: &mut Vec<Packet>,
+        _: Option<&mut Landing<'_>>,
+    ) -> io::Result<usize> {
         let mut frames = self.inlet.ring.lock();
         let n = budget.min(frames.queue.len());
         sink.extend(frames.queue.drain(..n).map(|mut packet| {
@@ -317,7 +324,7 @@ mod tests {
         assert!(bell_b.arm().is_none(), "something is there");
         let before = bell_a.arm().expect("no room yet");
         let mut got = Vec::new();
-        assert_eq!(b.rx.recv(Instant::ZERO, 64, &mut got).unwrap(), 2);
+        assert_eq!(b.rx.recv(Instant::ZERO, 64, &mut got, None).unwrap(), 2);
         assert_ne!(bell_a.word().load(Ordering::SeqCst), before, "room was made known");
         assert_eq!(a.tx.send(Instant::ZERO, &mut out).unwrap(), 1);
     }
@@ -331,7 +338,7 @@ mod tests {
         let before = bell_a.word().load(Ordering::SeqCst);
         let mut got = Vec::new();
         for _ in 0..2 {
-            assert_eq!(b.rx.recv(Instant::ZERO, 1, &mut got).unwrap(), 1);
+            assert_eq!(b.rx.recv(Instant::ZERO, 1, &mut got, None).unwrap(), 1);
         }
         let told = bell_a.word().load(Ordering::SeqCst).wrapping_sub(before);
         assert_eq!(told, 1, "a refusal is answered once");
@@ -380,7 +387,7 @@ mod tests {
         let receiver = std::thread::spawn(move || {
             let mut got = Vec::new();
             while got.len() < COUNT as usize {
-                if b.rx.recv(Instant::ZERO, 3, &mut got).unwrap() == 0 {
+                if b.rx.recv(Instant::ZERO, 3, &mut got, None).unwrap() == 0 {
                     sleep(&*bell_b);
                 }
             }

@@ -105,7 +105,7 @@ fn round_trip(queue: &mut LinkQueue, limit: Duration) -> std::io::Result<Option<
         queue.tx.send(now(), &mut out)?;
     }
     loop {
-        if queue.rx.recv(now(), 64, &mut got)? > 0 {
+        if queue.rx.recv(now(), 64, &mut got, None)? > 0 {
             return Ok(Some(now().since(start)));
         }
         if now().since(start) > limit {
@@ -120,7 +120,7 @@ fn sink(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let (mut queue, _control) = Shmif::attach(path)?.mac(SINK).name("sink").join()?;
     let (mut got, mut out) = (Vec::new(), VecDeque::new());
     loop {
-        if queue.rx.recv(now(), 64, &mut got)? == 0 {
+        if queue.rx.recv(now(), 64, &mut got, None)? == 0 {
             sleep(&queue, Duration::from_secs(1));
         }
         for mut packet in got.drain(..) {

@@ -277,48 +277,6 @@ impl Rx {
         Ok(stands.then(|| landing.land(front, data, now)))
     }
 
-    fn collect_and_take(
-        &mut self,
-        now: Instant,
-        budget: usize,
-        sink: &mut Vec<Packet>,
-        mut landing: Option<&mut Landing<'_>>,
-    ) -> io::Result<usize> {
-        self.member.do_chores(now)?;
-        if now >= self.next_full_look {
-            self.next_full_look = now + CHORES;
-            self.collect_all();
-            self.pool.shrink();
-        }
-        self.member.wake_some();
-        self.member.show_movement();
-        self.follow_filter();
-        self.collect();
-        let before = sink.len();
-        let looked = !self.ready.is_empty();
-        while let Some(slot) = self.ready.front().copied() {
-            let left = budget.saturating_sub(sink.len() - before);
-            if left == 0 {
-                break;
-            }
-            let turn = self.turn(slot, now, left.min(TURN_FRAMES), sink, &mut landing);
-            if turn == Turn::Full {
-                break;
-            }
-            self.ready.pop_front();
-            if turn == Turn::More {
-                self.ready.push_back(slot);
-            } else {
-                self.senders[usize::from(slot)].is_ready = false;
-            }
-        }
-        self.member.backlog.store(!self.ready.is_empty(), Relaxed);
-        if looked {
-            self.show_counts();
-        }
-        Ok(sink.len() - before)
-    }
-
     /// At the head: what was counted for us and did not arrive was missed.
     fn count_missed(&mut self, slot: u16, addressed: Pos) {
         let sender = &mut self.senders[usize::from(slot)];
@@ -368,18 +326,46 @@ fn oldest<M: RingMemory>(ring: &M, head: Pos) -> Pos {
 }
 
 impl LinkRx for Rx {
-    fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
-        self.collect_and_take(now, budget, sink, None)
-    }
-
-    fn recv_landing(
+    fn recv(
         &mut self,
         now: Instant,
         budget: usize,
         sink: &mut Vec<Packet>,
-        landing: &mut Landing<'_>,
+        mut landing: Option<&mut Landing<'_>>,
     ) -> io::Result<usize> {
-        self.collect_and_take(now, budget, sink, Some(landing))
+        self.member.do_chores(now)?;
+        if now >= self.next_full_look {
+            self.next_full_look = now + CHORES;
+            self.collect_all();
+            self.pool.shrink();
+        }
+        self.member.wake_some();
+        self.member.show_movement();
+        self.follow_filter();
+        self.collect();
+        let before = sink.len();
+        let looked = !self.ready.is_empty();
+        while let Some(slot) = self.ready.front().copied() {
+            let left = budget.saturating_sub(sink.len() - before);
+            if left == 0 {
+                break;
+            }
+            let turn = self.turn(slot, now, left.min(TURN_FRAMES), sink, &mut landing);
+            if turn == Turn::Full {
+                break;
+            }
+            self.ready.pop_front();
+            if turn == Turn::More {
+                self.ready.push_back(slot);
+            } else {
+                self.senders[usize::from(slot)].is_ready = false;
+            }
+        }
+        self.member.backlog.store(!self.ready.is_empty(), Relaxed);
+        if looked {
+            self.show_counts();
+        }
+        Ok(sink.len() - before)
     }
 
     fn readiness(&self) -> Readiness {

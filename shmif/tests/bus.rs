@@ -40,7 +40,7 @@ fn data_land_across_the_end_of_the_ring() {
             number += size as u32;
         }
         let mut got = Vec::new();
-        b.link.rx.recv_landing(b.now, 64, &mut got, &mut landing).unwrap();
+        b.link.rx.recv(b.now, 64, &mut got, Some(&mut landing)).unwrap();
         let landed: Vec<bool> = got.iter().map(|packet| packet.landed_range().is_some()).collect();
         assert_eq!(landed, [true, true], "the third has no room, and waits");
         got.iter_mut().for_each(|packet| landing.take_back(packet));

@@ -148,7 +148,7 @@ fn a_truncated_file_is_told_before_it_is_mapped_and_while_it_is() {
     assert!(matches!(attach_error(bus.path()), AttachError::Truncated { .. }));
     a.pass(Duration::from_millis(300));
     b.pass(Duration::from_millis(300));
-    let error = b.link.rx.recv(b.now, 16, &mut Vec::new()).unwrap_err();
+    let error = b.link.rx.recv(b.now, 16, &mut Vec::new(), None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidData);
     a.queue.push_back(frame(b.mac, a.mac, b"x"));
     let error = a.link.tx.send(a.now, &mut a.queue).unwrap_err();

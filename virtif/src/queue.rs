@@ -332,8 +332,10 @@ impl Receiver {
         };
         Packet::received(frame, now)
     }
+}
 
-    fn receive(
+impl LinkRx for Receiver {
+    fn recv(
         &mut self,
         now: Instant,
         budget: usize,
@@ -390,22 +392,6 @@ impl Receiver {
             self.next_shrink = now + SHRINK_AFTER;
         }
         Ok(taken)
-    }
-}
-
-impl LinkRx for Receiver {
-    fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
-        self.receive(now, budget, sink, None)
-    }
-
-    fn recv_landing(
-        &mut self,
-        now: Instant,
-        budget: usize,
-        sink: &mut Vec<Packet>,
-        landing: &mut Landing<'_>,
-    ) -> io::Result<usize> {
-        self.receive(now, budget, sink, Some(landing))
     }
 
     fn readiness(&self) -> Readiness {

@@ -61,7 +61,7 @@ fn next_frames(rx: &mut dyn LinkRx) -> Vec<Packet> {
     let mut sink = Vec::new();
     while sink.is_empty() {
         await_readable(rx.readiness());
-        rx.recv(Instant::ZERO, 64, &mut sink).unwrap();
+        rx.recv(Instant::ZERO, 64, &mut sink, None).unwrap();
     }
     sink
 }
@@ -78,7 +78,7 @@ fn a_device_does_not_block_and_counts_what_a_dark_wire_loses() {
     let Some(tap) = open_alone("t%d", &plain()) else { return };
     assert_eq!((tap.device(), tap.info().mtu, tap.offload()), ("t0", 1_500, Offload::NONE));
     let (mut queue, control) = start(tap);
-    assert_eq!(queue.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap(), 0);
+    assert_eq!(queue.rx.recv(Instant::ZERO, 8, &mut Vec::new(), None).unwrap(), 0);
     // The host's side is down: the frame is taken and lost.
     let mut frames = frame(&[0xff; 60]);
     assert_eq!(queue.tx.send(Instant::ZERO, &mut frames).unwrap(), 0);
@@ -151,7 +151,7 @@ fn a_device_that_comes_back_is_used_again() {
     }
     await_readable(queue.rx.readiness());
     let lost = |queue: &mut LinkQueue| {
-        let error = queue.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap_err();
+        let error = queue.rx.recv(Instant::ZERO, 8, &mut Vec::new(), None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NetworkDown);
         assert!(error.to_string().contains("gone is gone"), "{error}");
     };
@@ -165,7 +165,7 @@ fn a_device_that_comes_back_is_used_again() {
     assert!(netlink(&["tuntap", "add", "gone", "mode", "tap"]));
     HostSide::default().apply("gone").unwrap();
     let mut looks = 0;
-    while queue.rx.recv(Instant::ZERO, 8, &mut Vec::new()).is_err() {
+    while queue.rx.recv(Instant::ZERO, 8, &mut Vec::new(), None).is_err() {
         looks += 1;
         assert!(looks < 20, "it is not found");
         await_readable(queue.rx.readiness());
@@ -207,7 +207,7 @@ fn frames_cross_a_passed_socket_pair_with_and_without_a_header() {
             assert_eq!(got[0].checksum, libnet::Checksum::Partial { start: 34, field: 16 });
         }
         drop(a);
-        let error = b.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap_err();
+        let error = b.rx.recv(Instant::ZERO, 8, &mut Vec::new(), None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     }
 }
@@ -257,7 +257,7 @@ fn the_data_of_expected_frames_land_and_others_come_whole() {
     let mut got = Vec::new();
     while got.len() < whole.len() {
         await_readable(b.rx.readiness());
-        b.rx.recv_landing(Instant::ZERO, 64, &mut got, &mut landing).unwrap();
+        b.rx.recv(Instant::ZERO, 64, &mut got, Some(&mut landing)).unwrap();
     }
     for (mut packet, (whole, lands)) in got.into_iter().zip(whole) {
         assert_eq!((packet.len(), packet.landed_range().is_some()), (whole.len(), lands));
@@ -266,7 +266,7 @@ fn the_data_of_expected_frames_land_and_others_come_whole() {
     }
     // Full: whoever waits takes it first.
     send(29_000, 1_000);
-    assert_eq!(b.rx.recv_landing(Instant::ZERO, 64, &mut Vec::new(), &mut landing).unwrap(), 0);
+    assert_eq!(b.rx.recv(Instant::ZERO, 64, &mut Vec::new(), Some(&mut landing)).unwrap(), 0);
     assert_eq!(next_frames(&mut *b.rx)[0].len(), 1_054);
 }
 
@@ -376,7 +376,7 @@ fn a_lying_header_is_counted_and_its_frame_dropped() {
     for bytes in [&[1, 2, 3][..], &[1, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 7, 7, 7]] {
         rustix::io::write(&b, bytes).unwrap();
     }
-    assert_eq!(queue.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap(), 0);
+    assert_eq!(queue.rx.recv(Instant::ZERO, 8, &mut Vec::new(), None).unwrap(), 0);
     assert_eq!(control.stats().rx_malformed, 2);
 }
 
@@ -390,7 +390,7 @@ fn an_empty_datagram_is_no_end_and_a_closed_end_stays_closed() {
         rustix::net::send(&b, &[9; 60], rustix::net::SendFlags::empty()).unwrap();
         let mut got = Vec::new();
         while got.is_empty() {
-            queue.rx.recv(Instant::ZERO, 8, &mut got).unwrap();
+            queue.rx.recv(Instant::ZERO, 8, &mut got, None).unwrap();
         }
         assert_eq!(got[0].len(), 60);
         assert_eq!(control.stats().rx_malformed, 1, "{kind:?}");
@@ -398,7 +398,7 @@ fn an_empty_datagram_is_no_end_and_a_closed_end_stays_closed() {
         let error = queue.tx.send(Instant::ZERO, &mut frame(&[0xff; 60])).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotConnected);
         for _ in 0..2 {
-            let error = queue.rx.recv(Instant::ZERO, 8, &mut Vec::new()).unwrap_err();
+            let error = queue.rx.recv(Instant::ZERO, 8, &mut Vec::new(), None).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotConnected);
         }
     }

@@ -275,7 +275,7 @@ impl Shared {
                 side.room.sleep(Some(longest.min(other.due_in())));
                 continue;
             }
-            let received = match rx.recv(monotonic_now(), BATCH_FRAMES, &mut frames) {
+            let received = match rx.recv(monotonic_now(), BATCH_FRAMES, &mut frames, None) {
                 Ok(received) => received,
                 // Its readiness fires when the device may be back.
                 Err(error) if error.kind() == io::ErrorKind::NetworkDown => 0,
@@ -443,7 +443,7 @@ mod tests {
         let sender = sender.unwrap();
         let (mut got, mut batch) = (Vec::new(), Vec::new());
         while got.len() < count as usize {
-            if to.rx.recv(monotonic_now(), 16, &mut batch).unwrap() == 0
+            if to.rx.recv(monotonic_now(), 16, &mut batch, None).unwrap() == 0
                 && let Some(armed) = to_bell.arm()
             {
                 to_bell.sleep(armed, LONGEST_SLEEP, false);
@@ -494,7 +494,7 @@ mod tests {
             (done.offered == 200).then_some(done.delivered)
         };
         while expected(&patch).is_none_or(|all| (got.len() as u64) < all) {
-            if b.rx.recv(monotonic_now(), 64, &mut batch).unwrap() == 0
+            if b.rx.recv(monotonic_now(), 64, &mut batch, None).unwrap() == 0
                 && let Some(armed) = bell.arm()
             {
                 bell.sleep(armed, Duration::from_millis(10), false);
@@ -520,7 +520,7 @@ mod tests {
         small.truncate(100);
         a.tx.send(monotonic_now(), &mut VecDeque::from([numbered(6), small])).unwrap();
         let mut got = Vec::new();
-        while b.rx.recv(monotonic_now(), 8, &mut got).unwrap() == 0 {
+        while b.rx.recv(monotonic_now(), 8, &mut got, None).unwrap() == 0 {
             if let Some(armed) = bell.arm() {
                 bell.sleep(armed, LONGEST_SLEEP, false);
                 bell.disarm();

@@ -254,7 +254,7 @@ fn poll_queue<C: StackCore>(
     landing: Option<&mut Landing<'_>>,
 ) -> Option<Polled> {
     let received = match look {
-        Look::Both => engine.poll_receive_landing(index, queue, landing).ok()?,
+        Look::Both => engine.poll_receive(index, queue, landing).ok()?,
         Look::Room => 0,
     };
     engine.poll_blocked(index, queue);
@@ -335,7 +335,7 @@ impl<C: StackCore> Worker<C> {
         let Some((index, queue)) = self.queue else { return 0 };
         let mut total = 0;
         for _ in 0..ROUNDS {
-            match self.engine.poll_receive(index, queue) {
+            match self.engine.poll_receive(index, queue, None) {
                 Ok(0) => break,
                 Ok(n) => total += n,
                 Err(error) => {

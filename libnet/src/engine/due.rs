@@ -75,7 +75,7 @@ impl<C: StackCore> Engine<C> {
             &self.arrivals_due,
             |queue| &queue.arrival_due,
             |index, number| {
-                while matches!(self.poll_receive(index, number), Ok(n) if n > 0) {}
+                while matches!(self.poll_receive(index, number, None), Ok(n) if n > 0) {}
             },
         );
     }

@@ -260,7 +260,7 @@ impl<C: StackCore> Engine<C> {
         let mut batches = 0;
         loop {
             let seen = queue.pump_requests.load(Ordering::Acquire);
-            while matches!(self.poll_receive(port.iface.index, number), Ok(n) if n > 0) {
+            while matches!(self.poll_receive(port.iface.index, number, None), Ok(n) if n > 0) {
                 pumped = Pump::Delivered;
                 batches += 1;
                 if batches == PUMP_BATCHES {

@@ -50,19 +50,12 @@ impl<C: StackCore> Engine<C> {
     }
 
     /// Receives a batch from a queue's link; how many frames it held. A link whose device is gone
-    /// for now has none, and its interface is not running until it is back.
+    /// for now has none, and its interface is not running until it is back. What a caller waits for may land
+    /// in its memory.
     ///
     /// # Errors
     /// The link's, if it is broken for good; the interface is no longer running then.
-    pub fn poll_receive(&self, index: IfIndex, queue: usize) -> io::Result<usize> {
-        self.poll_receive_landing(index, queue, None)
-    }
-
-    /// The same for a caller that waits: what it waits for may land in its memory.
-    ///
-    /// # Errors
-    /// As [`poll_receive`](Self::poll_receive).
-    pub fn poll_receive_landing(
+    pub fn poll_receive(
         &self,
         index: IfIndex,
         queue: usize,
@@ -81,10 +74,7 @@ impl<C: StackCore> Engine<C> {
             let mut rx = lock(&queue.rx);
             let mut frames = std::mem::take(&mut rx.batch);
             let budget = self.config.rx_batch_frames;
-            let received = match &mut landing {
-                None => rx.link.recv(now, budget, &mut frames),
-                Some(landing) => rx.link.recv_landing(now, budget, &mut frames, landing),
-            };
+            let received = rx.link.recv(now, budget, &mut frames, landing.as_deref_mut());
             note_due(&queue.arrival_due, rx.link.due(), &self.arrivals_due);
             (frames, received)
         };

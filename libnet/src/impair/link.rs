@@ -261,14 +261,20 @@ struct ImpairedRx {
 }
 
 impl LinkRx for ImpairedRx {
-    fn recv(&mut self, now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
+    fn recv(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        sink: &mut Vec<Packet>,
+        landing: Option<&mut Landing<'_>>,
+    ) -> io::Result<usize> {
         let own = self.impairer.way(Way::In);
         if own.is_passive() && self.arrived.is_empty() {
             self.due = None;
-            return self.link.recv(now, budget, sink);
+            return self.link.recv(now, budget, sink, landing);
         }
         let received = match self.arrived.len() < budget {
-            true => self.link.recv(now, budget, &mut self.batch),
+            true => self.link.recv(now, budget, &mut self.batch, None),
             false => Ok(0),
         };
         let mut line = lock(&own.line);
@@ -283,20 +289,6 @@ impl LinkRx for ImpairedRx {
         let n = budget.min(self.arrived.len());
         sink.extend(self.arrived.drain(..n));
         Ok(n)
-    }
-
-    fn recv_landing(
-        &mut self,
-        now: Instant,
-        budget: usize,
-        sink: &mut Vec<Packet>,
-        landing: &mut Landing<'_>,
-    ) -> io::Result<usize> {
-        if self.impairer.way(Way::In).is_passive() && self.arrived.is_empty() {
-            self.due = None;
-            return self.link.recv_landing(now, budget, sink, landing);
-        }
-        self.recv(now, budget, sink)
     }
 
     fn readiness(&self) -> Readiness {

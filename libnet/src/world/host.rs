@@ -53,7 +53,7 @@ impl<C: StackCore> Host for Engine<C> {
     }
 
     fn poll_receive(&self, iface: IfIndex, queue: usize) -> io::Result<usize> {
-        Engine::poll_receive(self, iface, queue)
+        Engine::poll_receive(self, iface, queue, None)
     }
 
     fn poll_blocked(&self, iface: IfIndex, queue: usize) {

@@ -12,6 +12,7 @@ use crate::capture::CaptureTap;
 use crate::ethernet::MacAddr;
 use crate::iface::IfIndex;
 use crate::impair::{Fault, FaultCount, Impair, ImpairStats, Impairments, Schedule, Way, Which};
+use crate::landing::Landing;
 use crate::link::{
     Doorbell, Link, LinkControl, LinkInfo, LinkQueue, LinkRx, LinkStats, LinkTx, Medium, Offload,
     Readiness, RxFilter,
@@ -419,7 +420,13 @@ impl Drop for Cable {
 }
 
 impl LinkRx for RxEnd {
-    fn recv(&mut self, _now: Instant, budget: usize, sink: &mut Vec<Packet>) -> io::Result<usize> {
+    fn recv(
+        &mut self,
+        _: Instant,
+        budget: usize,
+        sink: &mut Vec<Packet>,
+        _: Option<&mut Landing<'_>>,
+    ) -> io::Result<usize> {
         let mut state = self.cable.shared.lock();
         let rx = &mut state.ports[self.cable.port].rx;
         let n = budget.min(rx.len());

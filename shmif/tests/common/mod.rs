@@ -102,7 +102,7 @@ impl Node {
     /// All that is there.
     pub fn recv_packets(&mut self) -> Vec<Packet> {
         let mut sink = Vec::new();
-        while self.link.rx.recv(self.now, 16, &mut sink).unwrap() > 0 {}
+        while self.link.rx.recv(self.now, 16, &mut sink, None).unwrap() > 0 {}
         sink
     }
 

@@ -128,7 +128,7 @@ impl Talker {
 
     fn listen(&mut self) -> usize {
         let mut sink = Vec::new();
-        self.node.link.rx.recv(self.node.now, 64, &mut sink).unwrap();
+        self.node.link.rx.recv(self.node.now, 64, &mut sink, None).unwrap();
         let now = clock();
         for packet in &sink {
             self.check_frame(now, &packet.to_bytes());

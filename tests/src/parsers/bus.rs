@@ -122,7 +122,7 @@ fn exchange(queue: &mut LinkQueue) {
         let now = Instant::from_nanos(round);
         // Either may find the member's own memory damaged, which is an error and no panic.
         let _ = queue.tx.send(now, &mut out);
-        let _ = queue.rx.recv(now, 64, &mut received);
+        let _ = queue.rx.recv(now, 64, &mut received, None);
     }
     for packet in received {
         assert!(FRAME_BYTES.contains(&packet.len()));

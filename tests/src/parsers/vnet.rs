@@ -30,7 +30,7 @@ pub(super) fn run(bytes: &[u8]) {
     let (mut queues, control) = Box::new(device).start().expect("it starts");
     theirs.send(frame).expect("there is room for one");
     let mut received = Vec::new();
-    queues[0].rx.recv(Instant::ZERO, 8, &mut received).expect("the other end is there");
+    queues[0].rx.recv(Instant::ZERO, 8, &mut received, None).expect("the other end is there");
     let malformed = control.stats().rx_malformed;
     assert!(received.len() <= 1 && received.len() as u64 + malformed <= 1, "one at most");
     let plain = LinkInfo::ethernet("fuzz", "", MacAddr([2, 0, 0, 0, 0, 1]), 1_500);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libnet::impair::{Impairments, Overflow, QueueLimit};
+use libnet::landing::Landing;
 use libnet::link::{
     Link, LinkControl, LinkInfo, LinkQueue, LinkRx, LinkStats, LinkTx, Offload, Readiness, RxFilter,
 };
@@ -105,7 +106,13 @@ impl Link for Broken {
 }
 
 impl LinkRx for Broken {
-    fn recv(&mut self, _: Instant, _: usize, _: &mut Vec<Packet>) -> io::Result<usize> {
+    fn recv(
+        &mut self,
+        _: Instant,
+        _: usize,
+        _: &mut Vec<Packet>,
+        _: Option<&mut Landing<'_>>,
+    ) -> io::Result<usize> {
         Ok(0)
     }
 
