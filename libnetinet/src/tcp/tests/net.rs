@@ -11,6 +11,10 @@ use libnet::{DropCounters, DropReason, IfIndex, Instant, Packet, Ready};
 
 use crate::tcp::*;
 
+mod forge;
+
+pub(super) use self::forge::Forged;
+
 pub(super) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -400,115 +404,9 @@ impl Net {
         node.table.take_events(&mut node.events);
     }
 
-    /// A's segment with an urgent pointer arrives at B.
-    pub(super) fn forge_urgent(&mut self, id: ConnId, pointer: u16, data: &[u8]) {
-        let conn = self.b.table.get(id).expect("the victim lives");
-        let (tuple, timestamps) = (conn.tuple, Timestamps { value: conn.ts_recent, echo: 0 });
-        let header = Header {
-            seq: conn.rcv_nxt,
-            ack: conn.snd_max,
-            flags: Flags::ACK | Flags::URG,
-            wnd: 1000,
-            urgent: pointer,
-            options: Options { timestamps: Some(timestamps), ..Options::default() },
-        };
-        let reverse = FourTuple {
-            local: tuple.remote,
-            remote: tuple.local,
-            local_port: tuple.remote_port,
-            remote_port: tuple.local_port,
-            zone: Zone::NONE,
-        };
-        let mut packet = Packet::from_payload(Bytes::copy_from_slice(data));
-        header.prepend_to(&mut packet, &reverse, 0);
-        self.arrive(Side::B, reverse.local, reverse.remote, 0, packet);
-    }
-
-    /// A segment of `tuple.local`'s arrives at a node.
-    pub(super) fn inject(&mut self, at: Side, header: &Header, tuple: &FourTuple, data: &[u8]) {
-        self.inject_marked(at, header, tuple, 0, data);
-    }
-
-    /// The same, with a traffic class.
-    fn inject_marked(
-        &mut self,
-        at: Side,
-        header: &Header,
-        tuple: &FourTuple,
-        tos: u8,
-        data: &[u8],
-    ) {
-        let mut packet = Packet::from_payload(Bytes::copy_from_slice(data));
-        header.prepend_to(&mut packet, tuple, 0);
-        self.arrive(at, tuple.local, tuple.remote, tos, packet);
-    }
-
     /// Takes the next segment off the wire.
     pub(super) fn take_from_wire(&mut self) -> Option<(OutMeta, Packet)> {
         self.wire.pop_first().map(|(_, (_, meta, packet))| (meta, packet))
-    }
-
-    /// Forges a segment from `by`'s side of a connection: number and acknowledgement as the peer
-    /// would expect them next, changed by `change`.
-    pub(super) fn forge(&mut self, by: Side, id: ConnId, change: impl FnOnce(&mut Forged)) {
-        let tuple = self.info(by.other(), id).tuple;
-        let node = self.node(by.other());
-        let conn = node.table.get(id).expect("the victim lives");
-        let mut forged = Forged {
-            header: Header {
-                seq: conn.rcv_nxt,
-                ack: conn.snd_max,
-                flags: Flags::ACK,
-                wnd: 1000,
-                urgent: 0,
-                options: Options::default(),
-            },
-            ecn: EcnField::NotEct,
-            data: Vec::new(),
-        };
-        if conn.mode.timestamps {
-            let value = conn.ts_recent;
-            forged.header.options.timestamps = Some(Timestamps { value, echo: 0 });
-        }
-        change(&mut forged);
-        let reverse = FourTuple {
-            local: tuple.remote,
-            remote: tuple.local,
-            local_port: tuple.remote_port,
-            remote_port: tuple.local_port,
-            zone: Zone::NONE,
-        };
-        let tos = forged.ecn as u8;
-        self.inject_marked(by.other(), &forged.header, &reverse, tos, &forged.data);
-    }
-
-    /// Forges the acknowledgement of the SYN-ACK of B's oldest half-open connection, changed by
-    /// `change`.
-    pub(super) fn forge_third(&mut self, change: impl FnOnce(&mut Forged)) {
-        let half_open = self.b.table.half_open();
-        let request = half_open.first().expect("a handshake is under way");
-        let timestamps = Timestamps { value: request.ts_recent, echo: 0 };
-        let options =
-            Options { timestamps: request.timestamps.then_some(timestamps), ..Options::default() };
-        let header = Header {
-            seq: request.rcv_nxt(),
-            ack: request.iss + 1,
-            flags: Flags::ACK,
-            wnd: 1000,
-            urgent: 0,
-            options,
-        };
-        let tuple = request.tuple;
-        let mut forged = Forged { header, ecn: EcnField::NotEct, data: Vec::new() };
-        change(&mut forged);
-        let reverse = FourTuple {
-            local: tuple.remote,
-            remote: tuple.local,
-            local_port: tuple.remote_port,
-            remote_port: tuple.local_port,
-            zone: Zone::NONE,
-        };
-        self.inject(Side::B, &forged.header, &reverse, &forged.data);
     }
 
     /// How many segments with any of `flags` a side has sent.
@@ -529,13 +427,6 @@ impl Net {
         let node = if side == Side::A { &self.a } else { &self.b };
         node.drops.get(reason)
     }
-}
-
-/// A segment that a test makes up.
-pub(super) struct Forged {
-    pub(super) header: Header,
-    pub(super) ecn: EcnField,
-    pub(super) data: Vec<u8>,
 }
 
 impl Node {

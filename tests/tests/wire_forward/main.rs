@@ -7,13 +7,15 @@ use libnet::route::{Route, RouteKind};
 use libnet::socket::{Family, Protocol, SockType};
 use libnet::world::LinkConfig;
 use libnet::{DropReason, IpCidr, MacAddr};
-use libnetinet::{Forwarding, ReversePath};
+use libnetinet::Forwarding;
 use rumpnet_tests::router::{
     HERE, HERE_TOO, LEFT, RIGHT, ROUTER_LEFT, ROUTER_RIGHT, ROUTERS, RouterRig, STATIONS, THERE,
 };
-use rumpnet_tests::wire::{
-    DONT_FRAGMENT, ICMP, IPV4, Icmp, Ip, MORE_FRAGMENTS, UDP, Udp, checksum, frame,
-};
+use rumpnet_tests::wire::{DONT_FRAGMENT, ICMP, IPV4, Icmp, Ip, UDP, Udp, checksum, frame};
+
+mod cut;
+mod redirects;
+mod reverse_path;
 
 /// A datagram from the left to the right.
 fn datagram(len: usize) -> Ip {
@@ -254,10 +256,6 @@ fn padding_is_not_passed_on() {
     assert_eq!(rig.passed(), [one_hop(&datagram(4))]);
 }
 
-fn narrow() -> RouterRig {
-    RouterRig::with(|_| {}, LinkConfig::default().mtu(576))
-}
-
 #[test]
 fn packets_of_every_precedence_are_passed_on_as_they_are() {
     let rig = RouterRig::new();
@@ -266,65 +264,6 @@ fn packets_of_every_precedence_are_passed_on_as_they_are() {
         rig.say(&ip);
         assert_eq!(rig.passed(), [one_hop(&ip)]);
     }
-}
-
-#[test]
-fn a_packet_too_big_is_cut_for_the_next_hop() {
-    let rig = narrow();
-    let ip = Ip { ident: 9, ..datagram(1_400) };
-    rig.say(&ip);
-    let passed = rig.passed();
-    assert_eq!(passed.len(), 3);
-    let mut joined: Vec<u8> = Vec::new();
-    for (number, piece) in passed.iter().enumerate() {
-        let more = number + 1 < passed.len();
-        assert_eq!(piece.offset(), joined.len());
-        assert_eq!(piece.fragment & MORE_FRAGMENTS != 0, more);
-        assert!(piece.data.len() + 20 <= 576 && piece.ttl == 63 && piece.ident == 9);
-        joined.extend(&piece.data);
-    }
-    assert_eq!(joined, ip.data);
-    assert_eq!(rig.errors(), []);
-}
-
-#[test]
-fn fragments_are_passed_on_as_they_come_and_cut_again_where_they_must_be() {
-    let rig = narrow();
-    let data = datagram(1_400).data;
-    let last = Ip { fragment: 185, ident: 9, ..Ip::new(HERE, THERE, UDP, data[..200].to_vec()) };
-    rig.say(&last);
-    assert_eq!(rig.passed(), [one_hop(&last)], "nothing is put together here");
-    let first = Ip { fragment: MORE_FRAGMENTS, data, ..last };
-    rig.say(&first);
-    let passed = rig.passed();
-    assert_eq!(passed.len(), 3);
-    assert!(passed.iter().all(|piece| piece.fragment & MORE_FRAGMENTS != 0));
-}
-
-#[test]
-fn a_packet_too_big_that_forbids_fragments_is_refused_with_the_next_hop_s_mtu() {
-    let rig = narrow();
-    let ip = Ip { fragment: DONT_FRAGMENT, ..datagram(1_400) };
-    rig.say(&ip);
-    assert_eq!(rig.passed(), []);
-    let errors = rig.errors();
-    assert_eq!((errors[0].ty, errors[0].code), (3, 4));
-    assert_eq!(errors[0].rest, [0, 0, 2, 64], "RFC 1191 §4: 576");
-    assert_eq!(errors[0].data[..20], ip.bytes()[..20], "the header is unchanged");
-    let fits = Ip { fragment: DONT_FRAGMENT, ..datagram(576 - 28) };
-    rig.say(&fits);
-    assert_eq!(rig.passed(), [one_hop(&fits)]);
-}
-
-#[test]
-fn the_mtu_of_a_route_counts_too() {
-    let rig = RouterRig::new();
-    let mut route = Route::via(net("192.0.2.0/24"), RIGHT, THERE.into());
-    route.mtu = Some(1_000);
-    rig.inet.add_route(route).expect("it fits");
-    let dst = Ipv4Addr::new(192, 0, 2, 9);
-    rig.say(&Ip { dst, fragment: DONT_FRAGMENT, ..datagram(1_200) }.summed(6));
-    assert_eq!(rig.errors()[0].rest, [0, 0, 3, 232]);
 }
 
 #[test]
@@ -438,87 +377,9 @@ fn source_routes_are_not_obeyed() {
     assert_eq!(rig.dropped(DropReason::IpSourceRoute), 4);
 }
 
-/// A network behind another gateway on the left.
-fn detour() -> RouterRig {
-    let rig = RouterRig::new();
-    rig.inet.add_route(Route::via(net("192.0.2.0/24"), LEFT, HERE_TOO.into())).expect("it fits");
-    rig
-}
-
+/// To a network that a gateway on the left may be the way to.
 fn by_detour(src: Ipv4Addr) -> Ip {
     Ip { src, dst: Ipv4Addr::new(192, 0, 2, 9), ..datagram(8) }.summed(6)
-}
-
-#[test]
-fn a_sender_whose_neighbour_is_the_next_hop_is_told_so_and_its_packet_passed_on() {
-    let rig = detour();
-    let ip = by_detour(HERE);
-    rig.say(&ip);
-    let said = rig.left.hear_ip();
-    assert_eq!(said.len(), 2, "the redirect and the packet");
-    let redirect = said.iter().find_map(Ip::icmp).expect("a redirect");
-    assert_eq!((redirect.ty, redirect.code), (5, 1), "for the host, never for a network");
-    assert_eq!(redirect.rest, HERE_TOO.octets());
-    assert_eq!(redirect.data[..20], ip.bytes()[..20]);
-    let from = said.iter().find(|ip| ip.protocol == ICMP).expect("it was there");
-    assert_eq!((from.src, from.dst), (ROUTER_LEFT, HERE));
-    assert!(said.contains(&one_hop(&ip)));
-}
-
-#[test]
-fn redirects_go_only_to_senders_on_the_next_hop_s_network() {
-    let rig = detour();
-    rig.say(&by_detour(Ipv4Addr::new(10, 0, 7, 7)));
-    assert_eq!(rig.errors(), [], "no neighbour of it");
-    rig.say(&datagram(8));
-    assert_eq!((rig.passed().len(), rig.errors()), (1, vec![]), "another interface");
-}
-
-#[test]
-fn redirects_are_limited_and_can_be_turned_off() {
-    let rig = detour();
-    for _ in 0..50 {
-        rig.say(&by_detour(HERE));
-    }
-    let said = rig.left.hear_ip();
-    let redirects = said.iter().filter(|ip| ip.protocol == ICMP).count();
-    assert_eq!((redirects, said.len()), (3, 53), "every packet is passed on");
-    let rig = RouterRig::with(|config| config.forwarding.redirects = false, LinkConfig::default());
-    rig.inet.add_route(Route::via(net("192.0.2.0/24"), LEFT, HERE_TOO.into())).expect("it fits");
-    rig.say(&by_detour(HERE));
-    assert_eq!(rig.left.hear_ip().len(), 1);
-}
-
-fn filtering(mode: ReversePath) -> RouterRig {
-    RouterRig::with(|config| config.forwarding.reverse_path = mode, LinkConfig::default())
-}
-
-#[test]
-fn the_strict_reverse_path_believes_sources_by_their_own_interface_alone() {
-    let rig = filtering(ReversePath::Strict);
-    rig.say(&datagram(8));
-    assert_eq!(rig.passed().len(), 1);
-    let elsewhere = Ip { src: Ipv4Addr::new(10, 0, 1, 9), ..datagram(8) }.summed(6);
-    rig.say(&elsewhere);
-    let nowhere = Ip { src: Ipv4Addr::new(203, 0, 113, 1), ..datagram(8) }.summed(6);
-    rig.say(&nowhere);
-    let to_us = Ip { dst: ROUTER_LEFT, ..elsewhere }.summed(6);
-    rig.say(&to_us);
-    assert_eq!((rig.passed(), rig.left.hear()), (vec![], vec![]));
-    assert_eq!(rig.dropped(DropReason::ReversePath), 3);
-}
-
-#[test]
-fn the_loose_reverse_path_believes_sources_that_there_is_a_route_to() {
-    let rig = filtering(ReversePath::Loose);
-    rig.say(&Ip { src: Ipv4Addr::new(10, 0, 1, 9), ..datagram(8) }.summed(6));
-    assert_eq!(rig.passed().len(), 1);
-    let nowhere = Ip { src: Ipv4Addr::new(203, 0, 113, 1), ..datagram(8) }.summed(6);
-    rig.say(&nowhere);
-    assert_eq!(rig.passed(), []);
-    rig.inet.add_route(Route::via(net("0.0.0.0/0"), RIGHT, THERE.into())).expect("it fits");
-    rig.say(&nowhere);
-    assert_eq!(rig.passed().len(), 1, "a default route is a route");
 }
 
 #[test]
@@ -602,27 +463,4 @@ fn parts_of_one_network_may_lie_on_either_side() {
         rig.say(&Ip { dst: Ipv4Addr::new(172, 16, third, 1), ..datagram(8) }.summed(6));
         assert_eq!(rig.passed().len(), passed, "RFC 1812 §4.2.3.4: 172.16.{third}.1");
     }
-}
-
-#[test]
-fn unless_it_is_asked_for_every_source_is_believed() {
-    let rig = RouterRig::new();
-    rig.say(&Ip { src: Ipv4Addr::new(10, 0, 1, 9), ..datagram(8) }.summed(6));
-    assert_eq!(rig.passed().len(), 1, "RFC 1812 §5.3.8: off by default");
-}
-
-#[test]
-fn a_router_follows_no_redirects() {
-    let rig = RouterRig::new();
-    let (gateway, far) = (Ipv4Addr::new(10, 0, 0, 9), Ipv4Addr::new(192, 0, 2, 5));
-    let gateway_mac = MacAddr([2, 0, 0, 0, 0, 9]);
-    rig.inet.add_neighbour(LEFT, gateway.into(), gateway_mac).expect("it fits");
-    rig.inet.add_route(Route::via(net("192.0.2.0/24"), LEFT, gateway.into())).expect("it fits");
-    let ours = Udp::new(1, 2, b"of the router's own").packet(ROUTER_LEFT, far);
-    let redirect = Icmp::error(5, 1, HERE.octets(), &ours);
-    rig.say(&Ip::new(gateway, ROUTER_LEFT, ICMP, redirect.bytes()));
-    rig.say(&Ip { dst: far, ..datagram(8) }.summed(6));
-    let said = rig.left.hear();
-    let passed = said.iter().find(|frame| frame.ip().is_some_and(|ip| ip.dst == far));
-    assert_eq!(passed.map(|frame| frame.dst), Some(gateway_mac), "RFC 1812 §5.2.7.2");
 }
