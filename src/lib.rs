@@ -23,12 +23,13 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use libnet::driver::manual::ManualDriver;
 use libnet::driver::threads::{ThreadDriver, Threads};
 use libnet::driver::{Driver, Signal};
-use libnet::iface::Interface;
+use libnet::iface::{IfIndex, Interface};
 use libnet::net::SocketLayer;
 use libnet::route::RouteSpec;
 use libnet::socket::{Domain, Family, Protocol, SockType};
@@ -48,10 +49,20 @@ pub use sockin;
 pub use virtif;
 
 /// A running stack: interfaces, routes, and sockets over them. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Stack {
     layer: SocketLayer,
     inet: Option<Arc<Inet>>,
+    driven: Driven,
+}
+
+/// Who has to hear of a new interface.
+#[derive(Clone)]
+enum Driven {
+    /// Nobody: whoever moves the clock asks for the interfaces.
+    ByHand,
+    ByThreads(Weak<Threads>),
+    InWorld(Arc<HostDriver>),
 }
 
 /// Builds a [`Stack`]. Made by [`Stack::builder`].
@@ -65,6 +76,12 @@ pub struct Builder {
     shards: usize,
     linger: Duration,
     seed: Option<[u8; 32]>,
+}
+
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stack").field("layer", &self.layer).finish_non_exhaustive()
+    }
 }
 
 impl Stack {
@@ -91,6 +108,27 @@ impl Stack {
     /// [`Builder::domain`] gave the families another provider.
     pub fn inet(&self) -> Option<&Arc<Inet>> {
         self.inet.as_ref()
+    }
+
+    /// Adds an interface while it runs; its number.
+    ///
+    /// # Errors
+    /// As [`Inet::add_interface`], and what the interface was given and cannot be understood;
+    /// `EOPNOTSUPP` where [`inet`](Self::inet) is `None`; of a thread for it. The interface is there
+    /// then, without a thread.
+    pub fn add_interface(&self, interface: impl Into<InterfaceSpec>) -> io::Result<IfIndex> {
+        let inet = self.inet.as_ref().ok_or_else(libnet::errno::not_supported)?;
+        let index = inet.add_interface(interface.into())?;
+        match &self.driven {
+            Driven::ByHand => {}
+            Driven::ByThreads(threads) => {
+                if let Some(threads) = threads.upgrade() {
+                    threads.serve(inet.engine(), index)?;
+                }
+            }
+            Driven::InWorld(host) => host.attach(inet.engine())?,
+        }
+        Ok(index)
     }
 
     /// Connects a TCP stream; see [`SocketLayer::tcp_connect`].
@@ -239,11 +277,12 @@ impl Builder {
         }
         let linger = self.linger;
         let inet = self.build(driver.clone())?;
-        let threads = Threads::start(driver.clone(), inet.engine())?;
+        let threads = Arc::new(Threads::start(driver.clone(), inet.engine())?);
+        let driven = Driven::ByThreads(Arc::downgrade(&threads));
         let machine = Machine { inet: Arc::clone(&inet), driver: driver.clone(), threads, linger };
         let running = Running(Some(machine));
         let layer = SocketLayer::new(vec![inet.clone()], driver, Box::new(running))?;
-        Ok(Stack { layer, inet: Some(inet) })
+        Ok(Stack { layer, inet: Some(inet), driven })
     }
 
     /// Starts the stack as a host of a world, in virtual time, without threads. Its seed is the
@@ -252,17 +291,60 @@ impl Builder {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_in(mut self, host: &Arc<HostDriver>) -> io::Result<Stack> {
-        if !self.domains.is_empty() {
-            return Err(invalid(
-                "a stack in a world has no other domain: it would not keep its time",
-            ));
-        }
+        self.refuse_domains()?;
         self.seed.get_or_insert(host.seed());
         let inet = self.build(host.clone())?;
         host.attach(inet.engine())?;
         let inhabitant = Inhabitant { inet: Arc::clone(&inet), host: Arc::clone(host) };
         let layer = SocketLayer::new(vec![inet.clone()], host.clone(), Box::new(inhabitant))?;
-        Ok(Stack { layer, inet: Some(inet) })
+        Ok(Stack { layer, inet: Some(inet), driven: Driven::InWorld(Arc::clone(host)) })
+    }
+
+    /// Starts the stack by a clock that only its caller moves, without threads; set a
+    /// [`seed`](Self::seed), too, and equal calls make equal packets. What it has not delivered when
+    /// it is dropped is lost: time cannot pass for it any more.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::time::Duration;
+    /// use rumpnet::Stack;
+    /// use rumpnet::libnet::InterfaceSpec;
+    /// use rumpnet::libnet::callback::{CallbackConfig, callback_link};
+    /// use rumpnet::libnet::driver::manual::ManualDriver;
+    ///
+    /// let clock = ManualDriver::new();
+    /// let (link, injector) = callback_link(&CallbackConfig::default(), |at, packet| {
+    ///     println!("{at}: {packet:02x?}");
+    /// });
+    /// let stack = Stack::builder()
+    ///     .interface(InterfaceSpec::new(link).addr("10.0.0.1/24"))
+    ///     .seed([7; 32])
+    ///     .start_manual(&clock)?;
+    /// let socket = stack.udp_bind("10.0.0.1:5000")?;
+    /// socket.send_to(b"hello", "10.0.0.2:5000")?; // is printed with the time 0
+    /// injector.inject(&[0x45, 0])?;
+    /// clock.settle(); // it was too short to be a packet
+    /// clock.advance(Duration::from_millis(200));
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); `EBUSY` if the clock has a stack already.
+    pub fn start_manual(self, clock: &Arc<ManualDriver>) -> io::Result<Stack> {
+        self.refuse_domains()?;
+        let inet = self.build(clock.clone())?;
+        clock.attach(inet.engine())?;
+        let layer = SocketLayer::new(vec![inet.clone()], clock.clone(), Box::new(()))?;
+        Ok(Stack { layer, inet: Some(inet), driven: Driven::ByHand })
+    }
+
+    fn refuse_domains(&self) -> io::Result<()> {
+        if self.domains.is_empty() {
+            return Ok(());
+        }
+        Err(invalid(
+            "another domain (the host's sockets) would not keep a time that is not the host's",
+        ))
     }
 
     fn start_over_domains(self, driver: Arc<ThreadDriver>) -> io::Result<Stack> {
@@ -273,7 +355,7 @@ impl Builder {
             ));
         }
         let layer = SocketLayer::new(self.domains, driver, Box::new(()))?;
-        Ok(Stack { layer, inet: None })
+        Ok(Stack { layer, inet: None, driven: Driven::ByHand })
     }
 
     fn build(mut self, driver: Arc<dyn Driver>) -> io::Result<Arc<Inet>> {
@@ -350,7 +432,7 @@ struct Machine {
     inet: Arc<Inet>,
     driver: Arc<ThreadDriver>,
     /// Dropped, and so ended, after the connections are.
-    threads: Threads,
+    threads: Arc<Threads>,
     linger: Duration,
 }
 

@@ -8,6 +8,7 @@ use crate::landing::Landing;
 use crate::time::Instant;
 
 mod bell;
+pub mod manual;
 pub mod patch;
 mod signal;
 pub mod threads;

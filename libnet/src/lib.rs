@@ -2,6 +2,7 @@
 //! drivers that put clocks, threads and links to it.
 #![forbid(unsafe_code)]
 
+pub mod callback;
 pub mod capture;
 pub mod checksum;
 pub mod driver;

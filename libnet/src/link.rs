@@ -86,6 +86,8 @@ pub struct LinkInfo {
     pub offload: Offload,
     /// What is sent comes back at our own end.
     pub loopback: bool,
+    /// Nobody on it is told of the groups that we are in.
+    pub quiet: bool,
 }
 
 impl LinkInfo {
@@ -99,6 +101,7 @@ impl LinkInfo {
             mtu,
             offload: Offload::NONE,
             loopback: false,
+            quiet: false,
         }
     }
 }

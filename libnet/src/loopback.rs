@@ -56,6 +56,7 @@ impl Link for Loopback {
             mtu: self.mtu,
             offload: Offload::FULL,
             loopback: true,
+            quiet: true,
         }
     }
 

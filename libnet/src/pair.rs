@@ -91,10 +91,19 @@ impl Link for PairLink {
             mtu: self.config.mtu,
             offload: self.config.offload,
             loopback: false,
+            quiet: false,
         }
     }
 
     fn start(self: Box<Self>) -> io::Result<(Vec<LinkQueue>, Box<dyn LinkControl>)> {
+        let (queue, control) = self.open();
+        Ok((vec![queue], control))
+    }
+}
+
+impl PairLink {
+    /// Its only queue.
+    pub(crate) fn open(self) -> (LinkQueue, Box<dyn LinkControl>) {
         let bell = Arc::new(EndBell {
             bell: self.bell,
             rx: Arc::clone(&self.inlet.ring),
@@ -105,7 +114,7 @@ impl Link for PairLink {
         let rx = PairRx { inlet: self.inlet, bell: Arc::clone(&bell) };
         let tx = PairTx { ring: Arc::clone(&self.tx), bell, peer };
         let control = PairControl { ring: self.tx };
-        Ok((vec![LinkQueue { rx: Box::new(rx), tx: Box::new(tx) }], Box::new(control)))
+        (LinkQueue { rx: Box::new(rx), tx: Box::new(tx) }, Box::new(control))
     }
 }
 

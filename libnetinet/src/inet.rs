@@ -170,7 +170,7 @@ impl Inet {
         self.engine.add_impaired_interface(Arc::clone(&iface), queues, control, &impair)?;
         *next += 1;
         self.wide.rebuild_view(self.engine.interfaces());
-        let reports = if iface.link.loopback { Reports::Kept } else { Reports::Sent };
+        let reports = if iface.link.quiet { Reports::Kept } else { Reports::Sent };
         self.with_groups(|groups, now| groups.add_iface(now, index, reports));
         for cidr in spec.addrs {
             self.give_address(&iface, cidr)?;

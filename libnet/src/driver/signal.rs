@@ -75,6 +75,16 @@ impl Signal {
         self.sleep_unless(timeout, || false)
     }
 
+    /// Sleeps until it is set, and leaves it so.
+    pub(super) fn sleep_until_set(&self) {
+        while self.begin(SLEEPING) {
+            // Returns when woken, or at once when the word has changed.
+            let _ = futex::wait(&self.state, futex::Flags::PRIVATE, SLEEPING, None);
+            let (own, none) = (Ordering::AcqRel, Ordering::Acquire);
+            let _ = self.state.compare_exchange(SLEEPING, IDLE, own, none);
+        }
+    }
+
     /// As [`sleep`](Self::sleep), but not if `awake` says so once the sleep is announced.
     pub(super) fn sleep_unless(
         &self,

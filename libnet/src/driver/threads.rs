@@ -15,6 +15,7 @@ use super::{Driver, Signal};
 use crate::engine::{Engine, StackCore};
 use crate::iface::IfIndex;
 use crate::landing::Landing;
+use crate::sync::lock;
 use crate::time::Instant;
 
 mod lead;
@@ -140,7 +141,16 @@ impl Driver for ThreadDriver {
 /// The threads of one stack; dropping it ends and joins them.
 pub struct Threads {
     driver: Arc<ThreadDriver>,
+    /// Guards that alone; no thread of ours takes it but in a waker that adds an interface.
+    crew: Mutex<Crew>,
+}
+
+#[derive(Default)]
+struct Crew {
     handles: Vec<JoinHandle<()>>,
+    /// Of the thread for timers alone, which goes when there is a link to sleep on: it is the only
+    /// one, and goes if this is set.
+    stand_in: Option<Arc<AtomicBool>>,
 }
 
 impl Threads {
@@ -153,28 +163,62 @@ impl Threads {
         driver: Arc<ThreadDriver>,
         engine: &Arc<Engine<C>>,
     ) -> io::Result<Threads> {
-        let mut threads = Threads { driver, handles: Vec::new() };
-        let ifaces: Vec<_> = engine.interfaces().map(|iface| (iface.index, &iface.name)).collect();
-        for (index, name) in ifaces {
-            for (queue, readiness) in engine.readiness(index).into_iter().enumerate() {
-                let Some(bell) = Bell::of(readiness)? else { continue };
-                threads.spawn(engine, name, Some((index, queue)), bell)?;
-            }
+        let threads = Threads { driver, crew: Mutex::default() };
+        for iface in engine.interfaces() {
+            threads.serve(engine, iface.index)?;
         }
-        if threads.handles.is_empty() {
-            threads.spawn(engine, "timer", None, Bell::private())?;
+        let mut crew = lock(&threads.crew);
+        if crew.handles.is_empty() {
+            let over = Arc::default();
+            crew.stand_in = Some(Arc::clone(&over));
+            threads.spawn(&mut crew, engine, "timer", (None, Bell::private()), over)?;
         }
+        drop(crew);
         Ok(threads)
     }
 
+    /// Starts the threads of an interface that was added to the stack since.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn serve<C: StackCore + 'static>(
+        &self,
+        engine: &Arc<Engine<C>>,
+        index: IfIndex,
+    ) -> io::Result<()> {
+        let name = engine.interface(index).map_or("", |iface| &iface.name);
+        let mut crew = lock(&self.crew);
+        for (queue, readiness) in engine.readiness(index).into_iter().enumerate() {
+            let Some(bell) = Bell::of(readiness)? else { continue };
+            self.relieve(&mut crew);
+            self.spawn(&mut crew, engine, name, (Some((index, queue)), bell), Arc::default())?;
+        }
+        Ok(())
+    }
+
+    /// Ends the thread for timers alone: the next to start takes them, and has a link that callers
+    /// may wait on, too.
+    fn relieve(&self, crew: &mut Crew) {
+        if crew.is_current() {
+            return;
+        }
+        let Some(over) = crew.stand_in.take() else { return };
+        over.store(true, Ordering::SeqCst);
+        self.driver.ring_timers();
+        for handle in crew.handles.drain(..) {
+            let _ = handle.join();
+        }
+    }
+
     fn spawn<C: StackCore + 'static>(
-        &mut self,
+        &self,
+        crew: &mut Crew,
         engine: &Arc<Engine<C>>,
         name: &str,
-        queue: Option<(IfIndex, usize)>,
-        bell: Bell,
+        (queue, bell): (Option<(IfIndex, usize)>, Bell),
+        over: Arc<AtomicBool>,
     ) -> io::Result<()> {
-        let timers = self.handles.is_empty();
+        let timers = crew.handles.is_empty();
         if timers {
             *self.driver.timer_bell.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(bell.clone());
@@ -199,18 +243,23 @@ impl Threads {
             queue,
             bell: bell.clone(),
             timers,
+            over,
             woke_all: false,
             is_late: false,
         };
         let builder = std::thread::Builder::new().name(format!("rump/{name}"));
-        self.handles.push(builder.spawn(move || worker.run())?);
+        crew.handles.push(builder.spawn(move || worker.run())?);
         Ok(())
+    }
+
+    /// Is the calling thread one of them? It must not wait for what only they do.
+    pub fn is_current(&self) -> bool {
+        lock(&self.crew).is_current()
     }
 }
 
-impl Threads {
-    /// Is the calling thread one of them? It must not wait for what only they do.
-    pub fn is_current(&self) -> bool {
+impl Crew {
+    fn is_current(&self) -> bool {
         let own = std::thread::current().id();
         self.handles.iter().any(|handle| handle.thread().id() == own)
     }
@@ -224,7 +273,7 @@ impl Drop for Threads {
         }
         self.driver.ring_timers();
         let own = std::thread::current().id();
-        for handle in self.handles.drain(..) {
+        for handle in lock(&self.crew).handles.drain(..) {
             // The last socket may be dropped by a waker on a thread of ours.
             if handle.thread().id() != own {
                 let _ = handle.join();
@@ -239,6 +288,8 @@ struct Worker<C> {
     queue: Option<(IfIndex, usize)>,
     bell: Bell,
     timers: bool,
+    /// It is no longer needed.
+    over: Arc<AtomicBool>,
     /// The last batches woke callers that were blocked.
     woke_all: bool,
     /// The kernel may end its sleeps late.
@@ -272,7 +323,7 @@ impl<C: StackCore> Worker<C> {
     fn run(mut self) {
         let driver = Arc::clone(&self.driver);
         let lead = driver.lead.get().filter(|_| self.timers);
-        while !driver.stop.load(Ordering::SeqCst) {
+        while !self.is_over() {
             if let Some(lead) = lead
                 && !lead.is_drivers()
             {
@@ -305,6 +356,10 @@ impl<C: StackCore> Worker<C> {
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.driver.stop.load(Ordering::SeqCst) || self.over.load(Ordering::SeqCst)
+    }
+
     /// A caller holds the link, or one will soon: serve the timers and nap.
     fn nap(&mut self, lead: &Lead) {
         let word = lead.nap_word();
@@ -317,7 +372,7 @@ impl<C: StackCore> Worker<C> {
             self.publish(LONGEST_SLEEP, || self.engine.next_deadline())
         };
         self.may_be_late(is_ticking && timeout == lead.tick());
-        if !timeout.is_zero() && !self.driver.stop.load(Ordering::SeqCst) {
+        if !timeout.is_zero() && !self.is_over() {
             lead.nap(timeout, word);
         }
         self.driver.sleeping_until.store(0, Ordering::SeqCst);
@@ -376,7 +431,7 @@ impl<C: StackCore> Worker<C> {
                 timeout = Duration::ZERO;
             }
         }
-        if !timeout.is_zero() && !self.driver.stop.load(Ordering::SeqCst) {
+        if !timeout.is_zero() && !self.is_over() {
             let wants_room = self.queue.is_some_and(|(i, q)| self.engine.is_blocked(i, q));
             self.may_be_late(false);
             self.bell.sleep(armed, timeout, wants_room);

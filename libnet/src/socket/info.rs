@@ -283,6 +283,84 @@ impl TcpInfo {
     }
 }
 
+impl TcpInfo {
+    /// Bytes of Linux's `struct tcp_info` as [`to_linux`](Self::to_linux) writes it.
+    pub const LINUX_BYTES: usize = 248;
+
+    /// Writes Linux's `struct tcp_info`, in this machine's byte order; what is not known is zero.
+    pub fn to_linux(&self) -> [u8; Self::LINUX_BYTES] {
+        let mut bytes = Writer([0; Self::LINUX_BYTES]);
+        self.write_words(&mut bytes);
+        self.write_counts(&mut bytes);
+        bytes.0
+    }
+
+    fn write_words(&self, bytes: &mut Writer) {
+        let scales = bit_fields((self.snd_wscale, self.rcv_wscale), 4);
+        let limited = bit_fields((self.app_limited.into(), 0), 1);
+        let state = [self.state as u8, self.ca_state as u8, self.retransmits, self.probes];
+        bytes.put(0, state);
+        bytes.put(4, [self.backoff, self.options.0, scales, limited]);
+        let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        bytes.words(8, &[micros(self.rto), micros(self.ato), self.snd_mss_bytes]);
+        bytes.words(20, &[self.rcv_mss_bytes, self.unacked_segments, self.sacked_segments]);
+        bytes.words(32, &[self.lost_segments, self.retrans_segments]);
+        bytes.words(44, &[millis(self.last_data_sent)]);
+        bytes.words(52, &[millis(self.last_data_recv), millis(self.last_ack_recv)]);
+        bytes.words(60, &[self.pmtu_bytes, self.rcv_ssthresh_bytes]);
+        bytes.words(68, &[micros(self.rtt), micros(self.rttvar), self.snd_ssthresh_segments]);
+        bytes.words(80, &[self.snd_cwnd_segments, self.advmss_bytes, self.reordering_segments]);
+        bytes.words(92, &[micros(self.rcv_rtt), self.rcv_space_bytes]);
+        bytes.words(100, &[self.total_retrans_segments]);
+    }
+
+    fn write_counts(&self, bytes: &mut Writer) {
+        bytes.longs(104, &[self.pacing_rate, self.max_pacing_rate]);
+        bytes.longs(120, &[self.bytes_acked, self.bytes_received]);
+        bytes.words(136, &[self.segs_out, self.segs_in, self.notsent_bytes]);
+        bytes.words(148, &[micros(self.min_rtt), self.data_segs_in, self.data_segs_out]);
+        let long = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        bytes.longs(160, &[self.delivery_rate, long(self.busy_time), long(self.rwnd_limited)]);
+        bytes.longs(184, &[long(self.sndbuf_limited)]);
+        bytes.words(192, &[self.delivered_segments, self.delivered_ce_segments]);
+        bytes.longs(200, &[self.bytes_sent, self.bytes_retrans]);
+        bytes.words(216, &[self.dsack_dups, self.reord_seen, self.rcv_ooopack]);
+        bytes.words(228, &[self.snd_wnd_bytes, self.rcv_wnd_bytes]);
+        bytes.put(240, self.total_rto.to_ne_bytes());
+    }
+}
+
+/// The bytes of a C structure that is written.
+struct Writer([u8; TcpInfo::LINUX_BYTES]);
+
+impl Writer {
+    fn put<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
+        self.0[at..at + N].copy_from_slice(&bytes);
+    }
+
+    fn words(&mut self, at: usize, words: &[u32]) {
+        for (number, word) in words.iter().enumerate() {
+            self.put(at + 4 * number, word.to_ne_bytes());
+        }
+    }
+
+    fn longs(&mut self, at: usize, longs: &[u64]) {
+        for (number, long) in longs.iter().enumerate() {
+            self.put(at + 8 * number, long.to_ne_bytes());
+        }
+    }
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// Two bit fields as [`Structure::bit_fields`] reads them.
+fn bit_fields((first, second): (u8, u8), bits: u32) -> u8 {
+    let little = cfg!(target_endian = "little");
+    if little { first | second << bits } else { first << (8 - bits) | second }
+}
+
 /// A C structure's bytes; zeros beyond their end.
 struct Structure<'a>(&'a [u8]);
 
@@ -345,6 +423,18 @@ mod tests {
         let short = TcpInfo::from_linux(&bytes[..104]);
         assert_eq!((short.rtt, short.delivery_rate, short.total_rto), (info.rtt, 0, 0));
         assert_eq!(TcpInfo::from_linux(&[]), TcpInfo::default());
+    }
+
+    #[test]
+    fn the_structure_of_linux_comes_back_as_it_was_read() {
+        let mut bytes: [u8; TcpInfo::LINUX_BYTES] = std::array::from_fn(|at| at as u8);
+        // What is between the fields that are known, and those of fewer values than bits.
+        for unknown in [40..44, 48..52, 236..240, 242..248] {
+            bytes[unknown].fill(0);
+        }
+        bytes[..2].copy_from_slice(&[4, 2]);
+        bytes[7] = if cfg!(target_endian = "little") { 1 } else { 0x80 };
+        assert_eq!(TcpInfo::from_linux(&bytes).to_linux(), bytes);
     }
 
     #[test]

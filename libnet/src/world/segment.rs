@@ -257,6 +257,7 @@ impl SegmentState {
             mtu: self.config.mtu,
             offload: self.config.offload,
             loopback: false,
+            quiet: false,
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Listener {
 pub(crate) enum Reports {
     /// Routers may be there.
     Sent,
-    /// Nobody but us is (a loopback).
+    /// Nobody is (a loopback, a link that is quiet).
     Kept,
 }
 
