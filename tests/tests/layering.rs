@@ -1,7 +1,7 @@
 //! Dependencies between the workspace's packages point one way.
 //!
 //! ```text
-//! libnet <- { libnetinet, virtif, shmif, sockin } <- rumpnet <- { rumpclient, tools, tests, benches } <- rumphijack
+//! libnet <- { libnetinet, virtif, shmif, sockin } <- rumpnet <- { c, rumpclient, tools, tests, benches } <- rumphijack
 //! ```
 //!
 //! Siblings never see each other, so that each can be replaced, built and read alone. Build and test
@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["rumpnet-net"],
     &["rumpnet-netinet", "rumpnet-virtif", "rumpnet-shmif", "rumpnet-sockin"],
     &["rumpnet"],
-    &["rumpnet-client", "rumpnet-tools", "rumpnet-tests", "rumpnet-benches"],
+    &["rumpnet-c", "rumpnet-client", "rumpnet-tools", "rumpnet-tests", "rumpnet-benches"],
     &["rumpnet-hijack"],
 ];
 
