@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(*heard.lock().unwrap(), [(now, vec![1]), (now, vec![2])]);
         injector.inject(&[7]).unwrap();
         let mut got = Vec::new();
-        assert_eq!(queues[0].rx.recv(now, 8, &mut got).unwrap(), 1);
+        assert_eq!(queues[0].rx.recv(now, 8, &mut got, None).unwrap(), 1);
         assert_eq!((got[0].rx_at, &got[0].to_bytes()[..]), (now, &[7][..]));
     }
 }
