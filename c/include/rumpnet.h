@@ -141,6 +141,14 @@ int rump_sys_setsockopt(int fd, int level, int name, const void *value, socklen_
 // getsockopt(2).
 int rump_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
 
+// ioctl(2): FIONREAD (of a stream the bytes that wait to be read, else the size of the next message), TIOCOUTQ
+// (the bytes that are not acknowledged yet), SIOCATMARK, FIONBIO; each takes an int.
+//
+// Errors: those of Linux; ENOTTY for any other request.
+int rump_sys_ioctl(int fd,
+                   unsigned long request,
+                   void *arg);
+
 // poll(2), of descriptors made here alone: others get POLLNVAL. The host's own poll takes both, and
 // tells POLLIN and POLLOUT; this one tells POLLHUP, POLLRDHUP, POLLERR and POLLPRI, too, and waits by the
 // clock of the stack of the first descriptor, without any by that of the calling thread's.

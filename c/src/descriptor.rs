@@ -12,6 +12,7 @@ use libnet::net::Socket;
 use libnet::socket::{Received, RecvMsg, SendControl, SendMsg};
 use libnet::{Family, Protocol, Ready, Registration, SockType, errno as number};
 use nix::libc;
+use rumpnet::libnetinet::snapshot::SocketEntry;
 use rustix::net::SocketFlags;
 
 use crate::error::errno;
@@ -202,6 +203,25 @@ impl Descriptor {
         }
         received.message_bytes = received.bytes;
         Ok(received)
+    }
+
+    /// What the stack's tables have of it.
+    pub(crate) fn entry(&self) -> io::Result<SocketEntry> {
+        let entry = self.machine.inet()?.socket_by_id(self.socket.id());
+        entry.ok_or_else(number::bad_descriptor)
+    }
+
+    /// What `FIONREAD` gives: of a stream all that waits, else the next message's size.
+    pub(crate) fn readable_bytes(&self) -> io::Result<usize> {
+        if self.kind.ty == SockType::Stream {
+            let listens = if self.is_listening() { Err(number::invalid()) } else { Ok(()) };
+            return listens.and_then(|()| Ok(self.entry()?.receive_bytes));
+        }
+        let next = self.socket.domain().recv(self.socket.id(), RecvMsg::Peek(&mut []));
+        match next {
+            Err(error) if number::is_would_block(&error) => Ok(0),
+            next => next.map(|next| next.message_bytes),
+        }
     }
 
     /// What `F_GETFL` gives.

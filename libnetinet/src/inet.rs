@@ -499,7 +499,7 @@ impl Inet {
         }
     }
 
-    fn socket_entry(&self, socket: &Socket) -> Option<SocketEntry> {
+    pub(crate) fn socket_entry(&self, socket: &Socket) -> Option<SocketEntry> {
         match socket {
             Socket::Stream(socket) => self.stream_entry(socket),
             Socket::Datagram(socket) => {

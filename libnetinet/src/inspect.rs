@@ -15,7 +15,7 @@ use crate::inet::Inet;
 use crate::neighbour::NeighbourTable;
 use crate::output::Account;
 use crate::path::{Path, Reach, Wanted};
-use crate::snapshot::{FragmentsHeld, PathEntry, PathKind, TcpMemory};
+use crate::snapshot::{FragmentsHeld, PathEntry, PathKind, SocketEntry, TcpMemory};
 use crate::sockets::Socket;
 use crate::wide::lock;
 
@@ -32,6 +32,11 @@ impl Inet {
         self.wide().with_neighbours(|table| {
             events.begin(bound, self.engine().interfaces(), NeighbourTable::snapshot(table, now))
         })
+    }
+
+    /// A socket as [`sockets`](Self::sockets) has it; `None` if it is gone.
+    pub fn socket_by_id(&self, id: SocketId) -> Option<SocketEntry> {
+        self.socket_entry(&self.wide().sockets.get(id).ok()?)
     }
 
     /// Tells subscribers of links that failed or came back while nobody used them.

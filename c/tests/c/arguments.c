@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static void output(void *arg, uint64_t at, const void *packet, size_t size)
@@ -110,6 +111,7 @@ static void descriptors(int fd)
     FAILS(rump_sys_sendmsg(fd, &message, 0), EBADF);
     FAILS(rump_sys_sendmmsg(fd, NULL, 0, 0), EBADF);
     FAILS(rump_sys_fcntl(fd, F_GETFL, 0), EBADF);
+    FAILS(rump_sys_ioctl(fd, FIONREAD, &value), EBADF);
     FAILS(rump_sys_dup(fd), EBADF);
     FAILS(rump_sys_dup2(fd, 9), EBADF);
     FAILS(rump_sys_close(fd), EBADF);
@@ -160,6 +162,7 @@ static void sockets(void)
     CHECK(rump_sys_listen(s, 5) == 0);
     FAILS(rump_sys_accept(s, NULL, NULL), EAGAIN);
     FAILS(rump_sys_accept4(s, NULL, NULL, 1), EINVAL);
+    FAILS(rump_sys_ioctl(s, FIONREAD, &size), EINVAL);
     FAILS(rump_sys_accept(s, (struct sockaddr *)&here, NULL), EFAULT);
     int other = rump_sys_socket(AF_INET, SOCK_STREAM, 0);
     FAILS(rump_sys_bind(other, SA(here)), EADDRINUSE);
@@ -217,6 +220,12 @@ static void datagrams(void)
     FAILS(rump_sys_writev(s, NULL, 1), EFAULT);
     FAILS(rump_sys_writev(s, parts, -1), EINVAL);
 
+    int waits = -1, off = 0;
+    CHECK(rump_sys_ioctl(s, FIONREAD, &waits) == 0 && waits == 5);
+    FAILS(rump_sys_ioctl(s, FIONREAD, NULL), EFAULT);
+    FAILS(rump_sys_ioctl(s, TCGETS, &waits), ENOTTY);
+    CHECK(rump_sys_ioctl(s, FIONBIO, &off) == 0 && rump_sys_fcntl(s, F_GETFL, 0) == O_RDWR);
+    CHECK(rump_sys_ioctl(s, FIONBIO, &on) == 0);
     struct sockaddr_in from;
     char beside[256];
     struct iovec room = { buf, 4 };
@@ -260,6 +269,7 @@ static void datagrams(void)
     CHECK(rump_sys_recvmmsg(s, back, 4, 0, NULL) == 3 && back[2].msg_len == 5);
     CHECK(memcmp(rooms[2], "hello", 5) == 0);
     FAILS(rump_sys_recvmmsg(s, back, 4, MSG_WAITFORONE, NULL), EAGAIN);
+    CHECK(rump_sys_ioctl(s, FIONREAD, &waits) == 0 && waits == 0);
     CHECK(rump_sys_close(s) == 0);
 
     int both = rump_sys_socket(AF_INET6, SOCK_DGRAM, 0);

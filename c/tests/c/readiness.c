@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /// The host's view of a descriptor.
@@ -54,6 +55,10 @@ static void readiness(int listener)
     CHECK(host(server) == POLLOUT && own(server, POLLIN | POLLOUT) == POLLOUT);
     CHECK(rump_sys_write(client, "hello", 5) == 5);
     wait_for(server, POLLIN);
+    int waits = -1;
+    CHECK(rump_sys_ioctl(server, FIONREAD, &waits) == 0 && waits == 5);
+    CHECK(rump_sys_ioctl(server, TIOCOUTQ, &waits) == 0 && waits == 0);
+    CHECK(rump_sys_ioctl(server, SIOCATMARK, &waits) == 0 && waits == 0);
     CHECK(own(server, POLLIN) == POLLIN && host(server) == (POLLIN | POLLOUT));
     CHECK(rump_sys_recv(server, buf, sizeof buf, MSG_PEEK) == 5 && host(server) & POLLIN);
     CHECK(rump_sys_read(server, buf, 2) == 2 && host(server) & POLLIN);
@@ -178,6 +183,44 @@ static void threads(int listener)
     }
 }
 
+enum { STREAM = 4 << 20 };
+
+static void *write_all(void *arg)
+{
+    static char buf[50000];
+    int s = *(int *)arg;
+    for (size_t sent = 0; sent < STREAM;) {
+        size_t left = STREAM - sent < sizeof buf ? STREAM - sent : sizeof buf;
+        ssize_t n = rump_sys_write(s, buf, left);
+        if (n < 0) {
+            CHECK(errno == EAGAIN);
+            wait_for(s, POLLOUT);
+        } else
+            sent += n;
+    }
+    return NULL;
+}
+
+/// Who waits by the host's poll alone misses nothing: a stream arrives whole.
+static void streams(int listener)
+{
+    pthread_t writer;
+    static char buf[30000];
+    int client, server = connection(listener, 80, &client);
+    CHECK(rump_sys_fcntl(client, F_SETFL, O_NONBLOCK) == 0);
+    CHECK(pthread_create(&writer, NULL, write_all, &client) == 0);
+    for (size_t got = 0; got < STREAM;) {
+        ssize_t n = rump_sys_read(server, buf, sizeof buf);
+        if (n < 0) {
+            CHECK(errno == EAGAIN);
+            wait_for(server, POLLIN);
+        } else
+            got += n;
+    }
+    CHECK(pthread_join(writer, NULL) == 0);
+    CHECK(rump_sys_close(client) == 0 && rump_sys_close(server) == 0);
+}
+
 /// Two stacks do not notice each other: both have 127.0.0.1:80.
 static void two_stacks(int listener)
 {
@@ -234,6 +277,7 @@ int main(void)
     stray_close(listener);
     epolls(listener);
     threads(listener);
+    streams(listener);
     two_stacks(listener);
     callbacks();
     CHECK(rump_sys_close(listener) == 0);
