@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -37,6 +38,19 @@ typedef void (*rumpnet_output)(void *arg, uint64_t ns, const void *frame, size_t
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+// epoll_create1(2), for descriptors made here alone. The host's own epoll takes those, too, and tells EPOLLIN and
+// EPOLLOUT; this one tells EPOLLHUP, EPOLLRDHUP, EPOLLERR and EPOLLPRI, too, and waits by the clock of the calling
+// thread's stack. The host's poll and epoll may watch the set.
+//
+// Errors: those of Linux; ENXIO if the thread has no stack.
+int rump_sys_epoll_create1(int flags);
+
+// epoll_ctl(2), with EPOLLET and EPOLLONESHOT; EPOLLEXCLUSIVE and EPOLLWAKEUP mean nothing here.
+int rump_sys_epoll_ctl(int set, int op, int fd, struct epoll_event *event);
+
+// epoll_wait(2).
+int rump_sys_epoll_wait(int set, struct epoll_event *events, int most, int timeout_ms);
 
 // Attaches the stack to the bus in a file, which is made if it is not there. The interface is
 // "shmifN", up, and N is written to `number` unless that is NULL. 0, or the error's number.
@@ -173,7 +187,7 @@ int rump_sys_select(int number_of,
 // Errors: those of Linux; ENXIO if the thread has no stack.
 int rump_sys_socket(int domain, int type_, int protocol);
 
-// close(2). What the socket still has to deliver is delivered.
+// close(2), of a socket or an epoll set. What the socket still has to deliver is delivered.
 int rump_sys_close(int fd);
 
 // bind(2).

@@ -9,6 +9,7 @@
 //! - `machine`: the stacks of the process, and which of them a thread uses.
 //! - `table`: the descriptors of the process.
 //! - `descriptor`: a socket with its descriptor; `gate`: what makes that ready when the socket is.
+//! - `epoll`: sets of descriptors.
 //! - `options`, `message`, `address`: what is written differently in C.
 //!
 //! The tables are the process's, as descriptors are: a library of C has nowhere else to keep them.
@@ -17,6 +18,7 @@ mod address;
 #[allow(unsafe_code, reason = "functions that C calls: their arguments are C's promise")]
 pub mod api;
 mod descriptor;
+mod epoll;
 mod error;
 mod gate;
 mod machine;

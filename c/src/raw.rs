@@ -206,9 +206,14 @@ pub(crate) fn close_end(fd: c_int, gate: &Gate) {
     // SAFETY: the number is only asked about, and is not -1: it came from the host.
     let end = unsafe { BorrowedFd::borrow_raw(fd) };
     if gate.is_end(end) {
-        // SAFETY: it is the descriptor that we made for the program, which gives it up with this call.
-        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        close_number(fd);
     }
+}
+
+/// Closes a descriptor that we made for the program.
+pub(crate) fn close_number(fd: c_int) {
+    // SAFETY: the program gives it up with this call.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
 }
 
 /// The program's descriptor, for calls of the host.

@@ -184,7 +184,8 @@ fn interest_of(events: c_short) -> Ready {
     interest
 }
 
-fn events_of(ready: Ready) -> c_short {
+/// What poll(2) tells of a readiness; epoll(7) has the same bits.
+pub(crate) fn events_of(ready: Ready) -> c_short {
     let pairs = [
         (Ready::READABLE | Ready::READ_CLOSED, libc::POLLIN | libc::POLLRDNORM),
         (Ready::WRITABLE, libc::POLLOUT | libc::POLLWRNORM),

@@ -10,6 +10,7 @@ use nix::libc::{self, sockaddr, socklen_t};
 use rustix::io::{fcntl_getfd, fcntl_setfd};
 
 use crate::descriptor::{Descriptor, kind_of};
+use crate::epoll;
 use crate::error::{errno, status, value};
 use crate::machine::Machine;
 use crate::raw;
@@ -32,10 +33,13 @@ pub extern "C" fn rump_sys_socket(domain: c_int, type_: c_int, protocol: c_int) 
     value(done())
 }
 
-/// close(2). What the socket still has to deliver is delivered.
+/// close(2), of a socket or an epoll set. What the socket still has to deliver is delivered.
 #[unsafe(no_mangle)]
 pub extern "C" fn rump_sys_close(fd: c_int) -> c_int {
-    status(table::close(fd))
+    status(match table::close(fd) {
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => epoll::close(fd),
+        done => done,
+    })
 }
 
 /// bind(2).

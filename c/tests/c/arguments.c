@@ -354,6 +354,26 @@ static void options(void)
     CHECK(rump_sys_close(u) == 0 && rump_sys_close(s) == 0);
 }
 
+static void epolls(void)
+{
+    struct epoll_event event = { .events = EPOLLIN };
+    FAILS(rump_sys_epoll_create1(1), EINVAL);
+    int set = rump_sys_epoll_create1(0), s = rump_sys_socket(AF_INET, SOCK_DGRAM, 0);
+    FAILS(rump_sys_epoll_ctl(set, EPOLL_CTL_ADD, s, NULL), EFAULT);
+    FAILS(rump_sys_epoll_ctl(set, EPOLL_CTL_ADD, 9999, &event), EBADF);
+    FAILS(rump_sys_epoll_ctl(set, EPOLL_CTL_MOD, s, &event), ENOENT);
+    FAILS(rump_sys_epoll_ctl(set, EPOLL_CTL_ADD, set, &event), EINVAL);
+    FAILS(rump_sys_epoll_ctl(set, 9, s, &event), EINVAL);
+    FAILS(rump_sys_epoll_ctl(s, EPOLL_CTL_ADD, s, &event), EINVAL);
+    FAILS(rump_sys_epoll_ctl(9999, EPOLL_CTL_ADD, s, &event), EBADF);
+    FAILS(rump_sys_epoll_wait(set, &event, 0, 0), EINVAL);
+    FAILS(rump_sys_epoll_wait(set, NULL, 1, 0), EFAULT);
+    FAILS(rump_sys_epoll_wait(s, &event, 1, 0), EINVAL);
+    FAILS(rump_sys_epoll_wait(-1, &event, 1, 0), EBADF);
+    FAILS(rump_sys_read(set, &event, 1), EBADF);
+    CHECK(rump_sys_close(set) == 0 && rump_sys_close(s) == 0);
+}
+
 int main(void)
 {
     no_stack();
@@ -366,6 +386,7 @@ int main(void)
     sockets();
     datagrams();
     options();
+    epolls();
     FAILS(rump_sys_poll(NULL, 1, 0), EFAULT);
     fd_set set;
     FD_ZERO(&set);

@@ -135,6 +135,48 @@ static void epolls(int listener)
     CHECK(close(set) == 0 && rump_sys_close(client) == 0 && rump_sys_close(server) == 0);
 }
 
+/// Our own epoll: levels, edges, once, fair, and hang-ups told apart.
+static void own_epolls(int listener)
+{
+    int client, server = connection(listener, 80, &client), set = rump_sys_epoll_create1(EPOLL_CLOEXEC);
+    char buf[8];
+    struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP, .data.u64 = 7 }, got[4];
+    CHECK(set >= 0 && rump_sys_epoll_ctl(set, EPOLL_CTL_ADD, server, &event) == 0);
+    CHECK(rump_sys_epoll_wait(set, got, 4, 0) == 0 && host(set) == 0);
+    CHECK(rump_sys_write(client, "x", 1) == 1);
+    CHECK(rump_sys_epoll_wait(set, got, 4, -1) == 1 && got[0].events == EPOLLIN && got[0].data.u64 == 7);
+    CHECK(rump_sys_epoll_wait(set, got, 4, 0) == 1 && host(set) == POLLIN);
+    // By edges once, and again when something comes.
+    event.events |= EPOLLET;
+    CHECK(rump_sys_epoll_ctl(set, EPOLL_CTL_MOD, server, &event) == 0);
+    CHECK(rump_sys_epoll_wait(set, got, 4, 0) == 1 && rump_sys_epoll_wait(set, got, 4, 0) == 0);
+    CHECK(rump_sys_write(client, "y", 1) == 1);
+    CHECK(rump_sys_epoll_wait(set, got, 4, -1) == 1);
+    CHECK(rump_sys_read(server, buf, sizeof buf) == 2);
+    // Once, until it is asked for again.
+    event.events = EPOLLOUT | EPOLLONESHOT;
+    CHECK(rump_sys_epoll_ctl(set, EPOLL_CTL_MOD, server, &event) == 0);
+    CHECK(rump_sys_epoll_wait(set, got, 4, 0) == 1 && rump_sys_epoll_wait(set, got, 4, 0) == 0);
+    // Two that are ready have their turns.
+    event.events = EPOLLOUT;
+    CHECK(rump_sys_epoll_ctl(set, EPOLL_CTL_MOD, server, &event) == 0);
+    event.data.u64 = 8;
+    CHECK(rump_sys_epoll_ctl(set, EPOLL_CTL_ADD, client, &event) == 0);
+    CHECK(rump_sys_epoll_wait(set, got, 1, 0) == 1 && rump_sys_epoll_wait(set, got + 1, 1, 0) == 1);
+    CHECK(got[0].data.u64 + got[1].data.u64 == 15);
+    CHECK(rump_sys_epoll_ctl(set, EPOLL_CTL_DEL, client, NULL) == 0);
+    FAILS(rump_sys_epoll_ctl(set, EPOLL_CTL_DEL, client, NULL), ENOENT);
+    FAILS(rump_sys_epoll_ctl(set, EPOLL_CTL_ADD, server, &event), EEXIST);
+    event.events = EPOLLRDHUP;
+    CHECK(rump_sys_epoll_ctl(set, EPOLL_CTL_MOD, server, &event) == 0);
+    CHECK(rump_sys_close(client) == 0);
+    CHECK(rump_sys_epoll_wait(set, got, 4, -1) == 1 && got[0].events == EPOLLRDHUP);
+    // One that is closed leaves.
+    CHECK(rump_sys_close(server) == 0 && rump_sys_epoll_wait(set, got, 4, 0) == 0);
+    CHECK(rump_sys_close(set) == 0);
+    FAILS(rump_sys_close(set), EBADF);
+}
+
 static void *echo(void *arg)
 {
     int s = *(int *)arg;
@@ -276,6 +318,7 @@ int main(void)
     duplicates(listener);
     stray_close(listener);
     epolls(listener);
+    own_epolls(listener);
     threads(listener);
     streams(listener);
     two_stacks(listener);
