@@ -2,19 +2,18 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use libnet::socket::{
-    GroupInterface, MtuDiscovery, MulticastGroup, OptionKey as Key, SocketOption as Opt,
-};
+use libnet::socket::{MtuDiscovery, OptionKey as Key, SocketOption as Opt};
 use libnet::{Family, SockType, errno};
 use nix::libc;
 
-use crate::address::{self, array};
+use crate::address::array;
 use crate::descriptor::Descriptor;
 use crate::error;
 use crate::table::lock;
+
+mod groups;
 
 /// The largest value that there is, bytes; no more of an option is looked at.
 pub(crate) const MOST_BYTES: usize = 512;
@@ -129,6 +128,7 @@ fn key(which: (c_int, c_int)) -> io::Result<Key> {
             libc::IP_TTL => Key::Ttl,
             libc::IP_TOS => Key::Tos,
             libc::IP_MULTICAST_TTL => Key::MulticastTtl,
+            libc::IP_MULTICAST_IF => Key::MulticastInterface,
             libc::IP_MULTICAST_LOOP => Key::MulticastLoop,
             IP_MULTICAST_ALL => Key::MulticastAll,
             libc::IP_HDRINCL => Key::HeaderIncluded,
@@ -141,6 +141,7 @@ fn key(which: (c_int, c_int)) -> io::Result<Key> {
             libc::IPV6_UNICAST_HOPS => Key::Ttl,
             libc::IPV6_TCLASS => Key::Tos,
             libc::IPV6_MULTICAST_HOPS => Key::MulticastTtl,
+            libc::IPV6_MULTICAST_IF => Key::MulticastInterface,
             libc::IPV6_MULTICAST_LOOP => Key::MulticastLoop,
             IPV6_MULTICAST_ALL => Key::MulticastAll,
             libc::IPV6_V6ONLY => Key::V6Only,
@@ -156,26 +157,12 @@ fn key(which: (c_int, c_int)) -> io::Result<Key> {
 
 /// An option with the value that C gave.
 fn option(family: Family, which: (c_int, c_int), value: &[u8]) -> io::Result<Opt> {
-    match which {
-        (libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP) => return Ok(Opt::JoinGroup(group4(value)?)),
-        (libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP) => return Ok(Opt::LeaveGroup(group4(value)?)),
-        (libc::IPPROTO_IPV6, libc::IPV6_ADD_MEMBERSHIP) => {
-            return Ok(Opt::JoinGroup(group6(value)?));
-        }
-        (libc::IPPROTO_IPV6, libc::IPV6_DROP_MEMBERSHIP) => {
-            return Ok(Opt::LeaveGroup(group6(value)?));
-        }
-        (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => return multicast_if4(value),
-        (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF) => {
-            let index = u32::try_from(int(value)?).map_err(|_| errno::no_device())?;
-            return Ok(Opt::MulticastInterface(GroupInterface::from_index(index)));
-        }
-        (libc::IPPROTO_IP | libc::IPPROTO_IPV6, _)
-            if (which.0 == libc::IPPROTO_IPV6) != (family == Family::Inet6) =>
-        {
-            return Err(errno::no_such_option());
-        }
-        _ => {}
+    let is_six = which.0 == libc::IPPROTO_IPV6;
+    if (is_six || which.0 == libc::IPPROTO_IP) && is_six != (family == Family::Inet6) {
+        return Err(errno::no_such_option());
+    }
+    if let Some(option) = groups::option(which, value)? {
+        return Ok(option);
     }
     let text = || {
         let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
@@ -254,6 +241,7 @@ fn int_option(key: Key, value: c_int) -> io::Result<Opt> {
 fn bytes_of(option: &Opt) -> io::Result<Vec<u8>> {
     let seconds = |time: &Duration| c_int::try_from(time.as_secs()).unwrap_or(c_int::MAX);
     let value = match option {
+        Opt::MulticastInterface(how) => return Ok(groups::bytes_of(*how)),
         Opt::Linger(linger) => {
             let pair = [linger.is_some().into(), linger.as_ref().map_or(0, seconds)];
             return Ok(pair.map(c_int::to_ne_bytes).concat());
@@ -351,43 +339,6 @@ fn timeval(timeout: Option<Duration>) -> Vec<u8> {
     let time = timeout.unwrap_or_default();
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     [seconds, i64::from(time.subsec_micros())].map(i64::to_ne_bytes).concat()
-}
-
-/// A `struct ip_mreq` or the longer `ip_mreqn`.
-fn group4(value: &[u8]) -> io::Result<MulticastGroup> {
-    if value.len() < 8 {
-        return Err(errno::invalid());
-    }
-    let group = IpAddr::V4(Ipv4Addr::from(array::<4>(value, 0)));
-    Ok(MulticastGroup { group, interface: place4(&value[4..]) })
-}
-
-/// An address and, if it is there, an index that counts before it.
-fn place4(value: &[u8]) -> GroupInterface {
-    match u32::from_ne_bytes(array(value, 4)) {
-        0 => GroupInterface::from_address(Ipv4Addr::from(array::<4>(value, 0))),
-        index => GroupInterface::Index(index),
-    }
-}
-
-fn multicast_if4(value: &[u8]) -> io::Result<Opt> {
-    let place = match value.len() {
-        0..4 => return Err(errno::invalid()),
-        4..8 => value,
-        // The interface of an `ip_mreq` or `ip_mreqn`.
-        _ => &value[4..],
-    };
-    Ok(Opt::MulticastInterface(place4(place)))
-}
-
-/// A `struct ipv6_mreq`.
-fn group6(value: &[u8]) -> io::Result<MulticastGroup> {
-    if value.len() < 20 {
-        return Err(errno::invalid());
-    }
-    let index = u32::from_ne_bytes(address::array(value, 16));
-    let group = IpAddr::V6(Ipv6Addr::from(array::<16>(value, 0)));
-    Ok(MulticastGroup { group, interface: GroupInterface::from_index(index) })
 }
 
 /// What Linux's `net.ipv4.ip_default_ttl` is.

@@ -351,6 +351,26 @@ static void options(void)
     CHECK(rump_sys_setsockopt(u, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof group) == 0);
     CHECK(rump_sys_setsockopt(u, IPPROTO_IP, IP_DROP_MEMBERSHIP, &group, sizeof group) == 0);
     FAILS(rump_sys_setsockopt(u, IPPROTO_IP, IP_DROP_MEMBERSHIP, &group, sizeof group), EADDRNOTAVAIL);
+    struct ip_mreq_source wanted = { .imr_multiaddr = group.imr_multiaddr,
+                                     .imr_interface = group.imr_interface,
+                                     .imr_sourceaddr = at4("10.0.0.9", 0).sin_addr };
+    FAILS(rump_sys_setsockopt(u, IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, &wanted, 8), EINVAL);
+    CHECK(rump_sys_setsockopt(u, IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, &wanted, sizeof wanted) == 0);
+    CHECK(rump_sys_setsockopt(u, IPPROTO_IP, IP_DROP_SOURCE_MEMBERSHIP, &wanted, sizeof wanted) == 0);
+    struct group_source_req any = { 0 };
+    struct sockaddr_in member = at4("239.1.1.1", 0), origin = at4("10.0.0.9", 0);
+    memcpy(&any.gsr_group, &member, sizeof member);
+    memcpy(&any.gsr_source, &origin, sizeof origin);
+    CHECK(rump_sys_setsockopt(u, IPPROTO_IP, IP_MULTICAST_IF, &group.imr_interface, 4) == 0);
+    struct in_addr by = { 0 };
+    size = sizeof by;
+    CHECK(rump_sys_getsockopt(u, IPPROTO_IP, IP_MULTICAST_IF, &by, &size) == 0 && size == 4);
+    CHECK(by.s_addr == group.imr_interface.s_addr);
+    FAILS(rump_sys_setsockopt(u, IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, &any, 20), EINVAL);
+    // The default route leads to the group.
+    CHECK(rump_sys_setsockopt(u, IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, &any, sizeof any) == 0);
+    CHECK(rump_sys_setsockopt(u, IPPROTO_IP, MCAST_LEAVE_SOURCE_GROUP, &any, sizeof any) == 0);
+    FAILS(rump_sys_setsockopt(u, IPPROTO_IP, MCAST_LEAVE_SOURCE_GROUP, &any, sizeof any), EINVAL);
     CHECK(rump_sys_close(u) == 0 && rump_sys_close(s) == 0);
 }
 
