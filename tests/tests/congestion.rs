@@ -121,6 +121,24 @@ fn bbr_fills_clean_paths_and_leaves_their_queues_short() {
     }
 }
 
+/// The window doubles in each round until the path is full, and what does not fit the queue then is repaired
+/// without a second loss of the same: that held up all data for another round, and the peer's window with them.
+#[test]
+fn the_start_costs_bbr_no_more_than_the_rounds_that_it_takes() {
+    for (rtt, most) in [(50, 270), (150, 1_060)] {
+        for seed in [1, 2, 3] {
+            let line = Line::new(100, rtt);
+            let mut flows = Flows::new(&line, InetConfig::default(), seed);
+            flows.start(CongestionAlgorithm::Bbr);
+            let time = 40 * rtt;
+            let bits = flows.measure(Duration::from_millis(time))[0];
+            // What the path would have taken this long less.
+            let lost = time - time * bits / line.most();
+            assert!(lost <= most, "{lost} ms of {time} at {rtt} ms, seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn two_bbr_flows_share_the_path() {
     let (less, sum) = lesser_share(&Line::new(40, 20), [CongestionAlgorithm::Bbr; 2], 11);

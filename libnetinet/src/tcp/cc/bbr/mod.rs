@@ -37,6 +37,7 @@ pub(crate) struct Bbr {
     pacing_rate: u64,
     /// Losses are being repaired.
     in_recovery: bool,
+    conserving: Conserving,
     undo: Undo,
 }
 
@@ -49,6 +50,16 @@ enum State {
     Refill,
     Up,
     ProbeRtt,
+}
+
+/// Whether what leaves is no more than what was delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Conserving {
+    Not,
+    /// From the next acknowledgement on.
+    Soon,
+    /// Until what was sent after so much was delivered is acknowledged: a round.
+    Since(u64),
 }
 
 /// What a loss that was none gives back. Source: "Saving State Upon Loss Recovery".
@@ -108,6 +119,7 @@ impl Bbr {
             mss: begin.mss,
             pacing_rate: u64::try_from(nominal * gain / 100).unwrap_or(u64::MAX),
             in_recovery: false,
+            conserving: Conserving::Not,
             undo: Undo {
                 state: State::Startup,
                 bw_short: u64::MAX,
@@ -121,9 +133,26 @@ impl Bbr {
     fn set_pacing_rate(&mut self, gain: u64) {
         let rate = u128::from(self.model.bw()) * u128::from(gain * self.pacing_share()) / 10_000;
         let rate = u64::try_from(rate).unwrap_or(u64::MAX);
-        if self.cycle.full_bw_reached || rate > self.pacing_rate {
+        if self.cycle.full_bw_reached {
             self.pacing_rate = rate;
+        } else {
+            self.pacing_rate = self.pacing_rate.max(rate).max(self.startup_rate());
         }
+    }
+
+    /// The pace that Startup's window asks for.
+    ///
+    /// DEVIATES draft-ietf-ccwg-bbr, "Pacing Rate" (the gain times the bandwidth): as the gains have it to
+    /// each other, of the window. Behind a first window that is not paced the bandwidth that is measured
+    /// lags behind the window, which the pace then keeps from doubling in a round.
+    fn startup_rate(&self) -> u64 {
+        let min_rtt = self.model.min_rtt;
+        if self.state != State::Startup || min_rtt.is_zero() {
+            return 0;
+        }
+        let gained = u128::from(self.cwnd) * u128::from(State::Startup.pacing_gain());
+        let rate = gained * 1_000_000_000 / u128::from(State::Startup.cwnd_gain());
+        u64::try_from(rate / min_rtt.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// How much of the bandwidth is used, hundredths.
@@ -191,7 +220,9 @@ impl Bbr {
         let wanted = self.bdp_times(self.state.cwnd_gain());
         let most = self.with_budget(wanted.saturating_add(u64::from(self.model.extra_acked())));
         let grown = self.cwnd.saturating_add(sample.newly_delivered).min(MAX_CWND_BYTES);
-        if self.cycle.full_bw_reached {
+        if self.conserves(sample) {
+            self.cwnd = sample.in_flight.saturating_add(sample.newly_delivered).min(self.cwnd);
+        } else if self.cycle.full_bw_reached {
             self.cwnd = grown.min(most);
         } else if self.cwnd < most || sample.delivered_total < u64::from(self.initial_cwnd) {
             self.cwnd = grown;
@@ -207,6 +238,28 @@ impl Bbr {
             State::Startup | State::Drain => u32::MAX,
         };
         self.cwnd = self.cwnd.min(cap.min(self.model.inflight_short).max(self.min_pipe()));
+    }
+
+    /// Is this the first round of a recovery that Startup has brought about?
+    ///
+    /// DEVIATES draft-ietf-ccwg-bbr, "Recovery" (the window stays): as in version 1. Startup fills the queue to
+    /// the brim; what leaves in place of what was lost does not fit it, nor do retransmissions, and each
+    /// that is lost holds up a round of data.
+    fn conserves(&mut self, sample: &Sample) -> bool {
+        self.conserving = match self.conserving {
+            Conserving::Soon if self.has_long_queue(sample) => {
+                Conserving::Since(sample.delivered_total)
+            }
+            Conserving::Soon => Conserving::Not,
+            Conserving::Since(delivered) if sample.prior_delivered >= delivered => Conserving::Not,
+            same => same,
+        };
+        self.conserving != Conserving::Not
+    }
+
+    /// Is there a queue, so that what is lost may be so for want of room?
+    fn has_long_queue(&self, sample: &Sample) -> bool {
+        sample.rtt.is_some_and(|rtt| rtt > self.model.min_rtt + self.model.min_rtt / LONG_QUEUE)
     }
 
     /// BBRSaveCwnd.
@@ -310,6 +363,9 @@ impl CongestionControl for Bbr {
         // BBROnEnterFastRecovery.
         self.save_cwnd();
         self.in_recovery = true;
+        if self.state == State::Startup {
+            self.conserving = Conserving::Soon;
+        }
     }
 
     /// RFC 3168 §5: as losses that are too many.
@@ -324,6 +380,7 @@ impl CongestionControl for Bbr {
     }
 
     fn on_repaired(&mut self) {
+        self.conserving = Conserving::Not;
         if std::mem::take(&mut self.in_recovery) {
             self.restore_cwnd();
         }
@@ -333,6 +390,7 @@ impl CongestionControl for Bbr {
     fn on_timeout(&mut self, _flight: u32, mss: u32, _again: bool) {
         self.save_cwnd();
         self.in_recovery = true;
+        self.conserving = Conserving::Not;
         self.cycle.reset_full_bw(0);
         if !self.state.is_probing() && self.model.inflight_short == u32::MAX {
             // What the short-term bound starts from is the window before the time-out, as on Linux.
@@ -393,4 +451,6 @@ const HEADROOM: u64 = 15;
 const PACING_MARGIN: u64 = 1;
 /// Beyond the bandwidth while the queue is empty, hundredths.
 const PACING_SURPLUS: u64 = 1;
+/// A queue is long from such a part of the shortest round trip on.
+const LONG_QUEUE: u32 = 16;
 const MAX_QUANTUM_BYTES: u32 = 65_535;
