@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use libnet::engine::EngineConfig;
 
+use crate::ports::PortSet;
 use crate::tcp::{MemoryLimits, TcpConfig};
 
 /// Everything that can be set when a stack is made. What Linux has a name for can be set by it, and
@@ -133,6 +134,33 @@ pub struct IpConfig {
     pub path_mtu_age: Duration,
     /// The least path MTU believed, in bytes, against forged messages.
     pub min_path_mtu: u32,
+    /// What is done to learn an IPv4 path's MTU (`net.ipv4.ip_no_pmtu_disc`).
+    pub path_mtu_discovery: PathMtuDiscovery,
+}
+
+/// What is done to learn an IPv4 path's MTU. With all but the first, packets of TCP and of sockets that are
+/// made from then on may be fragmented on their way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PathMtuDiscovery {
+    /// Routers that say that a packet was too big are believed (RFC 1191).
+    #[default]
+    On,
+    /// Whatever a router says, the path then carries the least that is believed.
+    Off,
+    /// No router is listened to.
+    Deaf,
+    /// Routers are believed of segments of TCP alone, whose numbers tell that they have seen them.
+    Checked,
+}
+
+impl PathMtuDiscovery {
+    /// Each, at Linux's number for it.
+    pub const ALL: [PathMtuDiscovery; 4] = [
+        PathMtuDiscovery::On,
+        PathMtuDiscovery::Off,
+        PathMtuDiscovery::Deaf,
+        PathMtuDiscovery::Checked,
+    ];
 }
 
 impl Default for IpConfig {
@@ -147,6 +175,7 @@ impl Default for IpConfig {
             max_path_mtus: 4096,
             path_mtu_age: Duration::from_secs(600),
             min_path_mtu: 552,
+            path_mtu_discovery: PathMtuDiscovery::On,
         }
     }
 }
@@ -380,6 +409,8 @@ pub struct DatagramConfig {
     pub first_ephemeral_port: u16,
     /// The last port that is given out unasked.
     pub last_ephemeral_port: u16,
+    /// Ports in between that are kept for who asks (`net.ipv4.ip_local_reserved_ports`).
+    pub reserved_ports: PortSet,
 }
 
 impl Default for DatagramConfig {
@@ -391,6 +422,7 @@ impl Default for DatagramConfig {
             udp_receive_min_bytes: 4_096,
             first_ephemeral_port: 32_768,
             last_ephemeral_port: 60_999,
+            reserved_ports: PortSet::default(),
         }
     }
 }
@@ -408,6 +440,11 @@ pub struct MulticastConfig {
     pub max_groups: usize,
     /// Sources of one group on one interface at most, of all sockets together.
     pub max_group_sources: usize,
+    /// How often a change is told where no querier of IGMPv3 says (`net.ipv4.igmp_qrv`).
+    /// Source: RFC 3376 §8.1.
+    pub igmp_robustness: u8,
+    /// The same of MLDv2 (`net.ipv6.mld_qrv`). Source: RFC 3810 §9.1.
+    pub mld_robustness: u8,
 }
 
 impl Default for MulticastConfig {
@@ -417,6 +454,8 @@ impl Default for MulticastConfig {
             max_sources: 64,
             max_groups: 1024,
             max_group_sources: 256,
+            igmp_robustness: 2,
+            mld_robustness: 2,
         }
     }
 }

@@ -33,6 +33,7 @@ mod nd;
 mod neighbour;
 mod output;
 mod path;
+mod ports;
 pub mod select;
 mod shard;
 mod sockets;
@@ -47,7 +48,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ForwardingConfig, InetConfig, ReversePath};
+pub use config::{ForwardingConfig, InetConfig, PathMtuDiscovery, ReversePath};
 pub use forward::Forwarding;
 pub use inet::{AdminState, Inet};
+pub use ports::{NoPorts, PortSet};
 pub use shard::Shard;

@@ -121,8 +121,13 @@ impl Net {
 
     /// A router tells a node that the last UDP packet on the segment was longer than `mtu`.
     pub(crate) fn say_too_big(&self, to: &Node, mtu: u16) {
+        self.say_too_big_of(Protocol::UDP, to, mtu);
+    }
+
+    /// The same of one of another protocol.
+    pub(crate) fn say_too_big_of(&self, protocol: Protocol, to: &Node, mtu: u16) {
         let frames = self.frames();
-        let sent = frames.iter().rfind(|frame| is_ip(frame, Protocol::UDP)).unwrap();
+        let sent = frames.iter().rfind(|frame| is_ip(frame, protocol)).unwrap();
         let mut icmp = vec![3, 4, 0, 0, 0, 0];
         icmp.extend_from_slice(&mtu.to_be_bytes());
         icmp.extend_from_slice(&sent[14..14 + 28]);

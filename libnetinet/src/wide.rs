@@ -22,7 +22,7 @@ use rand_core::{Rng, SeedableRng};
 use crate::address::{IfaceView, View};
 use crate::arp::claim::Claims;
 use crate::arp::farewell::Farewell;
-use crate::config::{IcmpConfig, InetConfig};
+use crate::config::{IcmpConfig, InetConfig, PathMtuDiscovery};
 use crate::counters::InetCounters;
 use crate::datagram::memory::UdpMemory;
 use crate::datagram::raw::RawTable;
@@ -51,6 +51,8 @@ pub(crate) struct Wide {
     config: RwLock<Arc<InetConfig>>,
     /// TTL and hop limit of packets whose socket has set none, for each family.
     usual_hops: [AtomicU8; 2],
+    /// May TCP's packets be fragmented on their way?
+    lets_fragment: AtomicBool,
     pub(crate) drops: Arc<DropCounters>,
     /// Those of IPv6 among them.
     pub(crate) drops6: Arc<DropCounters>,
@@ -185,6 +187,7 @@ impl Wide {
             drops6: Arc::clone(&drops.six),
             family_drops: drops,
             usual_hops: [config.ip.ttl, config.ipv6.hop_limit].map(AtomicU8::new),
+            lets_fragment: AtomicBool::new(lets_fragment(&config)),
             config: RwLock::new(Arc::new(config)),
         }
     }
@@ -200,6 +203,7 @@ impl Wide {
         for (hops, now) in self.usual_hops.iter().zip([config.ip.ttl, config.ipv6.hop_limit]) {
             hops.store(now, Ordering::Relaxed);
         }
+        self.lets_fragment.store(lets_fragment(config), Ordering::Relaxed);
         self.path_mtus.set_config(config.ip.clone());
         self.with_neighbours(|table| table.set_config(config.arp.clone()));
         self.with_reassembly(|all| all.set_config(config.ip.clone(), config.ipv6.clone()));
@@ -213,6 +217,11 @@ impl Wide {
     /// TTL or hop limit of packets whose socket has set none.
     pub(crate) fn usual_hops(&self, family: Family) -> u8 {
         self.usual_hops[usize::from(family == Family::Inet6)].load(Ordering::Relaxed)
+    }
+
+    /// May TCP's packets be fragmented on their way (RFC 1191 §3)?
+    pub(crate) fn lets_fragment(&self) -> bool {
+        self.lets_fragment.load(Ordering::Relaxed)
     }
 
     /// Who wants to know what changes.
@@ -451,6 +460,10 @@ impl Wide {
         let view = self.view();
         view.ifaces().find(|iface| iface.iface.name == name).map(|iface| iface.iface.index)
     }
+}
+
+fn lets_fragment(config: &InetConfig) -> bool {
+    config.ip.path_mtu_discovery != PathMtuDiscovery::On
 }
 
 /// Redirects are limited as errors are, by a budget of their own: they tell of no loss, and must not

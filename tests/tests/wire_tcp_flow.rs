@@ -149,7 +149,10 @@ fn syns_are_sent_again_and_the_application_is_told_when_it_ends() {
     let said = watch(&rig, Duration::from_secs(600));
     assert!(said.iter().all(|(_, segment)| segment.flags == SYN), "{said:?}");
     let gaps = gaps(&said);
-    assert!(gaps.len() >= 4 && gaps.windows(2).all(|pair| pair[1] > pair[0]), "{gaps:?}");
+    // As on Linux, four come at the first time-out.
+    let (linear, doubled) = gaps.split_at(4.min(gaps.len()));
+    assert!(linear.iter().all(|gap| *gap == doubled[0]), "{gaps:?}");
+    assert!(doubled.len() >= 4 && doubled.windows(2).all(|pair| pair[1] > pair[0]), "{gaps:?}");
     let error = socket.take_error().expect("a socket that lives").expect("an error");
     assert_eq!(error.kind(), ErrorKind::TimedOut);
 }

@@ -20,6 +20,7 @@ use crate::inet::Inet;
 use crate::ipv4::header::MAX_PACKET_BYTES;
 use crate::output::Account;
 use crate::path::{Path, Reach, Wanted};
+use crate::ports::{PortSet, Unasked};
 use crate::shard::Shard;
 use crate::steer::COMMON;
 use crate::wide::Wide;
@@ -306,13 +307,19 @@ fn take_port(wide: &Wide, socket: &Shared, addr: SocketAddr) -> io::Result<Socke
     new.local = addr;
     let config = wide.config();
     let config = &config.datagram;
-    let range = match socket.kind {
-        Kind::Ping => (1, u16::MAX),
-        _ => (config.first_ephemeral_port, config.last_ephemeral_port),
+    let none = PortSet::default();
+    let unasked = match socket.kind {
+        // They are identifiers of echo requests.
+        Kind::Ping => Unasked { first: 1, last: u16::MAX, reserved: &none },
+        _ => Unasked {
+            first: config.first_ephemeral_port,
+            last: config.last_ephemeral_port,
+            reserved: &config.reserved_ports,
+        },
     };
     let mut local = addr;
     let taken = match addr.port() {
-        0 => table.bind_any(new, range, wide.random_u64()).map(|port| local.set_port(port)),
+        0 => table.bind_any(new, unasked, wide.random_u64()).map(|port| local.set_port(port)),
         _ => table.bind(new),
     };
     taken.map_err(|_| errno::addr_in_use())?;

@@ -16,7 +16,7 @@ use libnet::time::Instant;
 use libnet::wake::{Ready, WakeSet};
 
 use crate::address::{Cast, View};
-use crate::config::InetConfig;
+use crate::config::{InetConfig, PathMtuDiscovery};
 use crate::error::{Severity, SocketError};
 use crate::family::Families;
 use crate::icmp::error::IcmpError;
@@ -187,7 +187,10 @@ impl DatagramSocket {
             reuse_port: false,
             broadcast: false,
             header_included: kind == Kind::Raw(raw::IPPROTO_RAW),
-            mtu_discovery: MtuDiscovery::IfItFits,
+            mtu_discovery: match config.ip.path_mtu_discovery {
+                PathMtuDiscovery::On => MtuDiscovery::IfItFits,
+                _ => MtuDiscovery::Never,
+            },
             checksum_at: icmp6.then_some(ICMP_CHECKSUM_AT),
             dont_fragment: false,
             asked_for: AskedFor::default(),

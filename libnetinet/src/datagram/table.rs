@@ -11,6 +11,7 @@ use super::Shared;
 use crate::family::has_zone;
 use crate::hash::{HashMap, Key};
 use crate::icmp::error::IcmpError;
+use crate::ports::Unasked;
 
 /// A socket's place in the table.
 #[derive(Clone)]
@@ -67,22 +68,18 @@ impl PortTable {
         Ok(())
     }
 
-    /// Gives a socket any free port of `first..=last`, starting anywhere; the port.
-    ///
-    /// Source: RFC 6056 §3.3.1, algorithm 1.
+    /// Gives a socket any free port that it may have unasked; the port.
     pub(crate) fn bind_any(
         &self,
         mut binding: Binding,
-        (first, last): (u16, u16),
+        unasked: Unasked<'_>,
         random: u64,
     ) -> Result<u16, InUse> {
-        let count = u64::from(last.saturating_sub(first)) + 1;
         // Reuse is for ports that were asked for: one that is given out is nobody else's.
         let mut alone = binding.clone();
         (alone.reuse_addr, alone.reuse_port) = (false, false);
         let mut inner = self.write();
-        for step in 0..count {
-            let port = first + ((random.wrapping_add(step)) % count) as u16;
+        for port in unasked.starting(random) {
             alone.local.set_port(port);
             if !inner.conflicts(&alone) {
                 binding.local.set_port(port);

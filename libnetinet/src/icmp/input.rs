@@ -9,6 +9,7 @@ use libnet::time::Instant;
 
 use super::message::{HEADER_BYTES, IcmpHeader, IcmpType, Unreachable};
 use crate::address::Cast;
+use crate::config::PathMtuDiscovery;
 use crate::counters::bump;
 use crate::error::{Severity, SocketError};
 use crate::icmp::error::IcmpError;
@@ -90,10 +91,23 @@ impl Shard {
         if meta.cast != Cast::Unicast || !cause.view.is_local(IpAddr::V4(quoted.src)) {
             return self.drop_packet(DropReason::IcmpUnmatched);
         }
+        let ip = &self.config.ip;
+        let (mut segment, mut too_big) = (segment_of(header), None);
+        if is_too_big(header) {
+            too_big = Some(match ip.path_mtu_discovery {
+                PathMtuDiscovery::Off => ip.min_path_mtu,
+                PathMtuDiscovery::On => header.next_hop_mtu().into(),
+                PathMtuDiscovery::Checked if quoted.protocol == Protocol::TCP => {
+                    header.next_hop_mtu().into()
+                }
+                _ => return self.drop_packet(DropReason::IcmpIgnored),
+            });
+            segment = segment.zip(too_big).map(|(_, mtu)| IcmpErrorKind::TooBig { mtu });
+        }
         let error = IcmpError {
             meaning: meaning_of(header),
-            segment: segment_of(header),
-            too_big: is_too_big(header).then(|| u32::from(header.next_hop_mtu())),
+            segment,
+            too_big,
             iface: cause.on.iface.index,
             src: IpAddr::V4(quoted.src),
             dst: IpAddr::V4(quoted.dst),

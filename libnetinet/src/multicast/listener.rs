@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 use std::time::Duration;
 
+use libnet::socket::Family;
 use libnet::time::Instant;
 
 use super::filter::Filter;
@@ -19,8 +21,10 @@ pub(crate) struct Listener {
     version: Version,
     /// Until when a router of version one, and of version two, is believed to be there.
     old_routers: [Instant; 2],
-    /// As the querier has them.
-    robustness: u8,
+    /// Whose groups they are.
+    family: Family,
+    /// As the querier has them; it may not say.
+    robustness: Option<NonZeroU8>,
     query_interval: Duration,
     /// When a general query is answered.
     general: Option<Instant>,
@@ -94,20 +98,19 @@ const OLD_UNSOLICITED_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 const QUERY_RESPONSE_INTERVAL: Duration = Duration::from_secs(10);
 /// RFC 3376 §8.2, RFC 3810 §9.2: query interval.
 const QUERY_INTERVAL: Duration = Duration::from_secs(125);
-/// RFC 3376 §8.1, RFC 3810 §9.1: robustness variable.
-const ROBUSTNESS: u8 = 2;
 /// No answer is sooner, and none is this much later than it should be.
 const LEAST_DELAY: Duration = Duration::from_millis(10);
 
 impl Listener {
     /// An interface without groups.
-    pub(crate) fn new(config: MulticastConfig, jitter: Jitter) -> Self {
+    pub(crate) fn new(config: MulticastConfig, family: Family, jitter: Jitter) -> Self {
         Listener {
             config,
             groups: BTreeMap::new(),
             version: Version::Three,
             old_routers: [Instant::ZERO; 2],
-            robustness: ROBUSTNESS,
+            family,
+            robustness: None,
             query_interval: QUERY_INTERVAL,
             general: None,
             jitter,
@@ -123,12 +126,13 @@ impl Listener {
     /// are of any group on this interface, and of this one ([`is_reported`]).
     pub(crate) fn set(&mut self, now: Instant, group: IpAddr, filter: Filter, reports: Reports) {
         self.keep_version(now);
+        let robustness = self.robustness();
         let entry = self.groups.entry(group).or_insert_with(Group::new);
         let old = std::mem::replace(&mut entry.filter, filter);
         if reports == Reports::Sent && is_reported(group) && old != entry.filter {
             match self.version {
-                Version::Three => entry.tell_change(now, &old, self.robustness),
-                older => entry.tell_membership(now, &old, older, self.robustness),
+                Version::Three => entry.tell_change(now, &old, robustness),
+                older => entry.tell_membership(now, &old, older, robustness),
             }
         }
         if entry.is_forgotten() {
@@ -140,7 +144,7 @@ impl Listener {
     /// may know nothing of us.
     pub(crate) fn restart(&mut self, now: Instant) {
         self.keep_version(now);
-        let (version, robustness) = (self.version, self.robustness);
+        let (version, robustness) = (self.version, self.robustness());
         for (group, entry) in &mut self.groups {
             if is_reported(*group) && !entry.filter.is_none() {
                 entry.change = None;
@@ -277,16 +281,25 @@ impl Listener {
         }
         if let Some(querier) = query.querier {
             // RFC 3376 §4.1.6, §4.1.7; RFC 3810 §5.1.8: zero means that it does not say.
-            self.robustness = if querier.robustness == 0 { ROBUSTNESS } else { querier.robustness };
+            self.robustness = NonZeroU8::new(querier.robustness);
             let interval = querier.interval;
             self.query_interval = if interval.is_zero() { QUERY_INTERVAL } else { interval };
         }
         self.keep_version(now);
     }
 
+    /// RFC 3376 §8.1, RFC 3810 §9.1: robustness variable.
+    fn robustness(&self) -> u8 {
+        let own = match self.family {
+            Family::Inet6 => self.config.mld_robustness,
+            _ => self.config.igmp_robustness,
+        };
+        self.robustness.map_or(own, NonZeroU8::get)
+    }
+
     /// RFC 3376 §8.12, RFC 3810 §9.12: older version querier present timeout.
     fn old_router_timeout(&self) -> Duration {
-        self.query_interval * u32::from(self.robustness) + QUERY_RESPONSE_INTERVAL
+        self.query_interval * u32::from(self.robustness()) + QUERY_RESPONSE_INTERVAL
     }
 
     fn unsolicited_interval(&self) -> Duration {

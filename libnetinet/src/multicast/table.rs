@@ -106,14 +106,19 @@ impl Groups {
 
     /// An interface joins, and the groups of all hosts with it.
     pub(crate) fn add_iface(&mut self, now: Instant, iface: IfIndex, reports: Reports) {
-        let of_family = |salt: u64| {
+        let of_family = |family, salt: u64| {
             let jitter = Jitter(self.jitter.0 ^ u64::from(iface.0) << 8 ^ salt);
             OfFamily {
-                listener: Listener::new(self.config.clone(), jitter),
+                listener: Listener::new(self.config.clone(), family, jitter),
                 wanted: BTreeMap::new(),
             }
         };
-        let on = OnIface { four: of_family(4), six: of_family(6), stack: BTreeSet::new(), reports };
+        let on = OnIface {
+            four: of_family(Family::Inet, 4),
+            six: of_family(Family::Inet6, 6),
+            stack: BTreeSet::new(),
+            reports,
+        };
         self.ifaces.insert(iface, on);
         self.set_stack(now, iface, BTreeSet::new());
     }

@@ -231,8 +231,8 @@ fn with_header(wide: &Wide, path: &Path, meta: &OutMeta, mut packet: Packet) -> 
             let mut header = Ipv4Header::new(src, dst, Protocol::TCP);
             header.ttl = meta.ttl.unwrap_or_else(|| wide.usual_hops(Family::Inet));
             header.tos = meta.tos;
-            header.dont_fragment = meta.dont_fragment;
-            if !meta.dont_fragment {
+            header.dont_fragment = meta.dont_fragment && !wide.lets_fragment();
+            if !header.dont_fragment {
                 // RFC 6864 §4.3: only what can be fragmented needs an identification.
                 header.ident = wide.identifiers.next(src, dst, Protocol::TCP);
             }

@@ -14,6 +14,7 @@ use libnet::wake::Ready;
 use super::ports::{Claim, InUse};
 use super::{Ends, OnlySix, Place, Role, State, StreamSocket, token_of};
 use crate::inet::Inet;
+use crate::ports::Unasked;
 use crate::shard::Shard;
 use crate::sockets::Socket;
 use crate::tcp::{Accepted, ConnError, Linger, Listener, PortSharing, RecvInto, State as TcpState};
@@ -89,8 +90,14 @@ impl Inet {
             let mut addr = wanted;
             let claim = Claim { addr, sharing, socket: Arc::clone(socket) };
             if wanted.port() == 0 {
-                let range = &wide.config().tcp.ephemeral_ports;
-                addr.set_port(wide.stream_ports.bind_any(claim, range, wide.random_u64())?);
+                let config = wide.config();
+                let ports = &config.tcp.ephemeral_ports;
+                let unasked = Unasked {
+                    first: *ports.start(),
+                    last: *ports.end(),
+                    reserved: &config.tcp.reserved_ports,
+                };
+                addr.set_port(wide.stream_ports.bind_any(claim, unasked, wide.random_u64())?);
             } else {
                 wide.stream_ports.bind(claim)?;
             }

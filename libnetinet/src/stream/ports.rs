@@ -1,11 +1,11 @@
 //! Which ports TCP sockets are bound to, and who may share one.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::StreamSocket;
 use crate::hash::{HashMap, Key};
+use crate::ports::Unasked;
 use crate::tcp::PortSharing;
 use crate::wide::lock;
 
@@ -49,20 +49,15 @@ impl StreamPorts {
         Ok(())
     }
 
-    /// Claims any free port of the range, starting anywhere; the port.
-    ///
-    /// Source: RFC 6056 §3.3.1, algorithm 1.
+    /// Claims any free port that a socket may have unasked; the port.
     pub(crate) fn bind_any(
         &self,
         mut claim: Claim,
-        range: &RangeInclusive<u16>,
+        unasked: Unasked<'_>,
         random: u64,
     ) -> Result<u16, InUse> {
-        let (first, last) = (*range.start(), *range.end());
-        let count = u64::from(last.checked_sub(first).ok_or(InUse)?) + 1;
         let mut table = self.lock();
-        for step in 0..count {
-            let port = first + (random.wrapping_add(step) % count) as u16;
+        for port in unasked.starting(random) {
             if table.contains_key(&port) {
                 continue;
             }
@@ -179,13 +174,14 @@ mod tests {
     #[test]
     fn any_port_is_one_that_nobody_has() {
         let ports = StreamPorts::new(Key::new(1, 2));
-        let got: Vec<_> = (0..3)
-            .map(|i| ports.bind_any(claim("10.0.0.1:0", false, false), &(5000..=5002), i))
-            .collect();
+        let reserved = "5001".parse().unwrap();
+        let unasked = Unasked { first: 5000, last: 5003, reserved: &reserved };
+        let got: Vec<_> =
+            (0..3).map(|i| ports.bind_any(claim("10.0.0.1:0", false, false), unasked, i)).collect();
         let mut got: Vec<u16> = got.into_iter().map(Result::unwrap).collect();
         got.sort_unstable();
-        assert_eq!(got, [5000, 5001, 5002]);
-        let full = ports.bind_any(claim("10.0.0.1:0", false, false), &(5000..=5002), 9);
+        assert_eq!(got, [5000, 5002, 5003]);
+        let full = ports.bind_any(claim("10.0.0.1:0", false, false), unasked, 9);
         assert_eq!(full, Err(InUse));
     }
 }

@@ -1,13 +1,16 @@
 //! Settings beside TCP's by their names, each by what it changes. `tests/conformance/sysctls.toml` lists
 //! them.
 
-use std::net::SocketAddrV6;
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 
 use bytes::Bytes;
 use libnet::ethernet::MacAddr;
 use libnet::iface::IfIndex;
 use libnet::packet::Packet;
-use libnet::socket::{Domain, Family, OptionKey, Protocol, SockType, SocketId, SocketOption};
+use libnet::socket::{
+    Domain, Family, GroupInterface, MulticastGroup, OptionKey, Protocol, SockType, SocketId,
+    SocketOption,
+};
 use libnet::stats::DropReason;
 
 use crate::arp::packet::{ArpPacket, Operation};
@@ -15,7 +18,7 @@ use crate::ipv4::header::Ipv4Header;
 use crate::ipv6::fragment::fragment;
 use crate::ipv6::header::Ipv6Header;
 use crate::snapshot::NeighbourState;
-use crate::testing::{Net, Node, STRANGER, at, ip, ip_packet, is_arp, is_ip, mac};
+use crate::testing::{Net, Node, STRANGER, at, errno, ip, ip_packet, is_arp, is_ip, mac};
 
 fn set(node: &Node, name: &str, value: impl ToString) {
     node.inet.set_sysctl(name, &value.to_string()).expect("a setting takes the value");
@@ -214,6 +217,48 @@ fn mtu_expires_is_how_long_a_router_is_believed() {
             assert_eq!(mtu(), 1_000);
             net.run_ms(200);
             assert_eq!(mtu(), 1_500);
+        }
+    }
+}
+
+#[test]
+fn ip_no_pmtu_disc_is_who_is_believed_of_a_path_and_whether_packets_forbid_fragments() {
+    for (no_discovery, forbids, of_udp, of_tcp) in [
+        (0, true, 1_000, 1_000),
+        (1, false, 552, 552),
+        (2, false, 1_500, 1_500),
+        (3, false, 1_500, 1_000),
+    ] {
+        for (protocol, learned) in [(Protocol::UDP, of_udp), (Protocol::TCP, of_tcp)] {
+            let net = Net::new();
+            let (a, b) = (net.node(1), net.node(2));
+            set(&a, "net.ipv4.ip_no_pmtu_disc", no_discovery);
+            b.listener(7);
+            b.udp_at(at(2, 7));
+            let socket = if protocol == Protocol::TCP { a.tcp() } else { a.udp() };
+            let _ = a.inet.connect(socket, at(2, 7));
+            net.run_ms(10);
+            a.send(socket, b"x").unwrap();
+            net.run_ms(300);
+            // What is under way is what a router may speak of.
+            let iface = b.inet.engine().interface(IfIndex(2)).unwrap();
+            iface.reconfigure(|config| config.up = false);
+            net.frames();
+            a.send(socket, &[7; 1_400]).unwrap();
+            net.run_ms(10);
+            net.say_too_big_of(protocol, &a, 1_000);
+            let mtu = a.inet.path_to(ip(2).into(), None, None).unwrap().mtu;
+            assert_eq!(mtu, learned, "{no_discovery} {protocol:?}");
+            let ignored = a.dropped(DropReason::IcmpIgnored);
+            assert_eq!(ignored, u64::from(learned == 1_500));
+            // A datagram socket is told first.
+            let _ = a.send(socket, &[7; 100]);
+            let _ = a.send(socket, &[7; 100]);
+            net.run_ms(2_000);
+            let frames = net.frames();
+            let ours = |f: &&Bytes| is_ip(f, protocol) && f[6..12] == mac(1).0;
+            let last = frames.iter().rfind(ours).unwrap();
+            assert_eq!(last[20] & 0x40 != 0, forbids, "{no_discovery} {protocol:?}");
         }
     }
 }
@@ -462,3 +507,74 @@ fn forwarding_of_all_of_one_and_of_those_to_come_passes_packets_on() {
         assert!(passes_on(&net, &a, six), "it was added since");
     }
 }
+
+#[test]
+fn igmp_qrv_and_mld_qrv_are_how_often_a_change_of_groups_is_told() {
+    for times in [1, 2, 5] {
+        let net = Net::new();
+        let a = node(&net, 1, &[("net.ipv4.igmp_qrv", 3), ("net.ipv6.mld_qrv", times + 1)]);
+        a.inet.add_address(IfIndex(2), "fe80::1/64".parse().unwrap()).unwrap();
+        // It counts at once.
+        set(&a, "net.ipv4.igmp_qrv", times);
+        net.run_ms(30_000);
+        net.frames();
+        let six_socket =
+            a.inet.socket(Family::Inet6, SockType::Datagram, Protocol::DEFAULT).unwrap();
+        let (four, six) = ([239, 1, 2, 3], "ff05::7".parse::<Ipv6Addr>().unwrap().octets());
+        for (socket, group) in [(a.udp(), IpAddr::from(four)), (six_socket, IpAddr::from(six))] {
+            let group = MulticastGroup { group, interface: GroupInterface::Index(2) };
+            a.inet.set_option(socket, SocketOption::JoinGroup(group)).unwrap();
+        }
+        net.run_ms(60_000);
+        let frames = net.frames();
+        let told = |ethertype: [u8; 2], group: &[u8]| {
+            let names_it = |f: &&Bytes| {
+                f[12..14] == ethertype && f[38..].windows(group.len()).any(|bytes| bytes == group)
+            };
+            frames.iter().filter(names_it).count() as u64
+        };
+        assert_eq!(told([8, 0], &four), times);
+        // Their frames are longer: headers end, and records begin, later.
+        assert_eq!(told([0x86, 0xdd], &six), times + 1);
+    }
+}
+
+#[test]
+fn ip_local_reserved_ports_are_given_to_nobody_who_does_not_ask_for_them() {
+    let net = Net::new();
+    let (a, b) = (net.node(1), net.node(2));
+    b.listener(80);
+    set(&a, "net.ipv4.ip_local_port_range", "5000 5009");
+    set(&a, "net.ipv4.ip_local_reserved_ports", "5000-5003,5005,5007-5009,80");
+    // Two are left.
+    let ports = |sockets: [SocketId; 2]| {
+        let mut ports = sockets.map(|socket| a.inet.local_addr(socket).unwrap().port());
+        ports.sort_unstable();
+        ports
+    };
+    assert_eq!(ports([a.udp_at(at(1, 0)), a.udp_at(at(1, 0))]), [5004, 5006]);
+    assert_eq!(errno(a.inet.bind(a.udp(), at(1, 0))), IN_USE);
+    let connect = || {
+        let socket = a.tcp();
+        let _ = a.inet.connect(socket, at(2, 80));
+        socket
+    };
+    assert_eq!(ports([connect(), connect()]), [5004, 5006]);
+    assert_eq!(errno(a.inet.connect(a.tcp(), at(2, 80))), NOT_AVAILABLE);
+    let bound = || {
+        let socket = a.tcp();
+        a.inet.bind(socket, at(1, 0)).map(|()| socket)
+    };
+    set(&a, "net.ipv4.ip_local_reserved_ports", "5000-5006,5008");
+    assert_eq!(ports([bound().unwrap(), bound().unwrap()]), [5007, 5009]);
+    assert_eq!(errno(bound()), IN_USE);
+    // Who asks gets it.
+    a.udp_at(at(1, 5000));
+    a.listener(5001);
+    set(&a, "net.ipv4.ip_local_reserved_ports", "");
+    assert!(bound().is_ok());
+}
+
+/// `EADDRINUSE`, `EADDRNOTAVAIL`.
+const IN_USE: i32 = 98;
+const NOT_AVAILABLE: i32 = 99;

@@ -2,6 +2,7 @@
 
 use super::entry::{Sysctl, config, number, switch, time};
 use super::value::{Kind, Value};
+use crate::config::PathMtuDiscovery;
 use crate::forward::Forwarding;
 use libnet::socket::Family;
 
@@ -79,6 +80,14 @@ pub(super) const TABLE: &[Sysctl] = &[
     )
     .linux("10"),
     number!(
+        "net.ipv4.igmp_qrv",
+        multicast.igmp_robustness,
+        1,
+        255,
+        "times",
+        "how often a change of groups is told to routers of which none has said (RFC 3376 §8.1)"
+    ),
+    number!(
         "net.ipv4.ip_default_ttl",
         ip.ttl,
         1,
@@ -108,6 +117,28 @@ pub(super) const TABLE: &[Sysctl] = &[
             config.datagram.last_ephemeral_port = last;
         }
     ),
+    config!(
+        "net.ipv4.ip_local_reserved_ports",
+        Kind::Ports,
+        "",
+        "ports that no TCP or UDP socket gets that asks for none",
+        |config| Value::Ports(config.tcp.reserved_ports.clone()),
+        |config, value| {
+            config.tcp.reserved_ports = value.ports();
+            config.datagram.reserved_ports = value.ports();
+        }
+    ),
+    config!(
+        "net.ipv4.ip_no_pmtu_disc",
+        Kind::Number { least: 0, most: PathMtuDiscovery::ALL.len() as u64 - 1 },
+        "",
+        "0: learn the MTU of an IPv4 path from routers (RFC 1191); else let packets be fragmented on their way, \
+         and take of a router's word 1: that the path carries route.min_pmtu; 2: nothing; 3: what it says of \
+         TCP",
+        |config| Value::number(config.ip.path_mtu_discovery as u8),
+        |config, value| config.ip.path_mtu_discovery = PathMtuDiscovery::ALL[value.to::<usize>()]
+    )
+    .for_new(),
     number!(
         "net.ipv4.ipfrag_high_thresh",
         ip.reassembly_bytes,
@@ -188,6 +219,14 @@ pub(super) const TABLE: &[Sysctl] = &[
         65_535,
         "sources",
         "the same as net.ipv4.igmp_max_msf"
+    ),
+    number!(
+        "net.ipv6.mld_qrv",
+        multicast.mld_robustness,
+        1,
+        255,
+        "times",
+        "how often a change of groups is told to routers of which none has said (RFC 3810 §9.1)"
     ),
     time!(
         "net.ipv6.route.mtu_expires",

@@ -263,6 +263,23 @@ pub(super) const TABLE: &[Sysctl] = &[
             config.tcp.orphan_retries = if retries == 0 { ORPHAN_RETRIES } else { retries };
         }
     ),
+    number!(
+        "net.ipv4.tcp_pacing_ca_ratio",
+        tcp.pacing_ca_ratio,
+        0,
+        1_000,
+        "percent",
+        "how much of the window over a round trip counts as the rate of a connection, of which about a \
+         millisecond's worth leaves at once, after slow start"
+    ),
+    number!(
+        "net.ipv4.tcp_pacing_ss_ratio",
+        tcp.pacing_ss_ratio,
+        0,
+        1_000,
+        "percent",
+        "the same in slow start"
+    ),
     time!(
         "net.ipv4.tcp_probe_interval",
         tcp.mtu_probe_interval,
@@ -295,6 +312,12 @@ pub(super) const TABLE: &[Sysctl] = &[
             config.tcp.rack = RackWait { adapts: bits & 2 == 0, counts: bits & 4 == 0 };
         }
     ),
+    switch!(
+        "net.ipv4.tcp_reflect_tos",
+        tcp.reflect_tos,
+        "a listener's side of a connection has the DSCP of the SYN that began it"
+    )
+    .for_new(),
     number!(
         "net.ipv4.tcp_reordering",
         tcp.reordering,
@@ -374,8 +397,7 @@ pub(super) const TABLE: &[Sysctl] = &[
         127,
         "retransmissions",
         "so many SYNs more are sent again, one at each first time-out, before that doubles"
-    )
-    .linux("4"),
+    ),
     number!(
         "net.ipv4.tcp_syn_retries",
         tcp.syn_retries,
@@ -418,6 +440,15 @@ pub(super) const TABLE: &[Sysctl] = &[
         "offer and use timestamps, from an origin of each pair of addresses (RFC 7323 §3)"
     )
     .for_new(),
+    number!(
+        "net.ipv4.tcp_tso_rtt_log",
+        tcp.tso_rtt_log,
+        0,
+        255,
+        "",
+        "on short paths up to 64 KiB more leave at once, half as much for each 2 to the power of this \
+         microseconds of their round trip"
+    ),
     config!(
         "net.ipv4.tcp_tw_reuse",
         Kind::Number { least: 0, most: 2 },

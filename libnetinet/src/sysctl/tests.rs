@@ -79,6 +79,11 @@ fn both_ends_of_every_range_are_kept_and_what_is_beyond_is_refused() {
                 let bad = bad.into_iter().map(str::to_owned).chain([three, format!("{other} 1")]);
                 (good, bad.chain(["1-2-3-100000000".into()]).collect())
             }
+            Kind::Ports => {
+                let good = ["", "80", "8080,9148-9150", "0-65535"];
+                let bad = ["x", "65536", "5-4", "-5", "80;81", "80 81"];
+                (good.map(str::to_owned).to_vec(), bad.map(str::to_owned).to_vec())
+            }
             Kind::Words => unreachable!("these can only be read"),
         };
         for value in good {

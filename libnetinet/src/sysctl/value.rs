@@ -5,6 +5,7 @@ use std::fmt;
 use libnet::socket::FastOpenKeys;
 
 use super::SysctlError;
+use crate::ports::PortSet;
 use crate::tcp::MemoryLimits;
 
 /// What values a setting takes.
@@ -37,6 +38,8 @@ pub enum Kind {
     Words,
     /// Keys of Fast Open: one or two, each four groups of hexadecimal digits. Zeros alone are none.
     Keys,
+    /// A list of ports, which may be empty.
+    Ports,
 }
 
 impl fmt::Display for Kind {
@@ -57,6 +60,7 @@ impl fmt::Display for Kind {
             Kind::Keys => {
                 f.write_str("one or two keys, x-x-x-x or x-x-x-x,x-x-x-x, in hexadecimal")
             }
+            Kind::Ports => f.write_str("ports and ranges of ports, as in 8080,9148-9150"),
         }
     }
 }
@@ -80,6 +84,8 @@ pub enum Value {
     Words(Vec<&'static str>),
     /// Keys of Fast Open.
     Keys(FastOpenKeys),
+    /// Ports.
+    Ports(PortSet),
 }
 
 impl fmt::Display for Value {
@@ -92,6 +98,7 @@ impl fmt::Display for Value {
             }
             Value::Words(all) => f.write_str(&all.join(" ")),
             Value::Keys(keys) => f.write_str(&show_keys(keys)),
+            Value::Ports(ports) => ports.fmt(f),
         }
     }
 }
@@ -162,6 +169,14 @@ impl Value {
         }
     }
 
+    /// Its ports; none where it has none.
+    pub(super) fn ports(&self) -> PortSet {
+        match self {
+            Value::Ports(ports) => ports.clone(),
+            _ => PortSet::default(),
+        }
+    }
+
     /// Its first word.
     pub(super) fn first_word(&self) -> &'static str {
         match self {
@@ -197,6 +212,7 @@ impl Kind {
                 let [keys] = words[..] else { return Err(wrong()) };
                 return parse_keys(keys).map(Value::Keys).ok_or_else(wrong);
             }
+            Kind::Ports => return text.parse().map(Value::Ports).map_err(|_| wrong()),
         };
         let numbers: Option<Vec<u64>> = words.iter().map(|word| parse_number(word)).collect();
         let numbers = numbers.filter(|all| all.len() == count).ok_or_else(wrong)?;

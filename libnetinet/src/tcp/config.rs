@@ -11,6 +11,7 @@ use super::cc::{CongestionAlgorithm, Controllers};
 use super::ecn::{EcnOption, EcnPolicy};
 use super::fast_open::FastOpen;
 use super::table::PortSharing;
+use crate::ports::PortSet;
 
 /// Settings of a stack's TCP. Defaults are Linux's where Linux has the knob.
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ pub struct TcpConfig {
     /// SYNs sent again before a connect fails.
     pub syn_retries: u8,
     /// So many SYNs more, which follow each other at the first time-out before it doubles
-    /// (`net.ipv4.tcp_syn_linear_timeouts`); 0, as RFC 6298 §5.5 has it.
+    /// (`net.ipv4.tcp_syn_linear_timeouts`); 0 is what RFC 6298 §5.5 has.
     pub syn_linear_timeouts: u8,
     /// SYN-ACKs sent again before a connection that nobody accepted is forgotten.
     pub syn_ack_retries: u8,
@@ -79,6 +80,9 @@ pub struct TcpConfig {
     pub data_retries: u8,
     /// The same for one that the application has closed.
     pub orphan_retries: u8,
+    /// A listener's side of a connection has the DSCP of the SYN that began it, not the listener's own
+    /// (`net.ipv4.tcp_reflect_tos`).
+    pub reflect_tos: bool,
     /// Stay in TIME-WAIT.
     pub time_wait: Duration,
     /// Connections in TIME-WAIT at most; beyond it, the oldest leave early.
@@ -106,6 +110,14 @@ pub struct TcpConfig {
     /// Time between a connection's answers to segments that cannot be right: challenge ACKs, and
     /// those to segments without data out of the window (`net.ipv4.tcp_invalid_ratelimit`).
     pub out_of_window_ack_interval: Duration,
+    /// How much of the window a round trip carries counts as its rate in slow start, percent
+    /// (`net.ipv4.tcp_pacing_ss_ratio`): what leaves at once follows from it.
+    pub pacing_ss_ratio: u16,
+    /// The same after slow start (`net.ipv4.tcp_pacing_ca_ratio`).
+    pub pacing_ca_ratio: u16,
+    /// The power of two of microseconds in which what leaves at once on short paths, beside that, halves
+    /// once (`net.ipv4.tcp_tso_rtt_log`); 0: there is none of it.
+    pub tso_rtt_log: u8,
     /// What congestion control connections use (`net.ipv4.tcp_congestion_control`).
     pub congestion_control: CongestionAlgorithm,
     /// Those of the program's own, which connections can ask for by name.
@@ -162,6 +174,8 @@ pub struct TcpConfig {
     pub mtu_probe_interval: Duration,
     /// Ports for connections that ask for none. Source: RFC 6056 §3.2.
     pub ephemeral_ports: RangeInclusive<u16>,
+    /// Those of them that are kept for who asks (`net.ipv4.ip_local_reserved_ports`).
+    pub reserved_ports: PortSet,
     /// Connections of a shard at most, those in TIME-WAIT apart.
     pub connections_max: usize,
     /// Connections that wait to be accepted, at most, whatever backlog is asked for
@@ -259,13 +273,14 @@ impl Default for TcpConfig {
             delayed_ack: Duration::from_millis(40),
             delayed_ack_max: Duration::from_millis(200),
             stretched_ack: Duration::from_millis(1),
-            // DEVIATES RFC 9293 §3.8.3 (MUST-23: three minutes): 127 s, as Linux does.
+            // DEVIATES RFC 9293 §3.8.3 (MUST-23: three minutes): 131 s, as Linux does.
             syn_retries: 6,
-            syn_linear_timeouts: 0,
+            syn_linear_timeouts: 4,
             syn_ack_retries: 5,
             advice_retries: 3,
             data_retries: 15,
             orphan_retries: 8,
+            reflect_tos: false,
             // DEVIATES RFC 9293 §3.4.2 (MSL 2 min): 60 s for 2 MSL, as Linux does.
             time_wait: Duration::from_secs(60),
             time_wait_max: 1 << 16,
@@ -278,6 +293,9 @@ impl Default for TcpConfig {
             keepalive_probes: 9,
             challenge_acks_per_second: i32::MAX as u32,
             out_of_window_ack_interval: Duration::from_millis(500),
+            pacing_ss_ratio: 200,
+            pacing_ca_ratio: 120,
+            tso_rtt_log: 9,
             congestion_control: CongestionAlgorithm::default(),
             controllers: Controllers::default(),
             slow_start_after_idle: true,
@@ -302,6 +320,7 @@ impl Default for TcpConfig {
             mtu_probe_threshold: 8,
             mtu_probe_interval: Duration::from_secs(600),
             ephemeral_ports: 32768..=60999,
+            reserved_ports: PortSet::default(),
             connections_max: 1 << 20,
             backlog_max: 4096,
             syn_backlog_max: 4096,

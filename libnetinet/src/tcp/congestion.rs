@@ -70,7 +70,7 @@ impl Connection {
     }
 
     /// Data leave at the controller's rate, or at the application's if that is lower.
-    pub(super) fn update_pace(&mut self) {
+    pub(super) fn update_pace(&mut self, config: &TcpConfig) {
         let most = self.cold.options.max_pacing_rate;
         let rate = match self.tx.cc.pacing_rate() {
             Some(rate) if most > 0 => Some(rate.min(most)),
@@ -80,35 +80,44 @@ impl Connection {
         match rate {
             Some(rate) => self.tx.pacer.set_rate(rate, u32::from(self.mss)),
             None => {
-                self.tx.pacer.set_burst(self.burst_bytes());
+                self.tx.pacer.set_burst(self.burst_bytes(config));
                 self.deadlines.pace = Instant::MAX;
             }
         }
     }
 
     /// A round trip was measured: what leaves at once without pacing follows from it.
-    pub(super) fn update_burst(&mut self) {
+    pub(super) fn update_burst(&mut self, config: &TcpConfig) {
         if self.tx.pacer.rate().is_none() {
-            self.tx.pacer.set_burst(self.burst_bytes());
+            self.tx.pacer.set_burst(self.burst_bytes(config));
         }
     }
 
     /// Without pacing about a millisecond's worth leaves at once, so that a super-segment does not
     /// fill a slow path's queue by itself; more on paths so short that no queue is theirs. As Linux's
-    /// `tcp_tso_autosize`, with its default of 200 % in slow start and 120 % after it.
-    fn burst_bytes(&self) -> u32 {
+    /// `tcp_update_pacing_rate` and `tcp_tso_autosize`.
+    fn burst_bytes(&self, config: &TcpConfig) -> u32 {
         let Some(srtt) = self.rtt.srtt() else { return u32::MAX };
         let (cwnd, ssthresh) = (self.tx.cc.cwnd_bytes(), self.tx.cc.ssthresh_bytes());
-        let percent = if cwnd < ssthresh / 2 { 200 } else { 120 };
-        let worth = u64::from(cwnd) * percent * 10 / srtt.as_micros().max(1) as u64;
-        let halvings = u32::try_from(self.tx.rack.min_rtt().as_micros() >> 9).unwrap_or(u32::MAX);
+        let percent =
+            if cwnd < ssthresh / 2 { config.pacing_ss_ratio } else { config.pacing_ca_ratio };
+        let worth = u64::from(cwnd) * u64::from(percent) * 10 / srtt.as_micros().max(1) as u64;
+        let micros = u64::try_from(self.tx.rack.min_rtt().as_micros()).unwrap_or(u64::MAX);
+        let halvings = micros.checked_shr(config.tso_rtt_log.into()).unwrap_or(0);
+        let halvings = u32::try_from(halvings).unwrap_or(u32::MAX);
         let short = u64::from(u16::MAX).checked_shr(halvings).unwrap_or(0);
         let burst = u32::try_from(worth + short).unwrap_or(u32::MAX);
         burst.max(2 * u32::from(self.mss))
     }
 
     /// Tells a controller that looks at samples what an acknowledgement has brought.
-    pub(super) fn give_sample(&mut self, now: Instant, told: &AckSample, news: SampleNews) {
+    pub(super) fn give_sample(
+        &mut self,
+        now: Instant,
+        config: &TcpConfig,
+        told: &AckSample,
+        news: SampleNews,
+    ) {
         let tx = &*self.tx;
         let sample = Sample {
             now,
@@ -131,7 +140,7 @@ impl Connection {
             marked: 0,
         };
         self.tx.cc.on_sample(&sample);
-        self.update_pace();
+        self.update_pace(config);
     }
 
     /// `acked` bytes of `flight` were acknowledged while nothing is known to be lost.
@@ -186,7 +195,7 @@ impl Connection {
         if self.tx.cc.takes_samples() {
             let app_limited = self.tx.rate.is_app_limited();
             self.tx.cc.on_restart(now, app_limited);
-            self.update_pace();
+            self.update_pace(config);
         }
         let (idle, rto) = (now.since(self.tx.data_sent_at), self.rtt.rto());
         // RFC 5681 §4.1: after an idle RTO the window restarts, since nothing clocks it.

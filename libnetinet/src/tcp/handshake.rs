@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use libnet::{Instant, Packet, Ready};
 
-use super::config::ConnOptions;
+use super::config::{ConnOptions, TcpConfig};
 use super::ctx::Ctx;
 use super::ecn::EcnUse;
 use super::fast_open::{Asked, Attempt, FastOpen, Offer, Try};
@@ -90,7 +90,8 @@ impl Connection {
         listener: Arc<Listener>,
         option: Offer,
     ) -> Self {
-        let options = listener.options();
+        let mut options = listener.options();
+        options.tos = reflected(&ctx.config, syn.dscp, options.tos);
         let mut conn = Connection::new(now, ctx, syn.tuple, path, options, State::Listen);
         conn.take_syn(now, ctx, syn);
         conn.transition(ctx, State::SynReceived);
@@ -103,7 +104,7 @@ impl Connection {
         (conn.snd_una, conn.snd_nxt, conn.snd_max, conn.snd_small) = (first, first, first, first);
         let cc = conn.first_controller(now, &ctx.config);
         *conn.tx = Sender::new(now, first, cc);
-        conn.update_pace();
+        conn.update_pace(&ctx.config);
         let mut data = *syn;
         data.trim_front(1);
         // A FIN comes again.
@@ -256,7 +257,7 @@ impl Connection {
             self.recovery = recovery::NewReno::new(self.iss + 1, ctx.config.reordering);
             let cc = self.first_controller(now, &ctx.config);
             *self.tx = Sender::new(now, self.iss + 1, cc);
-            self.update_pace();
+            self.update_pace(&ctx.config);
         } else if self.snd_max.gt(self.snd_una) {
             // Data were sent already, and the timer was the SYN-ACK's.
             self.restart_timeout(now);
@@ -304,3 +305,9 @@ pub(super) fn next_iss(old_snd_nxt: SeqNumber) -> SeqNumber {
 
 /// Linux's distance between an old connection's numbers and its successor's.
 const REUSE_GAP: u32 = 65_537;
+
+/// The traffic class of a listener's side of a connection, the ECN field left out: its own, or, where that
+/// is asked for, the SYN's (`net.ipv4.tcp_reflect_tos`).
+pub(super) fn reflected(config: &TcpConfig, syn_dscp: u8, own: u8) -> u8 {
+    if config.reflect_tos { syn_dscp } else { own & !3 }
+}

@@ -36,6 +36,8 @@ pub(super) struct Request {
     pub(super) ts_recent: u32,
     pub(super) syn_flags: Flags,
     pub(super) syn_ecn: EcnField,
+    /// The rest of that octet of its IP header.
+    pub(super) syn_dscp: u8,
     /// One of its SYNs asked for no ECN.
     pub(super) plain_syn: bool,
     pub(super) syn_wnd: u16,
@@ -80,6 +82,7 @@ impl Request {
             ts_recent: syn.options.timestamps.map_or(0, |timestamps| timestamps.value),
             syn_flags: syn.flags,
             syn_ecn: syn.ecn,
+            syn_dscp: syn.dscp,
             plain_syn: false,
             syn_wnd: syn.wnd,
             peer_mss: syn.options.mss,
@@ -116,6 +119,7 @@ impl Request {
             ack: SeqNumber::default(),
             flags: self.syn_flags,
             ecn: self.syn_ecn,
+            dscp: self.syn_dscp,
             wnd: self.syn_wnd,
             urgent: 0,
             options,
@@ -369,6 +373,7 @@ mod tests {
             ack: SeqNumber::default(),
             flags: Flags::SYN,
             ecn: EcnField::NotEct,
+            dscp: 0,
             wnd: 1000,
             urgent: 0,
             options: Options::default(),

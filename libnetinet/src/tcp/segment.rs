@@ -121,6 +121,8 @@ pub struct Segment {
     pub flags: Flags,
     /// What the network has done to it: the ECN field of its IP header.
     pub ecn: EcnField,
+    /// The rest of the octet that the ECN field is in, in its place.
+    pub dscp: u8,
     /// The window field, not scaled.
     pub wnd: u16,
     /// The urgent pointer; significant with URG.
@@ -135,7 +137,7 @@ pub struct Segment {
 
 impl Segment {
     /// Reads a packet whose first byte is the TCP header's and whose last is the segment's, and
-    /// that came by `iface`. What its IP header said of congestion is for the caller to fill in.
+    /// that came by `iface`. What its IP header says of congestion and service is for the caller to fill in.
     ///
     /// # Errors
     /// [`DropReason::TcpMalformed`] for a header that breaks its own lengths,
@@ -179,6 +181,7 @@ impl Segment {
             ack: SeqNumber::new(long(8)),
             flags: Flags::from_bits(u16::from_be_bytes([header[12], header[13]])),
             ecn: EcnField::NotEct,
+            dscp: 0,
             wnd: word(14),
             urgent: word(18),
             options: Options::parse(&header[MIN_HEADER_BYTES..]),

@@ -48,14 +48,18 @@ impl Connection {
 
     fn on_syn_timeout(&mut self, now: Instant, ctx: &mut Ctx) {
         let config = ctx.config.clone();
-        // DEVIATES RFC 6298 §5.5: where it is asked for, the first time-outs do not double.
+        // DEVIATES RFC 6298 §5.5: the first time-outs do not double, as on Linux.
         let linear = if self.mode.passive { 0 } else { config.syn_linear_timeouts };
         let limit = match (self.mode.passive, self.cold.options.syn_retries) {
             (true, _) => config.syn_ack_retries,
             (false, 0) => config.syn_retries,
             (false, own) => own,
         };
-        if self.retries >= limit.saturating_add(linear) || self.user_timeout_over(now) {
+        // As on Linux, it takes no longer than the retries alone would, doubled from the first on.
+        let is_late =
+            linear > 0 && now.since(self.cold.created_at) >= time_of_retries(&config, limit);
+        let is_over = is_late || self.retries >= limit.saturating_add(linear);
+        if is_over || self.user_timeout_over(now) {
             ctx.counters.attempt_fails += 1;
             return self.give_up(ctx);
         }
@@ -265,3 +269,9 @@ pub(super) fn advice_limit(config: &TcpConfig) -> u8 {
 const THIN_SEGMENTS: u32 = 4;
 /// As on Linux: so many time-outs of a thin connection may be alike.
 const THIN_RETRIES: u8 = 6;
+
+/// How long so many retransmissions of a SYN take where each time-out is twice the one before.
+fn time_of_retries(config: &TcpConfig, retries: u8) -> Duration {
+    let time_out = |n: u8| config.rto_initial.saturating_mul(1 << n.min(16)).min(config.rto_max);
+    (0..=retries).map(time_out).sum()
+}

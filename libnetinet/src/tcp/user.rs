@@ -279,7 +279,7 @@ impl Connection {
             self.change_controller(now, &ctx.config);
         }
         if repaced || recontrolled {
-            self.update_pace();
+            self.update_pace(&ctx.config);
         }
         if self.state.is_synchronized() && !self.mode.orphan {
             self.arm_keepalive(now, &ctx.config);

@@ -24,7 +24,7 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        let listener = Listener::new(MulticastConfig::default(), Jitter(7));
+        let listener = Listener::new(MulticastConfig::default(), Family::Inet, Jitter(7));
         Host { listener, now: Instant::from_millis(1_000) }
     }
 

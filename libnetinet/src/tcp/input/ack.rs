@@ -96,7 +96,7 @@ impl Connection {
         let told = self.count_acknowledged(now, &ctx.config);
         self.recover_or_grow(now, ctx, acked, flight);
         if self.tx.cc.takes_samples() {
-            self.give_sample(now, &told, SampleNews { delivered: acked, lost: 0 });
+            self.give_sample(now, &ctx.config, &told, SampleNews { delivered: acked, lost: 0 });
         }
         if window_opens {
             // Only the probes had slowed down; Karn's rule is about retransmissions.
@@ -154,7 +154,7 @@ impl Connection {
         }
         if let Some(rtt) = sample {
             self.rtt.update(rtt, &ctx.config);
-            self.update_burst();
+            self.update_burst(&ctx.config);
         }
     }
 

@@ -71,7 +71,7 @@ impl Connection {
         }
         if self.tx.cc.takes_samples() && (news.delivered > 0 || losses.bytes > 0) {
             let brought = SampleNews { delivered: news.delivered, lost: losses.bytes };
-            self.give_sample(now, &news.sample, brought);
+            self.give_sample(now, &ctx.config, &news.sample, brought);
         }
         if advances {
             if window_opens {

@@ -13,6 +13,7 @@ use crate::tcp::ctx::Ctx;
 use crate::tcp::ecn::{EcnField, flags_kept, take_syn_again};
 use crate::tcp::fast_open::{Offer, keys_of};
 use crate::tcp::handshake::next_iss;
+use crate::tcp::handshake::reflected;
 use crate::tcp::listen::{Listener, Promotion, Room};
 use crate::tcp::options::Extra;
 use crate::tcp::path::{OutMeta, Path, PathInfo};
@@ -181,7 +182,7 @@ impl Table {
             bound: request.bound,
             ttl: (options.ttl > 0).then_some(options.ttl),
             // RFC 3168 §6.1.1: neither SYN-ACKs nor acknowledgements are ECN-capable.
-            tos: options.tos & !3,
+            tos: reflected(&self.ctx.config, request.syn_dscp, options.tos),
             dont_fragment: true,
         };
         let mut packet = Packet::new();
@@ -367,11 +368,12 @@ impl Table {
         seg: &Segment,
         packet: &Packet,
     ) {
-        let options = request.listener.options();
+        let mut options = request.listener.options();
         let tuple = request.tuple;
         let Ok(way) = path.route(Some(tuple.local), tuple.remote, request.bound) else {
             return self.ctx.dropped(DropReason::NoRoute);
         };
+        options.tos = reflected(&self.ctx.config, request.syn_dscp, options.tos);
         let mut conn = Connection::from_request(now, &mut self.ctx, request, &way, options);
         conn.route_generation = path.route_generation();
         let id = self.insert(conn);

@@ -36,7 +36,7 @@ impl Table {
             Ok(seg) => seg,
             Err(reason) => return self.ctx.dropped(reason),
         };
-        seg.ecn = EcnField::of(tos);
+        (seg.ecn, seg.dscp) = (EcnField::of(tos), tos & !3);
         let receiver = self.find_receiver(&seg.tuple);
         if packet.landed_range().is_some() && !self.awaits_landed(&receiver) {
             // Its data are in the memory of whoever waits for another's.
@@ -200,11 +200,12 @@ impl Table {
         self.forget_time_wait(now, entry);
     }
 
-    /// The connection that is bound to an interface hears by no other.
+    /// Is it the connection whose caller has the data?
     fn awaits_landed(&self, receiver: &Option<Place>) -> bool {
         matches!(receiver, Some(Place::Slot(index)) if self.landing_slot == Some(*index))
     }
 
+    /// The connection that is bound to an interface hears by no other.
     fn takes_from(&self, index: u32, iface: IfIndex) -> bool {
         self.slots.at(index).is_some_and(|conn| conn.cold.options.sharing.takes_from(iface))
     }

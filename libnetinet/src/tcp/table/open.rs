@@ -98,7 +98,7 @@ impl Table {
     }
 
     /// RFC 6056 §3.3.3, algorithm 3: a keyed offset for each peer, then one port after the other.
-    /// Ports of listeners are left out, and the one that would connect an end to itself.
+    /// Ports of listeners and reserved ones are left out, and the one that would connect an end to itself.
     fn take_ephemeral(
         &mut self,
         now: Instant,
@@ -117,7 +117,8 @@ impl Table {
             let to_itself = candidate.local == candidate.remote
                 && candidate.local_port == candidate.remote_port;
             let listens = self.listeners.contains_key(&candidate.local_port);
-            if to_itself || listens || !is_ours(&candidate) {
+            let reserved = self.ctx.config.reserved_ports.contains(candidate.local_port);
+            if to_itself || listens || reserved || !is_ours(&candidate) {
                 continue;
             }
             if let Some(after) = self.take_tuple(now, &candidate) {

@@ -243,7 +243,8 @@ fn a_network_that_drops_the_option_gets_the_answer_without_and_then_a_plain_one(
         if hit { Fate::Drop } else { Fate::Pass }
     });
     let a = net.connect();
-    net.run_for(secs(8));
+    // The listener's time-outs begin when A's SYNs no longer come every second.
+    net.run_for(secs(10));
     let b = listener.accept().expect("it is established").id;
     assert_eq!(net.info(Side::A, a).ecn, EcnUse::Off);
     // RFC 9768 §3.1.5: the listener stays with what it has begun, and sets no ECT (MUST NOT).

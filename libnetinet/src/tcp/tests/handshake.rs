@@ -139,12 +139,12 @@ fn a_connect_to_nobody_is_refused() {
 }
 
 #[test]
-fn an_unanswered_connect_fails_after_six_retries_and_127_seconds() {
+fn an_unanswered_connect_fails_after_ten_retries_and_131_seconds() {
     let mut net = Net::new();
     let a = net.connect();
     net.judge(|_, _| Fate::Drop);
-    net.run_for(ms(126_900));
-    assert_eq!((net.state(Side::A, a), net.log.len()), (State::SynSent, 7));
+    net.run_for(ms(130_900));
+    assert_eq!((net.state(Side::A, a), net.log.len()), (State::SynSent, 11));
     net.run_for(ms(200));
     assert_eq!(net.send(Side::A, a, b"x"), Err(SendError::Failed(ConnError::TimedOut)));
     assert_eq!(net.send(Side::A, a, b"x"), Err(SendError::ShutDown), "an error is told once");

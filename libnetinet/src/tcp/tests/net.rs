@@ -353,7 +353,7 @@ impl Net {
         wire.gso = packet.gso;
         let mut seg = Segment::parse(&mut wire, IfIndex(2), meta.src, meta.dst)
             .expect("what we send is well-formed");
-        seg.ecn = EcnField::of(meta.tos);
+        (seg.ecn, seg.dscp) = (EcnField::of(meta.tos), meta.tos & !3);
         let sent = Sent { at: self.now, by, seg, super_segment };
         self.sequence += 1;
         assert!(self.log.len() < 1_000_000, "a storm: {sent:?}");

@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 
+use bytes::Bytes;
 use libnet::Instant;
 use libnet::socket::FastOpenKeys;
 
@@ -169,7 +170,11 @@ fn tcp_orphan_retries_is_how_many_retransmissions_end_a_connection_that_is_close
 #[test]
 fn tcp_syn_retries_and_tcp_synack_retries_are_how_often_either_comes_again() {
     for retries in [1, 3, 6] {
-        let mut net = net_with(&[("tcp_syn_retries", retries), ("tcp_synack_retries", retries)]);
+        let mut net = net_with(&[
+            ("tcp_syn_retries", retries),
+            ("tcp_synack_retries", retries),
+            ("tcp_syn_linear_timeouts", 0),
+        ]);
         net.listen(8);
         // The SYN arrives, and nothing after it.
         net.judge(|sent, n| if sent.by == Side::A && n == 1 { Fate::Pass } else { Fate::Drop });
@@ -439,4 +444,76 @@ fn tcp_rmem_is_the_receive_buffer_while_memory_is_short() {
         net.recv(Side::B, b).map_or(0, |data| data.len())
     });
     assert!(held[0] < 16_000 && (24_000..40_000).contains(&held[1]), "{held:?}");
+}
+
+/// How many segments' worth A sends at once at most, while `bytes` cross a path of that delay for the fourth
+/// time; slow start is over if some are `lost` the second time.
+fn most_at_once(settings: &[(&str, u32)], delay_ms: u64, lost: usize, bytes: usize) -> u32 {
+    let mut net = net_with(settings);
+    (net.cut, net.delay) = (false, ms(delay_ms));
+    let (a, b) = net.established();
+    for round in 0..4 {
+        if round == 1 {
+            net.drop_next(lost, is_data);
+        }
+        net.log.clear();
+        net.transfer(Side::A, a, b, &vec![1; bytes], secs(60));
+        net.run_for(ms(4 * delay_ms));
+    }
+    net.log.iter().map(|sent| sent.seg.data_len).max().expect("data") / 1_448
+}
+
+#[test]
+fn tcp_pacing_ratios_are_what_of_the_rate_leaves_at_once_in_slow_start_and_after_it() {
+    let ratios = [50, 100, 200];
+    for lost in [0, 1] {
+        let [ss, ca] = ["tcp_pacing_ss_ratio", "tcp_pacing_ca_ratio"]
+            .map(|name| ratios.map(|ratio| most_at_once(&[(name, ratio)], 20, lost, 400_000)));
+        let (acts, rests) = if lost > 0 { (ca, ss) } else { (ss, ca) };
+        assert!(acts[0] < acts[1] && acts[1] < acts[2], "{lost}: {acts:?} {rests:?}");
+        assert!(rests[0] == rests[1] && rests[1] == rests[2], "{lost}: {acts:?} {rests:?}");
+    }
+}
+
+#[test]
+fn tcp_tso_rtt_log_is_how_far_a_path_counts_as_short() {
+    let most = |delay_ms, logs: [u32; 3]| {
+        logs.map(|log| {
+            let settings = [("tcp_tso_rtt_log", log), ("tcp_pacing_ss_ratio", 10)];
+            most_at_once(&settings, delay_ms, 0, 14_480)
+        })
+    };
+    // 20 ms are 19 times 2^10 us, and two times 2^13; 2 ms are three times 2^9.
+    assert_eq!(most(10, [0, 10, 13]), [2, 2, 10]);
+    assert_eq!(most(1, [0, 10, 4]), [2, 10, 2]);
+    assert!((3..10).contains(&most(1, [9; 3])[0]));
+}
+
+#[test]
+fn tcp_reflect_tos_gives_a_listeners_side_the_class_of_the_syn() {
+    for (reflect, cookies, fast, class) in
+        [(0, 1, false, 0x20), (1, 1, false, 0x88), (1, 2, false, 0x88), (1, 1, true, 0x88)]
+    {
+        let mut net = net_with(&[
+            ("tcp_reflect_tos", reflect),
+            ("tcp_syncookies", cookies),
+            ("tcp_fastopen", if fast { 0x607 } else { 0 }),
+        ]);
+        let with_tos = |tos| ConnOptions { tos, ..ConnOptions::new() };
+        let listener = net.listen_with(4, with_tos(0x20));
+        let from = ConnectFrom {
+            options: with_tos(0x88),
+            fast_open: fast,
+            early_data: if fast { "early".into() } else { Bytes::new() },
+            ..ConnectFrom::default()
+        };
+        let to = (net.b.path.addr, 80).into();
+        let begun = net.a.table.connect(net.now, &mut net.a.path, from, to, &|_| true);
+        let a = begun.expect("a connect can begin");
+        net.run_for(ms(50));
+        let b = listener.accept().expect("it is established").id;
+        net.transfer(Side::B, b, a, &[1; 3_000], secs(1));
+        let classes = net.sent_by(Side::B).iter().map(|sent| sent.seg.dscp).collect::<Vec<_>>();
+        assert!(classes.iter().all(|tos| *tos == class), "{classes:?}");
+    }
 }
