@@ -42,7 +42,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "udp", run: stack::udp, seeds: stack::udp_seeds },
     Target { name: "tcp", run: stack::tcp, seeds: stack::tcp_seeds },
     Target { name: "connections", run: connections::run, seeds: connections::seeds },
-    Target { name: "landing", run: landing::run, seeds: landing::seeds },
     Target { name: "forward", run: forward::run, seeds: forward::seeds },
     Target { name: "routes", run: forward::route_text, seeds: forward::route_texts },
     Target { name: "addresses", run: addresses, seeds: address_texts },
@@ -54,7 +53,6 @@ mod claims;
 pub mod connections;
 mod forward;
 mod groups;
-mod landing;
 mod nd;
 mod six;
 mod stack;
